@@ -1,0 +1,53 @@
+"""Where one deployment keeps its things: the store, the catalog, and this host's work folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mir_ops.catalog import Catalog
+    from mir_ops.store import Store
+
+Runner = Literal["process", "docker"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """Opened by the command line and by the Airflow hook; everything below takes it as an argument.
+
+    `store_url` is `file:///…` or `s3://bucket/prefix?endpoint_url=…`; `catalog_url` is SQLAlchemy's.
+    `work_dir` is local and absolute: executor folders and the asset cache live there.
+    """
+
+    store_url: str
+    catalog_url: str
+    work_dir: Path
+    runner: Runner = "process"
+    deployment: str = "local"
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+
+    @cached_property
+    def store(self) -> Store:
+        from mir_ops.store import Store
+
+        return Store.open(self.store_url, access_key=self.access_key, secret_key=self.secret_key)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        from mir_ops.catalog import Catalog
+
+        return Catalog.open(self.catalog_url)
+
+    @property
+    def jobs_dir(self) -> Path:
+        """One folder per executor job, named by its operation id."""
+        return self.work_dir / "jobs"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Content-addressed copies of assets, shared by the jobs of this host."""
+        return self.work_dir / "cache"
