@@ -16,9 +16,9 @@ Runner = Literal["process", "docker"]
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """Opened by the command line and by the Airflow hook; everything below takes it as an argument.
+    """Opened by the command line and the Airflow hook; everything below takes it as an argument.
 
-    `store_url` is `file:///…` or `s3://bucket/prefix?endpoint_url=…`; `catalog_url` is SQLAlchemy's.
+    `store_url` is `file:///…` or `s3://bucket/prefix?endpoint_url=…`; `catalog_url` is for SQLAlchemy.
     `work_dir` is local and absolute: executor folders and the asset cache live there.
     """
 

@@ -71,7 +71,7 @@ PREDICTIONS: Final = pa.schema(
         pa.field("confidence", pa.float32(), nullable=False),
         pa.field(
             "class_probs", pa.map_(pa.int32(), pa.float32())
-        ),  # sparse: class id -> probability
+        ),  # sparse: class id to share
     ]
 )
 
