@@ -18,7 +18,7 @@ Runner = Literal["process", "docker"]
 class Workspace:
     """Opened by the command line and the Airflow hook; everything below takes it as an argument.
 
-    `store_url` is `file:///…` or `s3://bucket/prefix?endpoint_url=…`; `catalog_url` is for SQLAlchemy.
+    `store_url` is `file:///…` or `s3://bucket/prefix?endpoint_url=…`, `catalog_url` SQLAlchemy's.
     `work_dir` is local and absolute: executor folders and the asset cache live there.
     """
 
