@@ -1,0 +1,94 @@
+"""What Airflow reads to know this package: its connection type and where its parts are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT = {"type": ["string", "null"]}
+
+
+def get_provider_info() -> dict[str, Any]:
+    return {
+        "package-name": "mir-ops",
+        "name": "mir-ops",
+        "description": "Active-learning rounds for vision datasets.",
+        "hooks": [
+            {"integration-name": "mir-ops", "python-modules": ["mir_airflow.hooks.mir"]},
+        ],
+        "operators": [
+            {
+                "integration-name": "mir-ops",
+                "python-modules": ["mir_airflow.operators.step", "mir_airflow.operators.executor"],
+            },
+        ],
+        "sensors": [
+            {"integration-name": "mir-ops", "python-modules": ["mir_airflow.sensors.labels"]},
+        ],
+        "triggers": [
+            {"integration-name": "mir-ops", "python-modules": ["mir_airflow.triggers.labels"]},
+        ],
+        "connection-types": [_mir_connection(), _labels_connection()],
+    }
+
+
+def _mir_connection() -> dict[str, Any]:
+    return {
+        "connection-type": "mir",
+        "hook-class-name": "mir_airflow.hooks.mir.MirHook",
+        "hook-name": "MIR workspace",
+        "conn-fields": {
+            "store_url": {
+                "label": "Store",
+                "schema": {"type": "string"},
+                "description": "Where dataset versions live: `file:///path` or "
+                "`s3://bucket/prefix?endpoint_url=…`.",
+            },
+            "catalog_url": {
+                "label": "Catalog",
+                "schema": {"type": "string"},
+                "description": "SQLAlchemy URL of the catalog: `sqlite:////path/catalog.db` or "
+                "`postgresql+psycopg2://…`.",
+            },
+            "work_dir": {
+                "label": "Work folder",
+                "schema": {"type": "string"},
+                "description": "Absolute local folder for executor jobs and the asset cache. With "
+                "the docker runner it has the same path on the engine's host.",
+            },
+            "runner": {
+                "label": "Runner",
+                "schema": {"type": ["string", "null"], "enum": ["docker", "process", None]},
+                "description": "How executors run: as containers, or as child processes.",
+            },
+            "deployment": {
+                "label": "Deployment",
+                "schema": _TEXT,
+                "description": "Name of this deployment: it is part of every operation id.",
+            },
+        },
+        "ui-field-behaviour": {
+            "hidden-fields": ["host", "port", "schema"],
+            "relabeling": {"login": "Access key", "password": "Secret key"},
+            "placeholders": {"store_url": "s3://bucket/prefix", "deployment": "local"},
+        },
+    }
+
+
+def _labels_connection() -> dict[str, Any]:
+    return {
+        "connection-type": "mir_labels",
+        "hook-class-name": "mir_airflow.hooks.mir.LabelsHook",
+        "hook-name": "MIR labels",
+        "conn-fields": {
+            "options": {
+                "label": "Options",
+                "schema": {"type": ["object", "null"]},
+                "description": "Options of the label backend. Only label tasks read them.",
+            },
+        },
+        "ui-field-behaviour": {
+            "hidden-fields": ["port", "schema"],
+            "relabeling": {"login": "Access key", "password": "Secret key"},
+            "placeholders": {},
+        },
+    }
