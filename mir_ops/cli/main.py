@@ -1,0 +1,167 @@
+"""The `mir` command: finds the sub-command, loads the one module it needs, prints what it says."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from mir_ops.cli.output import Output
+from mir_ops.errors import InvalidInputError, MirError
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_DATASETS = "mir_ops.cli.datasets"
+_REPOSITORY = "mir_ops.cli.repositories"
+
+# Each module has `register(subparsers)`, which adds its sub-commands with `set_defaults(run=fn)`,
+# `fn(arguments, output) -> exit code`. It is imported only when one of its commands is used.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": (_REPOSITORY, "Make a folder a mir repository"),
+    "import": (_DATASETS, "Import images and annotations into a dataset"),
+    "merge": (_DATASETS, "Merge datasets, each for training, validation or testing"),
+    "filter": (_DATASETS, "Keep the images that have, or do not have, certain classes"),
+    "sampling": (_DATASETS, "Keep a random share of the images"),
+    "show": (_DATASETS, "Show what is in a dataset version"),
+    "diff": (_DATASETS, "Show what changed between two dataset versions"),
+    "export": (_DATASETS, "Write a dataset version to a folder"),
+    "log": (_REPOSITORY, "Show the commits of a branch, newest first"),
+    "branch": (_REPOSITORY, "List, create or delete branches"),
+    "checkout": (_REPOSITORY, "Choose the branch that commands start from"),
+    "project": ("mir_ops.cli.project", "Create and show projects"),
+    "round": ("mir_ops.cli.round", "Start and show active-learning rounds"),
+    "view": ("mir_ops.cli.view", "Look at a dataset version in the browser"),
+}
+_SAME_AS = {"co": "checkout"}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that every command shares: the common options, and errors as ours."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("conflict_handler", "resolve")
+        settings.setdefault("allow_abbrev", False)
+        super().__init__(**settings)
+        _add_common(self)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"See `{self.prog} --help`")
+
+
+class UsageError(InvalidInputError):
+    """The command line itself cannot be understood."""
+
+    code = "usage"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 done, 1 we said why, 2 bad usage, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    output = Output(json="--json" in words, quiet="--quiet" in words)
+    try:
+        return _run(words, output)
+    except UsageError as error:
+        output.error(error)
+        return USAGE
+    except MirError as error:
+        if "--debug" in words or "-d" in words:
+            raise
+        output.error(error)
+        return FAILED
+    except KeyboardInterrupt:
+        output.note("Interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return FAILED
+
+
+def _run(words: Sequence[str], output: Output) -> int:
+    arguments = _parser(words).parse_args(words)
+    if not hasattr(arguments, "run"):
+        _parser(()).print_help(sys.stderr)
+        return USAGE
+    output.json, output.quiet = arguments.json, arguments.quiet
+    result = arguments.run(arguments, output)
+    sys.stdout.flush()
+    return DONE if result is None else int(result)
+
+
+def _parser(words: Sequence[str]) -> Parser:
+    parser = Parser(
+        prog="mir",
+        description="Versions of vision datasets, and active-learning rounds on them.",
+        epilog="`mir COMMAND --help` explains a command.",
+    )
+    parser.set_defaults(root=None, user_label_file=None, json=False, quiet=False, debug=False)
+    parser.add_argument("-v", "--version", action="version", version=_version())
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", prog="mir")
+    named = _command_of(words)
+    if named in _SAME_AS or named in COMMANDS:
+        _load(_SAME_AS.get(named, named)).register(subparsers)
+    elif named is not None:
+        raise _unknown_command(named)
+    else:
+        for name, (_, text) in COMMANDS.items():
+            subparsers.add_parser(name, help=text)
+    return parser
+
+
+def _command_of(words: Sequence[str]) -> str | None:
+    """The first word that is neither an option nor the value of one."""
+    takes_value = False
+    for word in words:
+        if not (word.startswith("-") or takes_value):
+            return word
+        takes_value = word in {"-r", "--root", "--user-label-file"}
+    return None
+
+
+def _load(command: str) -> Any:
+    module, _ = COMMANDS[command]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MirError(
+            f"`mir {command}` cannot run: the package `{error.name}` is not installed",
+            code="not-installed",
+            hint="Install it with `pip install 'mir-ops[all]'`",
+        ) from None
+
+
+def _unknown_command(name: str) -> UsageError:
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"Did you mean `mir {close[0]}`?" if close else "`mir --help` lists the commands"
+    return UsageError(f"No command named `{name}`", hint=hint)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    def add(*names: str, **settings: Any) -> None:
+        parser.add_argument(*names, default=argparse.SUPPRESS, **settings)
+
+    add("-r", "--root", metavar="DIR", help="Folder of the repository (default: this folder)")
+    add("--user-label-file", metavar="FILE", help="Label file (default: `.mir/labels.yaml`)")
+    add("--json", action="store_true", help="Print one JSON object a line")
+    add("--quiet", action="store_true", help="Print results and errors only")
+    add("-d", "--debug", action="store_true", help="Show where an error came from")
+
+
+def _version() -> str:
+    from mir_ops import __version__
+
+    return f"mir {__version__}"
+
+
+def _silence_stdout() -> None:
+    """The reader went away (`mir log | head`): nothing more to say, not even at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
