@@ -1,0 +1,99 @@
+# `make` or `make help` lists what there is. Everything lives in .venv, .mir-demo and .mir-try of
+# this checkout; `make clean` removes them.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The first interpreter of a version that we support; `make install PYTHON=…` names another.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(if $(shell \
+  $(name) -c 'import sys; print("yes" * ((3, 11) <= sys.version_info < (3, 14)))' 2>/dev/null),$(name))))
+
+RUNNER ?= process
+LABELS ?= oracle
+ROUNDS ?= 2
+SEED ?= 0
+KEEP ?= 1
+MIR_STORE ?=
+DIR ?=
+CLASSES ?=
+COMPOSE ?= docker-compose
+
+.PHONY: help
+help: ## Show this list
+	@echo "Usage: make TARGET [NAME=VALUE ...]"; echo
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^## / {printf "\n%s\n", substr($$0, 4)} \
+	  /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2} \
+	  /^#> / {printf "  %-12s   %s\n", "", substr($$0, 4)}' $(MAKEFILE_LIST)
+
+## Use it
+
+.PHONY: demo
+demo: install ## Run two active-learning rounds on handwritten digits, on a real Airflow
+#> RUNNER=process|docker  ROUNDS=2  SEED=0  LABELS=oracle
+#> KEEP=0 stops Airflow at the end instead of waiting for Enter
+#> MIR_STORE=s3://bucket/prefix?endpoint_url=…  with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+	@$(BIN)/python -m mir_ops.demo --runner '$(RUNNER)' --labels '$(LABELS)' --rounds '$(ROUNDS)' \
+	  --seed '$(SEED)' --keep '$(KEEP)' --store '$(MIR_STORE)'
+
+.PHONY: try
+try: install ## Look at your own folder of images: make try DIR=path
+#> DIR=… a folder or zip: Pascal VOC (images/ and annotations/), or images alone
+#> CLASSES=cat,dog takes these classes only; by default every class that occurs
+	@$(BIN)/python -m mir_ops.demo.try_folder --classes '$(CLASSES)' -- '$(DIR)'
+
+.PHONY: install
+install: ## Make .venv with everything in it, at the versions of constraints.txt
+	@PYTHON='$(PYTHON)' VENV='$(VENV)' bash scripts/install.sh
+
+## Work on it
+
+.PHONY: test
+test: install ## Run the tests
+	@$(BIN)/pytest -m 'not long' $(ARGS)
+
+.PHONY: test-long
+test-long: install ## Run the tests that take minutes: two rounds of the demo, the benchmark
+	@$(BIN)/pytest -m long $(ARGS)
+
+.PHONY: lint
+lint: install ## Check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy mir_ops plugins/mir_airflow
+
+.PHONY: format
+format: install ## Rewrite the code in our style
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: constraints
+constraints: ## Resolve constraints.txt anew (wants uv: https://docs.astral.sh/uv)
+#> ARGS=--upgrade takes the newest versions of everything
+	@uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header \
+	  --no-annotate --extra all --extra dev $(ARGS) pyproject.toml --output-file constraints.txt
+	@printf '%s\n' '# Exact versions of everything that `make install` brings, for Python 3.11 to 3.13.' \
+	  '# Written by `make constraints`; do not edit.' | cat - constraints.txt > constraints.new
+	@mv constraints.new constraints.txt
+
+.PHONY: clean
+clean: ## Remove what make demo, make try and make install left in this checkout
+	@rm -rf .mir-demo .mir-try .mir-test $(VENV) build *.egg-info
+
+## Deploy it (docker-compose.yaml; needs a filled-in .env, see .env.example)
+
+.PHONY: config
+config: ## Check docker-compose.yaml and .env
+	@$(COMPOSE) config --quiet && echo "docker-compose.yaml: valid"
+
+.PHONY: up
+up: config ## Start Airflow, PostgreSQL and the S3 server on 127.0.0.1:12001
+	@$(COMPOSE) up -d
+
+.PHONY: down
+down: ## Stop them; the data stays
+	@$(COMPOSE) down

@@ -1,0 +1,58 @@
+"""What every room's tests share: the user's own settings stay out, and no skip hides a part.
+
+`MIR_REQUIRE=docker,browser` names parts that must be tested here: a skipped test with one of these
+markers fails, a test file that skips itself fails, and so does a run in which none of them passed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+
+import pytest
+
+REQUIRED = frozenset(filter(None, os.environ.get("MIR_REQUIRE", "").split(",")))
+_passed: set[str] = set()
+_skipped_files: list[str] = []
+
+# Before anything imports Airflow, which creates its home on import.
+for name in ("MIR_STORE", "MIR_CATALOG", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+    os.environ.pop(name, None)
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="mir-airflow-home-")
+atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    required = REQUIRED & {marker.name for marker in item.iter_markers()}
+    if report.when == "call" and report.passed:
+        _passed.update(required)
+    if report.skipped and required and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"MIR_REQUIRE names {', '.join(sorted(required))}: {report.longrepr}"
+    return report
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if REQUIRED and report.skipped:
+        _skipped_files.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.option.collectonly or not REQUIRED:
+        return
+    if _skipped_files or REQUIRED - _passed:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name in _skipped_files:
+        terminalreporter.write_line(f"MIR_REQUIRE: {name} was skipped as a whole", red=True)
+    for marker in sorted(REQUIRED - _passed):
+        terminalreporter.write_line(f"MIR_REQUIRE: no test of `{marker}` passed", red=True)
