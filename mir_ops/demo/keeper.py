@@ -93,7 +93,7 @@ def _report(plan: dict[str, Any], name: str, code: int) -> int:
     return 1
 
 
-def _leave(signum: int, frame: object) -> None:
+def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 

@@ -154,7 +154,7 @@ class AirflowClient:
     def clear(
         self, dag_id: str, run_id: str, task_ids: Sequence[str], *, downstream: bool = False
     ) -> list[str]:
-        """Forget that these tasks ran, so that Airflow runs them again; returns what was cleared."""
+        """Forget that these tasks ran: Airflow runs them again. Returns what was cleared."""
         body = {
             "dry_run": False,
             "dag_run_id": run_id,
@@ -204,7 +204,7 @@ class AirflowClient:
             answer = self._http.request(method, path, **arguments)
         except httpx.HTTPError as error:
             raise StoreError(
-                f"Airflow at `{self.url}` did not answer: {error or type(error).__name__}",
+                f"Airflow at `{self.url}` did not answer: {str(error) or type(error).__name__}",
                 code="airflow-unreachable",
                 hint="Check the address, and that the API server is running",
             ) from error

@@ -9,13 +9,13 @@ from typing import Any
 from airflow.plugins_manager import AirflowPlugin
 
 
-class MirPlugin(AirflowPlugin):  # type: ignore[misc]
+class MirPlugin(AirflowPlugin):
     """Every Airflow process loads this class; only the API server asks for the console."""
 
     name = "mir"
 
     @cached_property
-    def fastapi_apps(self) -> list[dict[str, Any]]:
+    def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         if find_spec("mir_airflow.console") is None:
             return []
         from mir_airflow import console
@@ -23,7 +23,7 @@ class MirPlugin(AirflowPlugin):  # type: ignore[misc]
         return console.fastapi_apps()
 
     @cached_property
-    def external_views(self) -> list[dict[str, Any]]:
+    def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
         if find_spec("mir_airflow.console") is None:
             return []
         from mir_airflow import console
