@@ -1,0 +1,40 @@
+"""What an evaluation found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypedDict
+
+
+class ClassMetrics(TypedDict):
+    ap: float  # mean over IoU 0.50, 0.55, ... 0.95
+    ap50: float
+    ap75: float
+    recall50: float  # share of boxes found at IoU 0.50 with the best 100 predictions per image
+    boxes: int  # ground truth, without crowds
+    predictions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """Means over the classes that have ground truth.
+
+    A class without ground truth cannot be measured: it is in `unmeasured` and in no mean.
+    `left_out` counts the boxes on other images or of other classes than were asked for.
+    """
+
+    map50: float
+    map50_95: float
+    map75: float
+    recall50: float
+    per_class: Mapping[str, ClassMetrics]
+    unmeasured: tuple[str, ...]
+    images: int
+    boxes: int
+    predictions: int
+    left_out: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
