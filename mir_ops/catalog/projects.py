@@ -1,0 +1,243 @@
+"""What a project is: the keys of `projects/<name>.yaml`, checked on every write."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+
+from mir_ops.errors import InvalidInputError
+
+NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Section(BaseModel):
+    """One level of the file: unknown keys are refused, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sources(Section):
+    """Where the images come from: VOC zips or folders; the pool's annotations are not read."""
+
+    training: str
+    validation: str
+    pool: str
+
+    @field_validator("training", "validation", "pool")
+    @classmethod
+    def _is_local(cls, value: str) -> str:
+        return str(local_path(value))
+
+
+class ExecutorConfig(Section):
+    """Values over the image's own template, for each kind of job."""
+
+    train: dict[str, JsonValue] = Field(default_factory=dict)
+    infer: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class ExecutorLimits(Section):
+    """What one job may use; what is absent is the executor's default."""
+
+    time_seconds: float | None = Field(default=None, gt=0)
+    memory_bytes: int | None = Field(default=None, gt=0)
+    cpus: float | None = Field(default=None, gt=0)
+    pids: int | None = Field(default=None, gt=0)
+    gpus: int | None = Field(default=None, ge=0)
+    shm_bytes: int | None = Field(default=None, gt=0)
+
+
+class ExecutorSpec(Section):
+    """The image that trains and infers; `folder` is what the process runner starts."""
+
+    name: str = Field(pattern=NAME)
+    image: str | None = None
+    folder: str | None = None
+    network: bool = False
+    run_as_root: bool = False
+    config: ExecutorConfig = Field(default_factory=ExecutorConfig)
+    limits: ExecutorLimits = Field(default_factory=ExecutorLimits)
+
+
+class MiningSpec(Section):
+    """How a round picks images. `exclude` is YMIR's: never look at an image twice (`chunk`),
+    never label one twice (`dedup`), or neither."""
+
+    strategy: str = "entropy"
+    budget: int = Field(default=100, ge=1)
+    exclude: Literal["dedup", "chunk", "none"] = "dedup"
+
+
+class LabelsSpec(Section):
+    """Who answers, and how long a round waits; where and with which key is a connection's."""
+
+    backend: Literal["oracle", "folder"] = "folder"
+    timeout_days: float = Field(default=90, gt=0)
+    poll_seconds: float = Field(default=60, gt=0)
+
+
+class Plateau(Section):
+    """Stop when the last `rounds` rounds together gained less than `gain`."""
+
+    rounds: int = Field(default=2, ge=1)
+    gain: float = Field(default=0.005, ge=0)
+
+
+class StopSpec(Section):
+    """When a project has arrived; what is absent never stops it."""
+
+    metric: Literal["map50", "map50_95"] = "map50"
+    target: float | None = Field(default=None, gt=0, le=1)
+    rounds: int | None = Field(default=None, ge=1)
+    labelled_images: int | None = Field(default=None, ge=1)
+    plateau: Plateau | None = None
+
+
+class GatesSpec(Section):
+    """A folder of rules of the team's own, and the values that rules take."""
+
+    rules: str | None = None
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class ProjectSpec(Section):
+    """A project as its file says it, paths absolute."""
+
+    name: str = Field(pattern=NAME)
+    description: str = ""
+    classes: Names = Field(min_length=1)
+    sources: Sources
+    executor: ExecutorSpec
+    mining: MiningSpec = Field(default_factory=MiningSpec)
+    labels: LabelsSpec = Field(default_factory=LabelsSpec)
+    stop: StopSpec = Field(default_factory=StopSpec)
+    gates: GatesSpec = Field(default_factory=GatesSpec)
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+
+    @field_validator("classes")
+    @classmethod
+    def _are_distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.strip().lower() for name in value)
+        if "" in names or len(set(names)) < len(names):
+            raise ValueError("class names must be distinct and not empty")
+        return names
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What JSON keeps; `read_project` of it is this project again."""
+        return self.model_dump(mode="json")
+
+
+class RoundConf(Section):
+    """What one run may say differently; what is absent or null is the project's."""
+
+    project: str | None = None
+    new_data: str | None = None
+    budget: int | None = Field(default=None, ge=1)
+    strategy: str | None = None
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+
+    @field_validator("new_data")
+    @classmethod
+    def _is_local(cls, value: str | None) -> str | None:
+        return str(local_path(value)) if value else None
+
+
+Kind = TypeVar("Kind", bound=Section)
+
+
+def read_project(mapping: Mapping[str, Any], *, folder: Path | None = None) -> ProjectSpec:
+    """The project that a file says; relative paths are taken from `folder`."""
+    found = _validated(ProjectSpec, mapping, what="project", code="invalid-project")
+    return found if folder is None else _with_absolute_paths(found, folder)
+
+
+def read_conf(mapping: Mapping[str, Any]) -> RoundConf:
+    """The parameters of one run, each known and in range."""
+    return _validated(RoundConf, mapping, what="run", code="invalid-parameter")
+
+
+def local_path(source: str) -> Path:
+    """The path that `source` names: a plain path, or a `file:` address on this machine."""
+    parts = urlsplit(source)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if not source.strip() or "\0" in source or re.match(r"^[a-z][a-z0-9+.-]+:", source, re.I):
+        raise ValueError(f"`{source}` is neither a path nor a `file:` address")
+    return Path(source)
+
+
+def _with_absolute_paths(spec: ProjectSpec, folder: Path) -> ProjectSpec:
+    def absolute(path: str | None) -> str | None:
+        return str((folder / path).resolve()) if path else None
+
+    sources = {name: absolute(path) for name, path in spec.sources.model_dump().items()}
+    return spec.model_copy(
+        update={
+            "sources": Sources.model_validate(sources),
+            "executor": spec.executor.model_copy(update={"folder": absolute(spec.executor.folder)}),
+            "gates": spec.gates.model_copy(update={"rules": absolute(spec.gates.rules)}),
+        }
+    )
+
+
+def _validated(kind: type[Kind], mapping: Mapping[str, Any], *, what: str, code: str) -> Kind:
+    if not isinstance(mapping, Mapping):
+        raise InvalidInputError(f"A {what} is a mapping of keys to values", code=code)
+    try:
+        return kind.model_validate(dict(mapping))
+    except ValidationError as error:
+        raise _explained(kind, error, what=what, code=code) from None
+
+
+def _explained(
+    kind: type[Section], error: ValidationError, *, what: str, code: str
+) -> InvalidInputError:
+    unknown = [entry["loc"] for entry in error.errors() if entry["type"] == "extra_forbidden"]
+    if unknown:
+        keys = ", ".join(f"`{_dotted(loc)}`" for loc in unknown)
+        return InvalidInputError(
+            f"Unknown {what} parameter: {keys}",
+            code="unknown-parameter",
+            hint="; ".join(_close_match(kind, loc) for loc in unknown),
+        )
+    wrong = [
+        f"`{_dotted(entry['loc'])}`: {entry['msg'].removeprefix('Value error, ')}"
+        for entry in error.errors(include_url=False, include_context=False)
+    ]
+    return InvalidInputError(f"Invalid {what}: " + "; ".join(wrong), code=code)
+
+
+def _close_match(kind: type[Section], location: tuple[int | str, ...]) -> str:
+    *above, key = (str(part) for part in location)
+    known = list(_section_at(kind, above).model_fields)
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"Did you mean `{_dotted((*above, close[0]))}`?"
+    return f"Known here: {', '.join(f'`{name}`' for name in known)}"
+
+
+def _section_at(kind: type[Section], above: list[str]) -> type[Section]:
+    for key in above:
+        field = kind.model_fields.get(key)
+        kind = next(_sections(field.annotation), kind) if field else kind
+    return kind
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        yield annotation
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _sections(part)
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)

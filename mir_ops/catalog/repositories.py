@@ -1,0 +1,240 @@
+"""Reads and writes of projects and rounds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from mir_ops.catalog.connections import reading, writing
+from mir_ops.catalog.projects import ProjectSpec, read_project
+from mir_ops.catalog.tables import ProjectRow, RoundRow, utc_now
+from mir_ops.catalog.values import Project, Round
+from mir_ops.errors import ConflictError, NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Projects:
+    """The projects of a catalog, by name."""
+
+    engine: Engine
+
+    def apply(self, spec: ProjectSpec) -> Project:
+        """Make the project be as `spec` says; applying the same again changes nothing."""
+        with writing(self.engine) as session:
+            row = session.scalar(select(ProjectRow).where(ProjectRow.name == spec.name))
+            now, mapping = utc_now(), spec.to_mapping()
+            if row is None:
+                row = ProjectRow(name=spec.name, spec=mapping, created_at=now, updated_at=now)
+                session.add(row)
+            elif row.spec != mapping:
+                row.spec, row.updated_at = mapping, now
+            session.flush()
+            return _project(row)
+
+    def find(self, name: str) -> Project | None:
+        with reading(self.engine) as session:
+            row = session.scalar(select(ProjectRow).where(ProjectRow.name == name))
+            return _project(row) if row else None
+
+    def get(self, name: str) -> Project:
+        with reading(self.engine) as session:
+            return _project(_project_row(session, name))
+
+    def list(self) -> list[Project]:
+        with reading(self.engine) as session:
+            return [_project(row) for row in session.scalars(select(ProjectRow).order_by("name"))]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The rounds of a catalog. At most one of a project is open."""
+
+    engine: Engine
+
+    def open(
+        self,
+        project: str,
+        *,
+        deployment: str,
+        dag_id: str,
+        run_id: str,
+        spec: ProjectSpec,
+        conf: Mapping[str, Any],
+    ) -> Round:
+        """The round of this run: a new one, or the one it opened before, opened again if failed."""
+        with writing(self.engine) as session:
+            owner = _project_row(session, project, for_update=True)
+            found = _run_row(session, deployment, run_id, dag_id)
+            if found is not None and found.project_id != owner.id:
+                raise ConflictError(
+                    f"Run `{run_id}` opened a round of another project",
+                    code="run-taken",
+                    hint="Trigger a new run",
+                )
+            if found is not None and found.state != "failed":
+                return _round(found, project)
+            _refuse_second(session, owner, found)
+            row = found or RoundRow(
+                project_id=owner.id,
+                number=_last_number(session, owner) + 1,
+                deployment=deployment,
+                dag_id=dag_id,
+                run_id=run_id,
+                spec=spec.to_mapping(),
+                conf=dict(conf),
+                opened_at=utc_now(),
+            )
+            row.state, row.open_project, row.reason = "open", owner.id, None
+            session.add(row)
+            session.flush()
+            return _round(row, project)
+
+    def get(self, round_id: int) -> Round:
+        with reading(self.engine) as session:
+            return _round(*_round_row(session, round_id))
+
+    def get_number(self, project: str, number: int) -> Round:
+        found = [each for each in self.list(project) if each.number == number]
+        if not found:
+            raise NotFoundError(
+                f"Project `{project}` has no round {number}",
+                code="no-such-round",
+                hint=f"List its rounds with `mir round list {project}`",
+            )
+        return found[0]
+
+    def list(self, project: str | None = None) -> list[Round]:
+        """Rounds in their order, of one project or of all."""
+        query = select(RoundRow, ProjectRow.name).join(
+            ProjectRow, RoundRow.project_id == ProjectRow.id
+        )
+        with reading(self.engine) as session:
+            if project is not None:
+                query = query.where(RoundRow.project_id == _project_row(session, project).id)
+            rows = session.execute(query.order_by(ProjectRow.name, RoundRow.number))
+            return [_round(row, name) for row, name in rows]
+
+    def find_run(self, deployment: str, run_id: str, dag_id: str | None = None) -> Round | None:
+        """The round that a DAG run opened, if it came that far."""
+        with reading(self.engine) as session:
+            row = _run_row(session, deployment, run_id, dag_id)
+            return _round(*_round_row(session, row.id)) if row else None
+
+    def close(self, round_id: int, *, record: str) -> Round:
+        """The round is over; the next may open."""
+        with writing(self.engine) as session:
+            row, project = _round_row(session, round_id)
+            if row.state == "failed":
+                raise ConflictError(
+                    f"Round {row.number} of `{project}` failed: {row.reason}",
+                    code="round-failed",
+                    hint=f"Clear `open_round` of run `{row.run_id}`, then its later tasks",
+                )
+            if row.state == "open":
+                row.state, row.open_project, row.closed_at = "closed", None, utc_now()
+            row.record = record
+            return _round(row, project)
+
+    def fail(self, round_id: int, *, reason: str) -> Round:
+        """The round cannot go on by itself; the next may open. A closed round stays closed."""
+        with writing(self.engine) as session:
+            row, project = _round_row(session, round_id)
+            if row.state == "open":
+                row.state, row.open_project, row.reason = "failed", None, reason
+            return _round(row, project)
+
+
+def _refuse_second(session: Session, owner: ProjectRow, found: RoundRow | None) -> None:
+    """`found` is the failed round that wants to go on, if that is what this is."""
+    later = select(RoundRow).where(RoundRow.project_id == owner.id)
+    if found is not None:
+        later = later.where(RoundRow.number > found.number)
+        if newer := session.scalar(later.order_by(RoundRow.number.desc()).limit(1)):
+            raise ConflictError(
+                f"Round {found.number} of `{owner.name}` cannot go on: round {newer.number} "
+                f"(run `{newer.run_id}`) started after it",
+                code="round-superseded",
+                hint="Trigger a new run: it starts from the newest training version",
+            )
+    holder = session.scalar(select(RoundRow).where(RoundRow.open_project == owner.id))
+    if holder is not None:
+        raise ConflictError(
+            f"Round {holder.number} of `{owner.name}` is open: run `{holder.run_id}` of "
+            f"`{holder.dag_id}`",
+            code="round-open",
+            hint="Let that run finish, or give the round up with "
+            f"`mir round fail {owner.name} {holder.number}`",
+        )
+
+
+def _project_row(session: Session, name: str, *, for_update: bool = False) -> ProjectRow:
+    query = select(ProjectRow).where(ProjectRow.name == name)
+    row = session.scalar(query.with_for_update() if for_update else query)
+    return row or _no_project(session, name)
+
+
+def _no_project(session: Session, name: str) -> NoReturn:
+    known = list(session.scalars(select(ProjectRow.name)))
+    close = difflib.get_close_matches(name, known, n=1)
+    raise NotFoundError(
+        f"No project named `{name}`",
+        code="no-such-project",
+        hint=f"Did you mean `{close[0]}`?"
+        if close
+        else "Create it with `mir project apply -f projects/<name>.yaml`",
+    )
+
+
+def _round_row(session: Session, round_id: int) -> tuple[RoundRow, str]:
+    found = session.execute(
+        select(RoundRow, ProjectRow.name)
+        .join(ProjectRow, RoundRow.project_id == ProjectRow.id)
+        .where(RoundRow.id == round_id)
+    ).first()
+    if found is None:
+        raise NotFoundError(f"No round with id {round_id}", code="no-such-round")
+    return found[0], found[1]
+
+
+def _run_row(session: Session, deployment: str, run_id: str, dag_id: str | None) -> RoundRow | None:
+    query = select(RoundRow).where(RoundRow.deployment == deployment, RoundRow.run_id == run_id)
+    if dag_id is not None:
+        query = query.where(RoundRow.dag_id == dag_id)
+    return session.scalar(query.order_by(RoundRow.id.desc()).limit(1))
+
+
+def _last_number(session: Session, owner: ProjectRow) -> int:
+    query = select(RoundRow.number).where(RoundRow.project_id == owner.id)
+    return session.scalar(query.order_by(RoundRow.number.desc()).limit(1)) or 0
+
+
+def _project(row: ProjectRow) -> Project:
+    return Project(
+        id=row.id,
+        spec=read_project(row.spec),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _round(row: RoundRow, project: str) -> Round:
+    return Round(
+        id=row.id,
+        project=project,
+        number=row.number,
+        deployment=row.deployment,
+        dag_id=row.dag_id,
+        run_id=row.run_id,
+        state=row.state,  # type: ignore[arg-type]
+        spec=read_project(row.spec),
+        conf=row.conf,
+        reason=row.reason,
+        record=row.record,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+    )

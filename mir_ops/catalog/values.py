@@ -1,0 +1,115 @@
+"""What the catalog hands out: frozen copies of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from mir_ops.catalog.projects import ProjectSpec
+
+RoundState = Literal["open", "closed", "failed"]
+StepState = Literal["running", "done", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A project as it stands now; `spec` is its file."""
+
+    id: int
+    spec: ProjectSpec
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One turn of the loop. `spec` is the project as this round took it, its run's conf applied."""
+
+    id: int
+    project: str
+    number: int
+    deployment: str
+    dag_id: str
+    run_id: str
+    state: RoundState
+    spec: ProjectSpec
+    conf: Mapping[str, Any]
+    reason: str | None
+    record: str | None  # blob: the round's record, once it is closed
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundStep:
+    """Where one step of a round is, and what it left."""
+
+    round_id: int
+    step: str
+    op_id: str
+    state: StepState
+    percent: float | None  # 0 to 100
+    message: str | None
+    result: Mapping[str, Any] | None
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """One training's outcome, and its evaluation once there is one."""
+
+    project: str
+    round_id: int
+    round_number: int
+    op_id: str
+    model_id: str
+    stage: str
+    classes: tuple[str, ...]
+    package: str  # blob: YMIR's tar.gz
+    log: str | None  # blob
+    training: str  # commit
+    image: Mapping[str, Any]
+    config: Mapping[str, Any]
+    seed: int
+    training_metrics: Mapping[str, Any]
+    metrics: Mapping[str, Any] | None
+    predictions: str | None  # commit
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelTask:
+    """A request to people (or the oracle), and how far they are."""
+
+    round_id: int
+    op_id: str
+    backend: str
+    external_id: str
+    state: str
+    requested: int
+    done: int
+    skipped: int
+    message: str | None
+    last_activity: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReport:
+    """What a gate found; both blobs hold the same report."""
+
+    round_id: int
+    stage: str
+    op_id: str
+    blocked: bool
+    message: str
+    json_blob: str
+    html_blob: str
+    created_at: datetime
