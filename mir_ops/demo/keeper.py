@@ -14,11 +14,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ASK_AGAIN_SECONDS = 2.0
 LINUX = sys.platform == "linux"
 
 
@@ -27,40 +31,34 @@ def main() -> int:
     if LINUX:
         # Whatever our commands leave behind becomes our child instead of init's.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    for ends in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for ends in ENDS:
         signal.signal(ends, _leave)
-    services: list[subprocess.Popen[bytes]] = []
-    code = 1
+    running: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        code = _run(plan, services)
+        return _run(plan, running)
     except SystemExit:
-        code = 0
+        return 0
     finally:
-        for ends in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for ends in ENDS:
             signal.signal(ends, signal.SIG_IGN)
-        _end_all(services, grace=plan["grace"])
-    return code
+        _end_all(plan, running)
 
 
-def _run(plan: dict[str, Any], services: list[subprocess.Popen[bytes]]) -> int:
+def _run(plan: dict[str, Any], running: dict[str, subprocess.Popen[bytes]]) -> int:
     for name, argv in plan["first"].items():
-        step = _start(name, argv, plan)
-        services.append(step)
+        step = running[name] = _start(name, argv, plan)
         while step.poll() is None:
             if _parent_is_gone(plan):
                 return 0
         if step.returncode != 0:
             return _report(plan, name, step.returncode)
-        services.clear()
-    names = {}
+        del running[name]
     for name, argv in plan["services"].items():
-        started = _start(name, argv, plan)
-        services.append(started)
-        names[started.pid] = name
+        running[name] = _start(name, argv, plan)
     while not _parent_is_gone(plan):
-        for service in services:
+        for name, service in running.items():
             if service.poll() is not None:
-                return _report(plan, names[service.pid], service.returncode)
+                return _report(plan, name, service.returncode)
     return 0
 
 
@@ -97,35 +95,40 @@ def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 
-def _end_all(services: list[subprocess.Popen[bytes]], *, grace: float) -> None:
-    deadline = time.monotonic() + grace
-    _signal_all(services, signal.SIGTERM)
-    while _alive(services) and time.monotonic() < deadline:
+def _end_all(plan: dict[str, Any], running: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Ask each command to end in its own way, then ask everything that is left, then kill."""
+    start = time.monotonic()
+    asked = 0
+    for name, service in running.items():
+        abrupt = name in plan["abrupt"]
+        _send(os.kill, service.pid, signal.SIGKILL if abrupt else signal.SIGTERM)
+    while _alive(running) and (elapsed := time.monotonic() - start) < plan["grace"]:
+        if elapsed > (asked + 1) * ASK_AGAIN_SECONDS:
+            asked += 1
+            _send_to_all(running, signal.SIGTERM)
         time.sleep(0.05)
-    while _alive(services):
-        _signal_all(services, signal.SIGKILL)
+    while _alive(running):
+        _send_to_all(running, signal.SIGKILL)
         time.sleep(0.02)
 
 
-def _signal_all(services: list[subprocess.Popen[bytes]], signum: signal.Signals) -> None:
+def _send_to_all(running: dict[str, subprocess.Popen[bytes]], signum: signal.Signals) -> None:
     if LINUX:
         for pid in _descendants(os.getpid()):
-            _quietly(os.kill, pid, signum)
+            _send(os.kill, pid, signum)
     else:
-        for service in services:
-            _quietly(os.killpg, service.pid, signum)
+        for service in running.values():
+            _send(os.killpg, service.pid, signum)
 
 
-def _quietly(send: Any, pid: int, signum: signal.Signals) -> None:
-    try:
-        send(pid, signum)
-    except (ProcessLookupError, PermissionError):
-        return
+def _send(kill: Callable[[int, int], None], pid: int, signum: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        kill(pid, signum)
 
 
-def _alive(services: list[subprocess.Popen[bytes]]) -> bool:
+def _alive(running: dict[str, subprocess.Popen[bytes]]) -> bool:
     if not LINUX:
-        return any(service.poll() is None for service in services)
+        return any(service.poll() is None for service in running.values())
     while True:  # reap what has ended, ours and what was left to us
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
