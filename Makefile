@@ -88,7 +88,9 @@ clean: ## Remove what make demo, make try and make install left in this checkout
 
 .PHONY: config
 config: ## Check docker-compose.yaml and .env
-	@$(COMPOSE) config --quiet && echo "docker-compose.yaml: valid"
+	@test -f .env || { echo "error: no .env; hint: cp .env.example .env and fill it in" >&2; exit 1; }
+	@sh docker/check-env.sh .env
+	@$(COMPOSE) config --quiet && echo "docker-compose.yaml and .env: valid"
 
 .PHONY: up
 up: config ## Start Airflow, PostgreSQL and the S3 server on 127.0.0.1:12001
