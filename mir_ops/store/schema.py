@@ -69,9 +69,7 @@ PREDICTIONS: Final = pa.schema(
     [
         *_ANNOTATION_FIELDS,
         pa.field("confidence", pa.float32(), nullable=False),
-        pa.field(
-            "class_probs", pa.map_(pa.int32(), pa.float32())
-        ),  # sparse: class id to share
+        pa.field("class_probs", pa.map_(pa.int32(), pa.float32())),  # sparse: class id to share
     ]
 )
 

@@ -1,0 +1,158 @@
+"""What an edit wants to change, and applying it to the manifest of a version."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mir_ops.errors import InvalidInputError
+from mir_ops.store import rows, segments
+from mir_ops.store.commits import Stats
+from mir_ops.store.counts import Counts, count, of_stats, to_stats
+from mir_ops.store.manifests import Manifest, TableSegments, write_taxonomy
+from mir_ops.store.objects import ObjectStore
+from mir_ops.taxonomy import Taxonomy
+
+_COUNTED = ("asset_id", "class_id", "split", rows.STATE)
+
+
+@dataclass(slots=True)
+class ChangeSet:
+    """Changes in the order they were made; a later one of the same asset and table wins."""
+
+    parts: dict[str, list[pa.Table]] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    removed: list[pa.Array] = field(default_factory=list)
+    taxonomy: Taxonomy | None = None
+
+    def put_assets(self, table: pa.Table) -> None:
+        """Whole rows, new or in place of the ones with the same id."""
+        self._add(rows.ASSETS, rows.with_state(rows.conform(table, rows.ASSETS), rows.ROW))
+
+    def remove_assets(self, ids: pa.Array) -> None:
+        """Out of the assets and out of every layer, known here or not."""
+        self.removed.append(ids)
+        for name in self.parts:
+            self._add(name, _tombstones(name, ids))
+
+    def put_layer(self, name: str, table: pa.Table, assets: pa.Array | None) -> None:
+        """The whole set of rows of each asset; none for an asset means nothing is there."""
+        rows.check_layer(name)
+        conformed = rows.conform(table, name)
+        present = rows.distinct(conformed)
+        if assets is not None:
+            stray = rows.without(present, assets)
+            if len(stray):
+                raise InvalidInputError(
+                    f"Layer `{name}` has rows of {len(stray)} assets that are not in `assets`, "
+                    f"the first {stray[0].as_py().hex()}",
+                    code="stray-rows",
+                    hint="`assets` names every asset whose rows this call replaces",
+                )
+            empty = rows.without(pc.unique(assets), present)
+            self._add(name, rows.markers(empty, conformed.schema, rows.MARKER))
+        self._add(name, rows.with_state(conformed, rows.ROW))
+
+    def clear_layer(self, name: str, assets: pa.Array | None) -> None:
+        """Forget a layer, of these assets or as a whole."""
+        rows.check_layer(name)
+        if assets is None:
+            self.dropped.add(name)
+            self.parts[name] = []
+        else:
+            self._add(name, _tombstones(name, assets))
+
+    def touched(self) -> dict[str, pa.Array]:
+        """Per table: the ids of the assets that are changed, ascending."""
+        names = self.parts.keys() | ({rows.ASSETS} if self.removed else set())
+        return {
+            name: rows.sorted_unique([p["asset_id"].combine_chunks() for p in self._parts(name)])
+            for name in sorted(names)
+        }
+
+    def apply(
+        self, objects: ObjectStore, manifest: Manifest, stats: Stats
+    ) -> tuple[Manifest, Stats]:
+        """Write the segments of these changes on top of a version; nothing of it is rewritten."""
+        tables = {name: t for name, t in manifest.tables.items() if name not in self.dropped}
+        counted = of_stats(stats)
+        counts = {name: c for name, c in counted.items() if name not in self.dropped}
+        names = sorted(self.parts.keys() | (tables.keys() if self.removed else set()))
+
+        def applied(name: str) -> tuple[TableSegments, Counts]:
+            current = tables.get(name, TableSegments())
+            return _apply(objects, name, current, counts.get(name, Counts()), self._parts(name))
+
+        with ThreadPoolExecutor(4) as pool:
+            for name, (table, count_) in zip(names, list(pool.map(applied, names)), strict=True):
+                tables[name], counts[name] = table, count_
+        kept = {name: table for name, table in tables.items() if counts[name].assets}
+        taxonomy = manifest.taxonomy
+        if self.taxonomy is not None:
+            taxonomy = write_taxonomy(objects, self.taxonomy)
+        return Manifest(tables=kept, taxonomy=taxonomy), to_stats(counts)
+
+    def _parts(self, name: str) -> list[pa.Table]:
+        """The changes of one table, oldest first."""
+        # Puts after a removal are newer than it; puts before it had a tombstone added there.
+        removed = [_tombstones(name, rows.sorted_unique(self.removed))] if self.removed else []
+        return removed + self.parts.get(name, [])
+
+    def _add(self, name: str, part: pa.Table) -> None:
+        if part.num_rows:
+            self.parts.setdefault(name, []).append(part)
+
+
+def _apply(
+    objects: ObjectStore,
+    name: str,
+    current: TableSegments,
+    counts: Counts,
+    parts: list[pa.Table],
+) -> tuple[TableSegments, Counts]:
+    if not parts:
+        return current, counts
+    change = rows.newest(parts)
+    _check_vectors(objects, name, current, change)
+    touched = rows.distinct(change)
+    old = segments.read_table(objects, current, _COUNTED, touched) if current.all else None
+    counts = counts.replaced(count(old), count(change))
+    # A tombstone of an asset that was not covered would say nothing.
+    known = rows.as_ids([]) if old is None else rows.distinct(old)
+    said = pc.or_(
+        pc.not_equal(change[rows.STATE], rows.TOMBSTONE),
+        pc.is_in(change["asset_id"], value_set=known),
+    )
+    change = change.filter(said)
+    if change.num_rows == 0:
+        return current, counts
+    if not current.all:
+        return TableSegments(base=segments.write_base(objects, change)), counts
+    delta = segments.write_segment(objects, change)
+    return replace(current, deltas=(*current.deltas, delta)), counts
+
+
+def _tombstones(name: str, ids: pa.Array) -> pa.Table:
+    unique = rows.sorted_unique([ids])
+    wanted = rows.schema_of(name)
+    if "vector" in wanted.names:  # how long vectors are is not known here
+        wanted = pa.schema([wanted.field("asset_id")])
+    return rows.markers(unique, wanted, rows.TOMBSTONE)
+
+
+def _check_vectors(
+    objects: ObjectStore, name: str, current: TableSegments, change: pa.Table
+) -> None:
+    if "vector" not in change.column_names or not current.all:
+        return
+    before = segments.read_schema(objects, current.all[0]).field("vector").type.list_size
+    size = change.schema.field("vector").type.list_size
+    if before != size:
+        raise InvalidInputError(
+            f"Layer `{name}` has vectors of {before} numbers, not {size}",
+            code="vector-size",
+            hint="Clear the layer first, or use another name",
+        )

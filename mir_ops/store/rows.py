@@ -1,0 +1,295 @@
+"""Rows of a table in memory: checked, keyed by asset, merged newest first.
+
+Every part of a table carries, for each asset that it names, all of the asset's rows. The column
+`row_state` says what a row is: a row, a marker (the asset is covered and has no rows), or a
+tombstone (the asset is no longer covered).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mir_ops.errors import InvalidInputError
+from mir_ops.store import schema
+
+ASSETS: Final = "assets"
+STATE: Final = "row_state"
+ROW: Final = 0
+MARKER: Final = 1
+TOMBSTONE: Final = 2
+
+_SCHEMAS: Final = {
+    ASSETS: schema.ASSETS,
+    "ground_truth": schema.GROUND_TRUTH,
+    "predictions": schema.PREDICTIONS,
+    "scores": schema.SCORES,
+}
+_LAYER_KINDS: Final = ("ground_truth", "predictions", "scores", "embeddings")
+
+
+def as_ids(values: pa.Array | pa.ChunkedArray | Sequence[bytes]) -> pa.Array:
+    """Asset ids as one array of 32-byte values."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if not isinstance(values, pa.Array):
+        values = pa.array(values)
+    if pa.types.is_null(values.type) and len(values) == 0:
+        return pa.array([], schema.ASSET_ID)
+    try:
+        ids = values if values.type == schema.ASSET_ID else values.cast(schema.ASSET_ID)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InvalidInputError(
+            f"Asset ids are not 32 bytes each: {error}",
+            code="invalid-asset-id",
+            hint="Pass SHA-256 digests as bytes; `bytes.fromhex` reads the text form",
+        ) from None
+    if ids.null_count:
+        raise InvalidInputError("An asset id is null", code="invalid-asset-id")
+    return ids
+
+
+def schema_of(name: str, like: pa.Schema | None = None) -> pa.Schema:
+    """The columns of a table. Embeddings have as many dimensions as the rows put first."""
+    kind = name if name == ASSETS else schema.layer_kind(name)
+    if kind == "embeddings":
+        vector = like.field("vector").type if like and "vector" in like.names else None
+        known = vector is not None and pa.types.is_fixed_size_list(vector)
+        return schema.embeddings(vector.list_size if known else 0)
+    if kind not in _SCHEMAS:
+        raise _bad_layer(name)
+    return _SCHEMAS[kind]
+
+
+def check_layer(name: str) -> None:
+    """Refuse a layer whose kind nobody knows."""
+    kind, _, rest = name.partition(":")
+    if kind not in _LAYER_KINDS or (":" in name and not rest):
+        raise _bad_layer(name)
+
+
+def conform(table: pa.Table, name: str) -> pa.Table:
+    """The table with exactly the columns of `name`, sorted by key; nothing silently dropped."""
+    wanted = schema_of(name, table.schema)
+    if wanted.names[-1] == "vector" and wanted.field("vector").type.list_size == 0:
+        raise InvalidInputError(
+            f"Layer `{name}` needs a column `vector` of fixed size lists", code="invalid-columns"
+        )
+    unknown = [column for column in table.column_names if column not in wanted.names]
+    if unknown:
+        raise InvalidInputError(
+            f"Table `{name}` has no column `{unknown[0]}`",
+            code="invalid-columns",
+            hint=f"Columns are {', '.join(wanted.names)}",
+        )
+    columns = [_column(table, name, field) for field in wanted]
+    conformed = sort(pa.Table.from_arrays(columns, schema=wanted))
+    _check_unique(conformed, name)
+    return conformed
+
+
+def with_state(table: pa.Table, state: int) -> pa.Table:
+    """The rows of a part, all in one state. Only keys are required: markers have nothing else."""
+    column = pa.array(np.full(table.num_rows, state, np.int8))
+    fields = [field.with_nullable(field.name != "asset_id") for field in table.schema]
+    fields.append(pa.field(STATE, pa.int8(), nullable=False))
+    return pa.Table.from_arrays([*table.columns, column], schema=pa.schema(fields))
+
+
+def markers(ids: pa.Array, wanted: pa.Schema, state: int) -> pa.Table:
+    """Rows that have an asset id and a state and nothing else."""
+    columns = [
+        ids if field.name == "asset_id" else pa.nulls(len(ids), field.type) for field in wanted
+    ]
+    nullable = pa.schema([field.with_nullable(field.name != "asset_id") for field in wanted])
+    return with_state(pa.Table.from_arrays(columns, schema=nullable), state)
+
+
+def newest(parts: Sequence[pa.Table]) -> pa.Table:
+    """Merge parts, oldest first: the newest part that names an asset decides all of its rows."""
+    kept: list[pa.Table] = []
+    decided: list[pa.Array] = []
+    for index, part in enumerate(reversed(parts)):
+        if decided:
+            known = pa.concat_arrays(decided)
+            part = part.filter(pc.invert(pc.is_in(part["asset_id"], value_set=known)))
+        if index + 1 < len(parts):
+            decided.append(distinct(part))
+        kept.append(part)
+    if len(kept) == 1:
+        return kept[0]
+    return sort(pa.concat_tables(reversed(kept), promote_options="permissive"))
+
+
+def typed(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Rows as read, with the types and the nullability that the schema promises.
+
+    A column that the schema gained after the rows were written is null.
+    """
+    fields = [field for field in wanted if field.name in table.column_names or field.nullable]
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+        for field in fields
+    ]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def check_columns(name: str, wanted: pa.Schema, columns: Sequence[str]) -> None:
+    """Refuse to read a column that the table does not have."""
+    for column in columns:
+        if column not in wanted.names:
+            raise InvalidInputError(
+                f"Table `{name}` has no column `{column}`",
+                code="invalid-columns",
+                hint=f"Columns are {', '.join(wanted.names)}",
+            )
+
+
+def rows_only(table: pa.Table) -> pa.Table:
+    """Drop markers and tombstones."""
+    return table.filter(pc.equal(table[STATE], ROW))
+
+
+def covered_only(table: pa.Table) -> pa.Table:
+    """Drop tombstones."""
+    return table.filter(pc.not_equal(table[STATE], TOMBSTONE))
+
+
+def sort(table: pa.Table) -> pa.Table:
+    """By asset id, then annotation id."""
+    by = [("asset_id", "ascending")]
+    if "annotation_id" in table.column_names:
+        by.append(("annotation_id", "ascending"))
+    return table if table.num_rows < 2 else table.sort_by(by)
+
+
+def distinct(table: pa.Table) -> pa.Array:
+    """The asset ids of rows sorted by asset id, each once."""
+    ids = _one_array(table["asset_id"])
+    starts = run_starts(ids)
+    return ids if len(starts) == len(ids) else ids.take(pa.array(starts))
+
+
+def run_starts(ids: pa.Array) -> npt.NDArray[np.int64]:
+    """Where each run of equal asset ids starts."""
+    if len(ids) == 0:
+        return np.zeros(0, np.int64)
+    keys = to_numpy(ids)
+    changed = np.flatnonzero(keys[1:] != keys[:-1]) + 1
+    return np.concatenate([np.zeros(1, np.int64), changed])
+
+
+def to_numpy(ids: pa.Array) -> npt.NDArray[np.bytes_]:
+    """The 32-byte ids as numpy values that compare and sort like the ids."""
+    data = ids.buffers()[1]
+    width = ids.type.byte_width
+    return np.frombuffer(data, f"S{width}", len(ids), ids.offset * width)
+
+
+def key_of(asset_id: bytes) -> int:
+    """The first 8 bytes of an asset id, as a number that sorts like the ids."""
+    return int.from_bytes(asset_id[:8], "big")
+
+
+def only(table: pa.Table, ids: pa.Array) -> pa.Table:
+    """The rows of these assets."""
+    return table.filter(pc.is_in(table["asset_id"], value_set=ids))
+
+
+def without(ids: pa.Array, others: pa.Array) -> pa.Array:
+    """The asset ids that are not among the others."""
+    return ids.filter(pc.invert(pc.is_in(ids, value_set=others)))
+
+
+def common(ids: pa.Array, others: pa.Array) -> pa.Array:
+    """The asset ids that are among the others."""
+    return ids.filter(pc.is_in(ids, value_set=others))
+
+
+def sorted_unique(parts: Sequence[pa.Array]) -> pa.Array:
+    """Asset ids of several arrays, each once, ascending."""
+    if not parts:
+        return pa.array([], schema.ASSET_ID)
+    ids = pc.unique(pa.concat_arrays(parts))
+    return ids.take(pc.sort_indices(ids))
+
+
+def class_counts(table: pa.Table) -> Mapping[int, tuple[int, int]]:
+    """Per class id: rows, and assets that have at least one. The table is sorted by asset id."""
+    if "class_id" not in table.column_names or table.num_rows == 0:
+        return {}
+    ids = _one_array(table["asset_id"])
+    starts = run_starts(ids)
+    ordinal = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(ids))))
+    classes = table["class_id"].to_numpy()
+    values, rows = np.unique(classes, return_counts=True)
+    pairs = np.unique(np.stack([classes.astype(np.int64), ordinal]), axis=1)
+    _, assets = np.unique(pairs[0], return_counts=True)
+    return {
+        int(value): (int(count), int(covered))
+        for value, count, covered in zip(values, rows, assets, strict=True)
+    }
+
+
+def split_counts(table: pa.Table) -> Mapping[str, int]:
+    """Per split, `""` for none: assets."""
+    counted = pc.value_counts(table["split"].combine_chunks())
+    return {entry["values"] or "": entry["counts"] for entry in counted.to_pylist()}
+
+
+def _bad_layer(name: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"No layer can be called `{name}`",
+        code="invalid-layer",
+        hint=f"A layer's name starts with one of {', '.join(_LAYER_KINDS)}",
+    )
+
+
+def _column(table: pa.Table, name: str, field: pa.Field) -> pa.ChunkedArray:
+    if field.name not in table.column_names:
+        if not field.nullable:
+            raise InvalidInputError(
+                f"Table `{name}` lacks the column `{field.name}`", code="invalid-columns"
+            )
+        return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    column = table[field.name]
+    if not field.nullable and column.null_count:
+        raise InvalidInputError(
+            f"Column `{field.name}` of table `{name}` has {column.null_count} nulls",
+            code="invalid-columns",
+        )
+    try:
+        return column if column.type == field.type else column.cast(field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InvalidInputError(
+            f"Column `{field.name}` of table `{name}` is not {field.type}: {error}",
+            code="invalid-columns",
+        ) from None
+
+
+def _check_unique(table: pa.Table, name: str) -> None:
+    if table.num_rows < 2:
+        return
+    ids = to_numpy(_one_array(table["asset_id"]))
+    repeated = ids[1:] == ids[:-1]
+    if "annotation_id" in table.column_names:
+        numbers = table["annotation_id"].to_numpy()
+        repeated &= numbers[1:] == numbers[:-1]
+    if repeated.any():
+        first = table["asset_id"][int(np.argmax(repeated))].as_py().hex()
+        raise InvalidInputError(
+            f"Table `{name}` has {int(repeated.sum())} repeated keys, the first for asset {first}",
+            code="repeated-key",
+            hint="One row per asset, or per asset and annotation id",
+        )
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -1,0 +1,277 @@
+"""A dataset store: branches of dataset versions, tags, blobs and classes behind one URL."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from mir_ops.errors import NotFoundError, StoreError
+from mir_ops.proto import store_pb2
+from mir_ops.store import blobs, keys, refs, registry, revisions, wire
+from mir_ops.store.commits import Commit, Operation, read_commit
+from mir_ops.store.edits import Edit
+from mir_ops.store.objects import (
+    ObjectStore,
+    OutcomeUnknownError,
+    PreconditionError,
+    corrupt_object,
+)
+from mir_ops.store.operations import find_committed
+from mir_ops.store.urls import no_such_store, open_objects
+from mir_ops.store.versions import Version
+
+FORMAT_VERSION: Final = 1
+READER: Final = 1
+WRITER: Final = 1
+
+
+class Store:
+    """Open one with `Store.open(url)`. Safe to use from several threads and processes."""
+
+    def __init__(self, objects: ObjectStore, store_id: str) -> None:
+        self.objects = objects
+        self.id = store_id
+        self._cached_commit = lru_cache(4096)(lambda commit_id: read_commit(objects, commit_id))
+
+    @property
+    def url(self) -> str:
+        """Where it is, without credentials."""
+        return self.objects.url
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        create: bool = False,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+    ) -> Store:
+        """Open the store at a URL; `create` makes one where there is none."""
+        objects = open_objects(url, create=create, access_key=access_key, secret_key=secret_key)
+        return cls.on(objects, create=create or url.startswith("memory:"))
+
+    @classmethod
+    def on(cls, objects: ObjectStore, *, create: bool = False) -> Store:
+        """The store whose bytes live here."""
+        found = objects.find(keys.FORMAT)
+        if found is None and not create:
+            raise no_such_store(objects.url)
+        if found is None:
+            _create(objects)
+            found = objects.find(keys.FORMAT) or b""
+        _check_features(objects)
+        return cls(objects, _store_id(objects, found))
+
+    def branch(self, name: str) -> Branch:
+        """A branch by name; it need not exist yet."""
+        keys.check_branch_name(name)
+        return Branch(self, name)
+
+    def branches(self) -> list[Branch]:
+        """All branches that exist, by name."""
+        names = (keys.decode(key.removeprefix(keys.HEADS)) for key in self.objects.list(keys.HEADS))
+        return [branch for branch in map(self.branch, sorted(names)) if branch.exists]
+
+    def commit(self, commit_id: str) -> Commit:
+        """A commit by its full id."""
+        return self._cached_commit(commit_id)
+
+    def resolve(self, rev: str) -> Commit:
+        """The commit that `branch`, `branch@tag`, `branch@V3` or the start of an id names."""
+        return revisions.resolve(self, rev)
+
+    def read(self, rev: str | Commit) -> Version:
+        """The dataset version of a revision."""
+        return Version(self.objects, self.resolve(rev) if isinstance(rev, str) else rev)
+
+    def read_commit_version(self, commit_id: str) -> Version:
+        """The dataset version of a commit's full id."""
+        return Version(self.objects, self.commit(commit_id))
+
+    def create_tag(self, name: str, commit_id: str) -> None:
+        """Give a commit a fixed name; the same name for the same commit is no error."""
+        revisions.create_tag(self, name, commit_id)
+
+    def tags(self) -> dict[str, str]:
+        """Commit ids by tag."""
+        found = {}
+        for key in self.objects.list(keys.TAGS):
+            if commit := refs.read_ref(self.objects, key).commit:
+                found[keys.decode(key.removeprefix(keys.TAGS))] = commit
+        return dict(sorted(found.items()))
+
+    def find_operation(self, branch: str, op_id: str) -> Commit | None:
+        """The commit of an operation on a branch, if it was committed already."""
+        ref = refs.read_ref(self.objects, keys.head(branch))
+        found = find_committed(self.objects, ref, op_id)
+        return None if found is None else self.commit(found)
+
+    def edit(
+        self,
+        branch: str,
+        *,
+        op_id: str,
+        operation: Operation,
+        message: str,
+        base: Commit | Version | None = None,
+        parents: Sequence[str | Commit] = (),
+        author: str = "mir",
+        project: str | None = None,
+        round: int | str | None = None,  # noqa: A002 - the word of the domain
+        run: str | None = None,
+        keywords: Sequence[str] = (),
+    ) -> Edit:
+        """Change a branch in a `with` block. `base`: start from this content, not from the tip."""
+        keys.check_branch_name(branch)
+        keys.check_op_id(op_id)
+        return Edit(
+            self,
+            branch,
+            op_id=op_id,
+            operation=operation,
+            message=message,
+            base=base.commit if isinstance(base, Version) else base,
+            parents=[parent if isinstance(parent, str) else parent.id for parent in parents],
+            author=author,
+            project=project,
+            round=None if round is None else str(round),
+            run=run,
+            keywords=keywords,
+        )
+
+    def put_blob(self, source: bytes | Path) -> str:
+        """Store bytes or a file and return its SHA-256."""
+        return blobs.put_blobs(self.objects, [source])[0]
+
+    def put_blobs(self, sources: Iterable[bytes | Path]) -> list[str]:
+        """Store many; durable when this returns."""
+        return blobs.put_blobs(self.objects, sources)
+
+    def get_blob(self, sha256: str) -> bytes:
+        """The bytes of a blob, checked against its name."""
+        return blobs.get_blob(self.objects, sha256)
+
+    def fetch_blob(self, sha256: str, destination: Path) -> None:
+        """Copy a blob to a file, which appears complete and checked or not at all."""
+        blobs.fetch_blob(self.objects, sha256, destination)
+
+    def has_blobs(self, digests: Sequence[str]) -> set[str]:
+        """Which of these blobs are stored."""
+        return blobs.has_blobs(self.objects, digests)
+
+    def register_classes(self, names: Sequence[str]) -> dict[str, int]:
+        """The ids of classes by normalised name; new names get new ids, known ones keep theirs."""
+        return registry.register_classes(self.objects, names)
+
+    def classes(self) -> dict[str, int]:
+        """All classes ever registered, by name."""
+        return registry.read_classes(self.objects)
+
+    def check_new_ref(self, prefix: str, name: str) -> None:
+        """Refuse a name that differs from another one's only in case."""
+        revisions.check_new_ref(self, prefix, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A name that moves from version to version."""
+
+    store: Store
+    name: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether it has a tip."""
+        return self._ref().commit is not None
+
+    @property
+    def seq(self) -> int:
+        """How often it moved: the number of its newest version, 0 before the first."""
+        return self._ref().seq
+
+    def find_tip(self) -> Commit | None:
+        """Its newest commit, or None when the branch does not exist."""
+        commit_id = self._ref().commit
+        return None if commit_id is None else self.store.commit(commit_id)
+
+    def tip(self) -> Commit:
+        """Its newest commit."""
+        tip = self.find_tip()
+        if tip is None:
+            raise revisions.no_such_branch(self.store, self.name)
+        return tip
+
+    def read(self) -> Version:
+        """Its newest version."""
+        return Version(self.store.objects, self.tip())
+
+    def log(self, limit: int | None = None) -> Iterator[Commit]:
+        """Its commits, newest first, along the first parents."""
+        commit: Commit | None = self.tip()
+        while commit is not None and (limit is None or limit > 0):
+            yield commit
+            limit = None if limit is None else limit - 1
+            commit = self.store.commit(commit.parents[0]) if commit.parents else None
+
+    def delete(self) -> None:
+        """Leave a tombstone: commits and numbers stay, the name can be used again."""
+        revisions.delete_branch(self.store, self.name)
+
+    def _ref(self) -> refs.Ref:
+        return refs.read_ref(self.store.objects, keys.head(self.name))
+
+
+def _create(objects: ObjectStore) -> None:
+    features = wire.Message().uint(1, READER).uint(2, WRITER)
+    try:
+        objects.swap(keys.FEATURES, bytes(features), None)
+    except PreconditionError:
+        pass  # another process is creating the same store
+    except OutcomeUnknownError:
+        if objects.find(keys.FEATURES) is None:
+            raise
+    identity = wire.Message().uint(1, FORMAT_VERSION).text(2, secrets.token_hex(16))
+    identity.text(3, "sha256").uint(4, int(objects.clock() * 1_000_000))
+    objects.create(keys.FORMAT, bytes(identity))
+    objects.sync()
+
+
+def _store_id(objects: ObjectStore, body: bytes) -> str:
+    try:
+        identity = store_pb2.Format.FromString(body)
+    except DecodeError as error:
+        raise corrupt_object(objects, keys.FORMAT, str(error)) from None
+    if identity.version != FORMAT_VERSION or identity.hash != "sha256":
+        raise _too_new(objects)
+    return identity.store_id
+
+
+def _check_features(objects: ObjectStore) -> None:
+    body = objects.find(keys.FEATURES)
+    if body is None:
+        raise NotFoundError(
+            f"`{objects.url}` lacks `{keys.FEATURES}`",
+            code="incomplete-store",
+            hint="Creating it was interrupted: create it again at the same address",
+        )
+    try:
+        features = store_pb2.Features.FromString(body)
+    except DecodeError as error:
+        raise corrupt_object(objects, keys.FEATURES, str(error)) from None
+    if features.min_reader > READER or features.min_writer > WRITER or features.features:
+        raise _too_new(objects)
+
+
+def _too_new(objects: ObjectStore) -> StoreError:
+    return StoreError(
+        f"The store at `{objects.url}` needs a newer version of this program",
+        code="store-too-new",
+        hint="Upgrade mir-ops",
+    )
