@@ -1,0 +1,65 @@
+"""The end of a round: its record is kept, and the training version gets its tag."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mir_ops.errors import ConflictError
+from mir_ops.rounds.ledger import Entry, new_entry, once
+from mir_ops.rounds.place import Place
+from mir_ops.rounds.record import write_record
+from mir_ops.workspace import Workspace
+
+
+def close_round(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+    """Write the round's record, tag its training version, let the next round open."""
+    training = _training(ws, round_id)
+    inputs = {"training": training, "steps": _operations(ws, round_id)}
+
+    def work(entry: Entry) -> dict[str, Any]:
+        tag = f"{entry.branches.training}@r{entry.round.number}"
+        _tag(ws, tag, training)
+        record = write_record(entry, training)
+        blob = ws.store.put_blob(json.dumps(record, sort_keys=True, allow_nan=False).encode())
+        return {
+            "round_id": round_id,
+            "number": entry.round.number,
+            "project": entry.round.project,
+            "training": training,
+            "tag": tag,
+            "record": blob,
+            "metrics": record["metrics"],
+            "stop": record["stop"],
+        }
+
+    result = once(new_entry(ws, place, round_id, "close_round", inputs), work)
+    ws.catalog.rounds.close(round_id, record=result["record"])
+    return result
+
+
+def _training(ws: Workspace, round_id: int) -> str:
+    """With the labels, or without when the round stopped before mining."""
+    if ws.catalog.steps.result(round_id, "check_targets")["stop"]:
+        return str(ws.catalog.steps.result(round_id, "merge_training")["commit"])
+    return str(ws.catalog.steps.result(round_id, "merge_labels")["commit"])
+
+
+def _operations(ws: Workspace, round_id: int) -> dict[str, str]:
+    return {
+        each.step: each.op_id
+        for each in ws.catalog.steps.list(round_id)
+        if each.state == "done" and each.step != "close_round"
+    }
+
+
+def _tag(ws: Workspace, tag: str, commit: str) -> None:
+    known = ws.store.tags().get(tag)
+    if known is None:
+        ws.store.create_tag(tag, commit)
+    elif known != commit:
+        raise ConflictError(
+            f"Tag `{tag}` names {known[:12]}, not {commit[:12]}",
+            code="tag-taken",
+            hint="The round was closed before with other data: trigger a new run",
+        )

@@ -1,0 +1,165 @@
+"""Evaluation: the new model against the validation split, and whether the project has arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mir_ops.catalog import Model
+from mir_ops.errors import InvalidInputError
+from mir_ops.rounds.executing import (
+    cache_of,
+    class_ids,
+    config_of,
+    image_of,
+    image_record,
+    job_labels,
+    limits_of,
+    model_files,
+)
+from mir_ops.rounds.ledger import Entry, new_entry
+from mir_ops.rounds.place import Place
+from mir_ops.store import Commit, Operation, Version
+from mir_ops.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mir_ops.executor import InferenceResult, Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationStep:
+    """Predicts on the labelled validation images, commits the predictions, computes the metrics."""
+
+    entry: Entry
+    version: str
+    model: Model
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        if (taken := self.entry.taken()) is not None:
+            return taken
+        store, branch = self.entry.ws.store, self.entry.branches.evaluation
+        commit = store.find_operation(branch, self.entry.op_id)
+        if commit is None:
+            return None
+        self.entry.start()
+        with self.entry.failing():
+            return self._measure(commit)
+
+    def prepare(self) -> Job:
+        from mir_ops.executor import prepare_inference
+
+        entry, spec = self.entry, self.entry.round.spec
+        entry.start()
+        with entry.failing():
+            version = entry.ws.store.read(self.version)
+            return prepare_inference(
+                entry.ws.store,
+                version,
+                op_id=entry.op_id,
+                image=image_of(spec),
+                asset_ids=validation_ids(version),
+                model=model_files(self.model),
+                config=config_of(spec, spec.executor.config.infer),
+                jobs_dir=entry.ws.jobs_dir,
+                cache=cache_of(entry),
+                limits=limits_of(spec),
+                labels=job_labels(entry),
+            )
+
+    def progress(self, percent: float, message: str) -> None:
+        self.entry.progress(percent, message)
+
+    def fail(self, message: str) -> None:
+        self.entry.fail(message)
+
+    def collect(self, job: Job) -> dict[str, Any]:
+        from mir_ops.executor import collect_inference, remove_job
+
+        with self.entry.failing():
+            result = self._measure(self._commit(collect_inference(job, class_ids(self.entry))))
+        remove_job(job)
+        return result
+
+    def _commit(self, inferred: InferenceResult) -> Commit:
+        entry, store = self.entry, self.entry.ws.store
+        version = store.read(self.version)
+        ids = validation_ids(version)
+        with store.edit(
+            entry.branches.evaluation,
+            op_id=entry.op_id,
+            operation=Operation(
+                kind="evaluate",
+                parameters={"model": self.model.model_id, "stage": self.model.stage},
+                inputs=(self.version,),
+                executor=image_of(entry.round.spec).image,
+                seed=entry.round.spec.seed,
+            ),
+            message=f"Round {entry.round.number}: predict on the validation images",
+            **entry.provenance,
+        ) as edit:
+            edit.put_taxonomy(version.taxonomy)
+            edit.put_assets(version.assets(ids=ids))
+            edit.put_layer("ground_truth", version.layer("ground_truth", ids=ids), assets=ids)
+            edit.put_layer(self._layer, inferred.predictions, assets=ids)
+        return edit.commit
+
+    def _measure(self, commit: Commit) -> dict[str, Any]:
+        from mir_ops.evaluation import evaluate
+
+        entry = self.entry
+        version = entry.ws.store.read(commit)
+        ids = validation_ids(entry.ws.store.read(self.version))
+        metrics = evaluate(
+            ground_truth=version.layer("ground_truth", ids=ids),
+            predictions=version.layer(self._layer, ids=ids),
+            assets=version.assets(ids=ids),
+            classes={id_: name for name, id_ in class_ids(entry).items()},
+        ).to_dict()
+        entry.ws.catalog.models.set_evaluation(
+            self.model.op_id, metrics=metrics, predictions=commit.id
+        )
+        return entry.finish(
+            {"commit": commit.id, "model_id": self.model.model_id, "metrics": metrics}
+        )
+
+    @property
+    def _layer(self) -> str:
+        return f"predictions:{self.model.model_id}"
+
+
+def evaluation_step(ws: Workspace, place: Place, round_id: int) -> EvaluationStep:
+    """The evaluation of this round's model."""
+    spec = ws.catalog.rounds.get(round_id).spec
+    version = ws.catalog.steps.result(round_id, "merge_training")["commit"]
+    model = ws.catalog.models.get(ws.catalog.steps.result(round_id, "train")["op_id"])
+    inputs: Mapping[str, Any] = {
+        "version": version,
+        "model": model.model_id,
+        "stage": model.stage,
+        "image": image_record(spec),
+        "config": config_of(spec, spec.executor.config.infer),
+    }
+    entry = new_entry(ws, place, round_id, "evaluate", inputs)
+    return EvaluationStep(entry=entry, version=version, model=model)
+
+
+def validation_ids(version: Version) -> pa.Array:
+    """The labelled assets of the validation split, sorted."""
+    assets = version.assets(columns=["asset_id", "split"])
+    wanted = pc.and_(
+        pc.fill_null(pc.equal(assets["split"], "val"), False),
+        pc.is_in(assets["asset_id"], value_set=version.layer_assets("ground_truth")),
+    )
+    ids = assets.filter(wanted)["asset_id"].combine_chunks()
+    if len(ids) == 0:
+        raise InvalidInputError(
+            "The training version has no labelled validation image",
+            code="empty-validation-set",
+            hint="Name a validation source with annotations in the project",
+        )
+    return ids.take(pc.sort_indices(ids))

@@ -1,0 +1,100 @@
+"""What the three executor steps share: prepare a job, let the caller run it, collect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mir_ops.catalog import Model, ProjectSpec
+from mir_ops.errors import NotFoundError
+from mir_ops.rounds.ledger import Entry
+
+if TYPE_CHECKING:
+    from mir_ops.executor import AssetCache, ExecutorImage, Job, Limits, ModelFiles
+
+
+class Step(Protocol):
+    """A step whose work an executor does. Whoever holds it runs the job in between:
+
+    `step.finished or step.collect(run(step.prepare()))`; an error on the way goes to `fail`.
+    """
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """The result, if this operation was done before: then nothing is run."""
+
+    def prepare(self) -> Job: ...
+
+    def progress(self, percent: float, message: str) -> None: ...
+
+    def fail(self, message: str) -> None: ...
+
+    def collect(self, job: Job) -> dict[str, Any]: ...
+
+
+def image_of(spec: ProjectSpec) -> ExecutorImage:
+    """The project's executor; a bare name is one of those that come with this project."""
+    from mir_ops.executor import ExecutorImage, bundled_image
+
+    chosen = spec.executor
+    if chosen.image is None and chosen.folder is None:
+        return bundled_image(chosen.name)
+    return ExecutorImage(
+        name=chosen.name,
+        image=chosen.image or chosen.name,
+        folder=Path(chosen.folder) if chosen.folder else None,
+        network=chosen.network,
+        run_as_root=chosen.run_as_root,
+    )
+
+
+def image_record(spec: ProjectSpec) -> dict[str, Any]:
+    """What the operation id and the round's record say of the image: the name, not our path."""
+    image = image_of(spec)
+    return {"name": image.name, "image": image.image}
+
+
+def limits_of(spec: ProjectSpec) -> Limits:
+    from mir_ops.executor import Limits
+
+    return Limits(**spec.executor.limits.model_dump(exclude_none=True))
+
+
+def config_of(spec: ProjectSpec, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The project's values; the round's seed unless they name their own."""
+    return {"seed": spec.seed, **values}
+
+
+def cache_of(entry: Entry) -> AssetCache:
+    from mir_ops.executor import AssetCache
+
+    return AssetCache(entry.ws.cache_dir)
+
+
+def job_labels(entry: Entry) -> dict[str, str]:
+    return {**entry.place.labels(), "mir.project": entry.round.project, "mir.op": entry.op_id}
+
+
+def model_files(model: Model) -> ModelFiles:
+    from mir_ops.executor import ModelFiles
+
+    return ModelFiles(
+        model_id=model.model_id,
+        package=model.package,
+        class_names=model.classes,
+        stage=model.stage,
+    )
+
+
+def class_ids(entry: Entry) -> dict[str, int]:
+    """The ids of the project's classes, in the project's order."""
+    registry = entry.ws.store.classes()
+    missing = [name for name in entry.round.spec.classes if name not in registry]
+    if missing:
+        raise NotFoundError(
+            f"Classes that the store does not know: {', '.join(missing)}",
+            code="no-such-class",
+            hint="Run `import_data` first",
+        )
+    return {name: registry[name] for name in entry.round.spec.classes}

@@ -1,0 +1,98 @@
+"""The gates: data checks that can stop a round."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from mir_ops.rounds.ledger import Entry, new_entry, once
+from mir_ops.rounds.place import Place
+from mir_ops.workspace import Workspace
+
+Stage = Literal["data", "labels"]
+
+_STEPS: Final[Mapping[Stage, str]] = {"data": "gate_data", "labels": "gate_labels"}
+
+
+def check_gate(ws: Workspace, place: Place, round_id: int, *, stage: Stage) -> dict[str, Any]:
+    """Check what came in against the project's rules; `GateFailedError` stops the round.
+
+    The report is kept either way: `catalog.gates` names its blobs.
+    """
+    versions = _versions(ws, round_id, stage)
+    gates = ws.catalog.rounds.get(round_id).spec.gates
+    inputs = {
+        "versions": versions,
+        "parameters": dict(gates.parameters),
+        "rules": _digest_rules(_rules_dir(gates.rules)),
+    }
+    entry = new_entry(ws, place, round_id, _STEPS[stage], inputs)
+    return once(entry, lambda entry: _check(entry, stage, versions))
+
+
+def _versions(ws: Workspace, round_id: int, stage: Stage) -> dict[str, str | None]:
+    data = ws.catalog.steps.result(round_id, "import_data")
+    if stage == "labels":
+        incoming = ws.catalog.steps.result(round_id, "import_labels")["commit"]
+    else:
+        incoming = data["new_data"]
+    return {
+        "training": data["new_data"] or data["training"],
+        "validation": data["validation"],
+        "incoming": incoming,
+    }
+
+
+def _check(entry: Entry, stage: Stage, versions: Mapping[str, str | None]) -> dict[str, Any]:
+    from mir_ops.quality import GateFailedError, check
+
+    store, gates = entry.ws.store, entry.round.spec.gates
+    if stage == "labels" and versions["incoming"] is None:
+        return {"blocked": False, "message": "Nothing was labelled", "report": None, "html": None}
+    read = {role: store.read(commit) if commit else None for role, commit in versions.items()}
+    assert read["training"] is not None
+    report = check(
+        training=read["training"],
+        validation=read["validation"],
+        incoming=read["incoming"],
+        rules_dir=Path(gates.rules) if gates.rules else None,
+        parameters=gates.parameters,
+    )
+    blobs = store.put_blobs([report.to_json().encode(), report.to_html().encode()])
+    entry.ws.catalog.gates.add(
+        round_id=entry.round.id,
+        stage=stage,
+        op_id=entry.op_id,
+        blocked=report.blocked,
+        message=report.message(),
+        json_blob=blobs[0],
+        html_blob=blobs[1],
+    )
+    if report.blocked:
+        raise GateFailedError(
+            report.message(),
+            code="gate-failed",
+            hint="Correct the data or the rules, then clear this task; the full report is kept",
+        )
+    return {
+        "blocked": False,
+        "message": report.message(),
+        "report": blobs[0],
+        "html": blobs[1],
+    }
+
+
+def _rules_dir(rules: str | None) -> Path:
+    from mir_ops.quality import default_rules_dir
+
+    return Path(rules) if rules else default_rules_dir()
+
+
+def _digest_rules(folder: Path) -> str:
+    """Edited rules are another check: a gate that failed or passed before runs again."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.y*ml")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,165 @@
+"""Data comes in: import, and merge into the training version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mir_ops.catalog import Round
+from mir_ops.dataset import import_dataset, merge, source_digest
+from mir_ops.errors import NotFoundError
+from mir_ops.rounds.ledger import Entry, new_entry, once
+from mir_ops.rounds.opening import earlier_rounds, opened
+from mir_ops.rounds.place import Branches, Place
+from mir_ops.store import operation_id
+from mir_ops.taxonomy import Taxonomy
+from mir_ops.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One thing to import: `new_data` goes where the training data goes."""
+
+    role: str
+    branch: str
+    path: Path
+    annotations: Literal["voc", "none"]
+
+
+def import_data(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+    """Import the project's sources and this run's new data.
+
+    What was imported before, from the same bytes, is the same commit: also in a later round.
+    """
+    round_ = ws.catalog.rounds.get(round_id)
+    sources = _sources(round_)
+    digests = {source.role: _digest(source) for source in sources}
+    inputs = {"sources": digests, "classes": list(round_.spec.classes)}
+
+    def work(entry: Entry) -> dict[str, Any]:
+        taken: dict[str, Any] = {"new_data": None, "images": {}, "issues": 0}
+        for position, source in enumerate(sources):
+            entry.progress(100 * position / len(sources), f"importing {source.role}")
+            taken |= _import(entry, source, digests[source.role], taken)
+        return taken
+
+    return once(new_entry(ws, place, round_id, "import_data", inputs), work)
+
+
+def merge_training(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+    """Merge what came in, and labels that a failed round left, into the training version."""
+    base, guests = _to_merge(ws, round_id)
+    inputs = {"base": base, "guests": guests}
+
+    def work(entry: Entry) -> dict[str, Any]:
+        if not guests and base is not None:
+            return {"commit": base, "merged": []}
+        branch = entry.branches.training
+        commit = ws.store.find_operation(branch, entry.op_id) or merge(
+            ws.store,
+            [*([base] if base else []), *guests],
+            branch,
+            strategy="stop",
+            op_id=entry.op_id,
+            message=f"Round {entry.round.number}: merge what came in",
+            **entry.provenance,
+        )
+        return {"commit": commit.id, "merged": [guest.partition(":")[2] for guest in guests]}
+
+    return once(new_entry(ws, place, round_id, "merge_training", inputs), work)
+
+
+def _sources(round_: Round) -> list[Source]:
+    names, where = Branches(round_.project), round_.spec.sources
+    new_data = round_.conf.get("new_data")
+    found = [
+        Source(role="training", branch=names.imported("training"), path=Path(where.training),
+               annotations="voc"),
+        Source(role="validation", branch=names.imported("validation"),
+               path=Path(where.validation), annotations="voc"),
+        Source(role="pool", branch=names.imported("pool"), path=Path(where.pool),
+               annotations="none"),
+    ]  # fmt: skip
+    if new_data:
+        found.append(
+            Source(role="new_data", branch=names.imported("training"), path=Path(new_data),
+                   annotations="voc")
+        )  # fmt: skip
+    return found
+
+
+def _digest(source: Source) -> str:
+    if not source.path.exists():
+        raise NotFoundError(
+            f"The {source.role.replace('_', ' ')} source `{source.path}` does not exist",
+            code="no-such-source",
+            hint="Correct the path, and see that this worker can read it",
+        )
+    return source_digest(source.path)
+
+
+def _import(entry: Entry, source: Source, digest: str, taken: Mapping[str, Any]) -> dict[str, Any]:
+    result = import_dataset(
+        entry.ws.store,
+        source.path,
+        source.branch,
+        op_id=_import_operation(entry, source, digest),
+        annotations=source.annotations,
+        unknown_classes="stop",
+        taxonomy=_declared(entry, source.branch),
+        message=f"Import {source.role.replace('_', ' ')} of {entry.round.project}",
+        **entry.provenance,
+    )
+    return {
+        source.role: result.commit.id,
+        "images": {**taken["images"], source.role: result.report.taken.get("images", 0)},
+        "issues": taken["issues"] + sum(issue.count for issue in result.report.issues),
+    }
+
+
+def _import_operation(entry: Entry, source: Source, digest: str) -> str:
+    """Of the project and the bytes, not of the run: importing again is the same operation."""
+    return operation_id(
+        f"{entry.place.deployment}/{entry.round.project}/import",
+        {
+            "branch": source.branch,
+            "source": digest,
+            "annotations": source.annotations,
+            "classes": list(entry.round.spec.classes),
+        },
+    )
+
+
+def _declared(entry: Entry, branch: str) -> Taxonomy:
+    """The project's classes, and those that the branch already knows."""
+    store, names = entry.ws.store, entry.round.spec.classes
+    registry = store.register_classes(names)
+    wanted = Taxonomy.from_names({name: registry[name] for name in names})
+    tip = store.branch(branch).find_tip()
+    return store.read(tip).taxonomy.joined(wanted) if tip else wanted
+
+
+def _to_merge(ws: Workspace, round_id: int) -> tuple[str | None, list[str]]:
+    round_ = ws.catalog.rounds.get(round_id)
+    start, data = opened(ws, round_id), ws.catalog.steps.result(round_id, "import_data")
+    typed = [
+        ("tr", data["training"]),
+        ("va", data["validation"]),
+        ("tr", data["new_data"]),
+        ("tr", start["labels"]),
+    ]
+    merged = _merged_before(ws, round_) if start["training"] else set()
+    guests = [f"{split}:{commit}" for split, commit in typed if commit and commit not in merged]
+    return start["training"], list(dict.fromkeys(guests))
+
+
+def _merged_before(ws: Workspace, round_: Round) -> set[str]:
+    merged: set[str] = set()
+    for earlier in earlier_rounds(ws, round_):
+        for step in ("merge_training", "merge_labels"):
+            found = ws.catalog.steps.find(earlier.id, step)
+            if found is not None and found.state == "done" and found.result is not None:
+                merged.update(found.result["merged"])
+    return merged

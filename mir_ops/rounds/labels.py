@@ -1,0 +1,208 @@
+"""Labels: ask for them, follow, import what is done, merge."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pyarrow as pa
+
+from mir_ops.dataset import merge
+from mir_ops.errors import NotFoundError
+from mir_ops.labeling import LabelBackend, LabelProgress, LabelRequest, LabelResult
+from mir_ops.rounds.executing import class_ids
+from mir_ops.rounds.ledger import Entry, new_entry, once
+from mir_ops.rounds.place import Place
+from mir_ops.store import Commit, Operation
+from mir_ops.workspace import Workspace
+
+
+def create_label_task(
+    ws: Workspace, place: Place, round_id: int, backend: LabelBackend
+) -> dict[str, Any]:
+    """Ask the backend for labels of the mined images; the same request is asked once."""
+    mined = ws.catalog.steps.result(round_id, "mine")
+    inputs = {"mined": mined["mined"], "backend": backend.kind}
+
+    def work(entry: Entry) -> dict[str, Any]:
+        if not mined["picked"]:
+            return {"task": None, "backend": backend.kind, "requested": 0, "op_id": entry.op_id}
+        task = backend.create(_request(entry, mined["mined"], mined["model_id"]))
+        ws.catalog.label_tasks.add(
+            round_id=round_id,
+            op_id=entry.op_id,
+            backend=backend.kind,
+            external_id=task,
+            requested=mined["picked"],
+        )
+        return {
+            "task": task,
+            "backend": backend.kind,
+            "requested": mined["picked"],
+            "op_id": entry.op_id,
+        }
+
+    return once(new_entry(ws, place, round_id, "create_label_task", inputs), work)
+
+
+def label_progress(ws: Workspace, round_id: int, backend: LabelBackend) -> LabelProgress:
+    """How far people are, also written into the catalog.
+
+    A request for no images is complete; a task that lost its images is an error.
+    """
+    asked = ws.catalog.steps.result(round_id, "create_label_task")
+    if asked["task"] is None:
+        return LabelProgress(total=0, done=0, message="Nothing to label")
+    progress = backend.progress(asked["task"])
+    if progress.total < asked["requested"]:
+        raise NotFoundError(
+            f"Label task `{asked['task']}` has {progress.total} of {asked['requested']} images",
+            code="label-task-lost",
+            hint="Restore the task in the label tool, or clear `create_label_task`",
+        )
+    ws.catalog.label_tasks.update(
+        asked["op_id"],
+        state="done" if progress.complete else "open",
+        done=progress.done,
+        skipped=progress.skipped,
+        message=progress.message or None,
+        last_activity=progress.last_activity,
+    )
+    _follow(ws, round_id, asked["op_id"], progress)
+    return progress
+
+
+def labels_ready(ws: Workspace, round_id: int, backend: LabelBackend) -> bool:
+    """Whether nothing is left to wait for."""
+    asked = ws.catalog.steps.result(round_id, "create_label_task")
+    return asked["task"] is None or label_progress(ws, round_id, backend).complete
+
+
+def import_labels(
+    ws: Workspace, place: Place, round_id: int, backend: LabelBackend
+) -> dict[str, Any]:
+    """Commit the ground truth of what is done. More labels later are a new operation."""
+    asked = ws.catalog.steps.result(round_id, "create_label_task")
+    mined = ws.catalog.steps.result(round_id, "mine")
+    result = backend.fetch(asked["task"]) if asked["task"] is not None else None
+    inputs = {"task": asked["task"], "labels": _digest(result) if result else None}
+
+    def work(entry: Entry) -> dict[str, Any]:
+        _stop_waiting(ws, round_id)
+        if result is None or len(result.done) == 0:
+            return {"commit": None, "done": 0, "skipped": 0, "boxes": 0, "seconds": 0.0,
+                    "issues": {}}  # fmt: skip
+        branch = entry.branches.labels
+        commit = ws.store.find_operation(branch, entry.op_id) or _commit(
+            entry, mined["mined"], result, backend.kind
+        )
+        return {
+            "commit": commit.id,
+            "done": len(result.done),
+            "skipped": len(result.skipped),
+            "boxes": result.annotations.num_rows,
+            "seconds": _seconds(result.annotations),
+            "issues": dict(result.issues),
+        }
+
+    return once(new_entry(ws, place, round_id, "import_labels", inputs), work)
+
+
+def merge_labels(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+    """Merge this round's labels into the training version."""
+    training = ws.catalog.steps.result(round_id, "merge_training")["commit"]
+    labels = ws.catalog.steps.result(round_id, "import_labels")["commit"]
+    inputs = {"training": training, "labels": labels}
+
+    def work(entry: Entry) -> dict[str, Any]:
+        if labels is None:
+            return {"commit": training, "merged": []}
+        branch = entry.branches.training
+        commit = ws.store.find_operation(branch, entry.op_id) or merge(
+            ws.store,
+            [training, f"tr:{labels}"],
+            branch,
+            strategy="guest",
+            op_id=entry.op_id,
+            message=f"Round {entry.round.number}: merge the labels",
+            **entry.provenance,
+        )
+        return {"commit": commit.id, "merged": [labels]}
+
+    return once(new_entry(ws, place, round_id, "merge_labels", inputs), work)
+
+
+def _follow(ws: Workspace, round_id: int, op_id: str, progress: LabelProgress) -> None:
+    """Show the waiting as a step of the round; what was waited out before stays so."""
+    steps, step = ws.catalog.steps, "wait_for_labels"
+    found = steps.find(round_id, step)
+    if found is None or found.op_id != op_id:
+        steps.start(round_id, step, op_id)
+    elif found.state == "done":
+        return
+    answered = {"total": progress.total, "done": progress.done, "skipped": progress.skipped}
+    if progress.complete:
+        steps.finish(round_id, step, op_id, answered)
+        return
+    percent = 100.0 * (progress.done + progress.skipped) / progress.total
+    message = f"{progress.done} of {progress.total} images labelled"
+    steps.progress(round_id, step, op_id, percent=percent, message=message)
+
+
+def _stop_waiting(ws: Workspace, round_id: int) -> None:
+    """The wait is over when labels are taken, also when some are missing."""
+    found = ws.catalog.steps.find(round_id, "wait_for_labels")
+    if found is not None and found.state != "done":
+        ws.catalog.steps.finish(round_id, found.step, found.op_id, {"partial": True})
+
+
+def _request(entry: Entry, mined: str, model_id: str) -> LabelRequest:
+    store = entry.ws.store
+    version = store.read(mined)
+    return LabelRequest(
+        key=entry.op_id,
+        title=f"{entry.round.project} round {entry.round.number}",
+        classes={id_: name for name, id_ in class_ids(entry).items()},
+        assets=version.assets(),
+        predictions=version.layer(f"predictions:{model_id}"),
+        fetch_image=store.fetch_blob,
+    )
+
+
+def _commit(entry: Entry, mined: str, result: LabelResult, backend: str) -> Commit:
+    store = entry.ws.store
+    version = store.read(mined)
+    with store.edit(
+        entry.branches.labels,
+        op_id=entry.op_id,
+        operation=Operation(
+            kind="label",
+            parameters={"backend": backend, "images": len(result.done)},
+            inputs=(mined,),
+        ),
+        message=f"Round {entry.round.number}: {len(result.done)} images labelled",
+        **entry.provenance,
+    ) as edit:
+        edit.put_taxonomy(version.taxonomy)
+        edit.put_assets(version.assets(ids=result.done))
+        edit.put_layer("ground_truth", result.annotations, assets=result.done)
+    return edit.commit
+
+
+def _digest(result: LabelResult) -> str:
+    """Of what was answered: the same answers are the same operation."""
+    table = result.annotations.sort_by(
+        [("asset_id", "ascending"), ("annotation_id", "ascending")]
+    ).combine_chunks()
+    digest = hashlib.sha256(b"".join(sorted(result.done.to_pylist())))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    digest.update(sink.getvalue())
+    return digest.hexdigest()
+
+
+def _seconds(annotations: pa.Table) -> float:
+    import pyarrow.compute as pc
+
+    return round(float(pc.sum(annotations["lead_time"]).as_py() or 0.0), 3)

@@ -1,0 +1,94 @@
+"""The first and the last resort of a round: opening it, and giving it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mir_ops.catalog import ProjectSpec, Round, RoundConf
+from mir_ops.catalog.catalog import require_strategy
+from mir_ops.catalog.projects import read_conf
+from mir_ops.errors import InvalidInputError
+from mir_ops.rounds.ledger import Entry, new_entry, once
+from mir_ops.rounds.place import Place
+from mir_ops.workspace import Workspace
+
+
+def open_round(
+    ws: Workspace, place: Place, *, project: str, conf: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Open this run's round and pin what it starts from.
+
+    The same run gets the same round, opened again if it had failed. Another run is refused while
+    a round of the project is open.
+    """
+    asked = _checked(project, conf)
+    round_ = ws.catalog.rounds.open(
+        project,
+        deployment=place.deployment,
+        dag_id=place.dag_id,
+        run_id=place.run_id,
+        spec=_spec(ws.catalog.projects.get(project).spec, asked),
+        conf=asked.model_dump(exclude_none=True),
+    )
+    return once(new_entry(ws, place, round_.id, "open_round", {"round": round_.id}), _pin)
+
+
+def fail_round(ws: Workspace, run_id: str, reason: str) -> dict[str, Any]:
+    """Give up the round of a run, so that the next may open. Without a round there is nothing."""
+    found = ws.catalog.rounds.find_run(ws.deployment, run_id)
+    if found is None:
+        return {"round_id": None, "state": None}
+    now = ws.catalog.rounds.fail(found.id, reason=reason)
+    if now.state == "failed":
+        ws.catalog.steps.fail_running(found.id, reason)
+    return {"round_id": now.id, "number": now.number, "project": now.project, "state": now.state}
+
+
+def opened(ws: Workspace, round_id: int) -> Mapping[str, Any]:
+    """What `open_round` pinned: the commits that this round starts from."""
+    return ws.catalog.steps.result(round_id, "open_round")
+
+
+def _checked(project: str, conf: Mapping[str, Any]) -> RoundConf:
+    from mir_ops.mining import strategies
+
+    asked = read_conf(conf)
+    if asked.project not in (None, project):
+        raise InvalidInputError(
+            f"The run names project `{asked.project}`, the task `{project}`",
+            code="invalid-parameter",
+        )
+    if asked.strategy is not None:
+        require_strategy(asked.strategy, strategies())
+    return asked
+
+
+def _spec(spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
+    """The project as this round takes it: later changes of the file are the next round's."""
+    mining = {"strategy": asked.strategy, "budget": asked.budget}
+    given = {key: value for key, value in mining.items() if value is not None}
+    return spec.model_copy(
+        update={
+            "mining": spec.mining.model_copy(update=given),
+            "seed": spec.seed if asked.seed is None else asked.seed,
+        }
+    )
+
+
+def _pin(entry: Entry) -> dict[str, Any]:
+    # Later steps move these branches. A step that runs again must see what it saw first.
+    training = entry.ws.store.branch(entry.branches.training).find_tip()
+    labels = entry.ws.store.branch(entry.branches.labels).find_tip()
+    return {
+        "round_id": entry.round.id,
+        "number": entry.round.number,
+        "project": entry.round.project,
+        "training": training.id if training else None,
+        "labels": labels.id if labels else None,
+    }
+
+
+def earlier_rounds(ws: Workspace, round_: Round) -> list[Round]:
+    """The project's rounds before this one, failed ones included."""
+    return [each for each in ws.catalog.rounds.list(round_.project) if each.number < round_.number]

@@ -1,0 +1,113 @@
+"""The record of a round: everything that it took, did, cost and left, in one JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow.compute as pc
+
+from mir_ops import __version__
+from mir_ops.catalog import RoundStep
+from mir_ops.errors import NotFoundError
+from mir_ops.rounds.executing import image_record
+from mir_ops.rounds.ledger import Entry
+from mir_ops.workspace import Workspace
+
+
+def write_record(entry: Entry, training: str) -> dict[str, Any]:
+    """What `mir round show` prints, and what a later run can be checked against."""
+    ws, round_ = entry.ws, entry.round
+    done = {each.step: each for each in ws.catalog.steps.list(round_.id) if each.state == "done"}
+    results = {step: dict(each.result or {}) for step, each in done.items()}
+    return {
+        "format": 1,
+        "code_version": __version__,
+        "project": round_.project,
+        "round": round_.number,
+        "run": {
+            "deployment": round_.deployment,
+            "dag": round_.dag_id,
+            "run": round_.run_id,
+            "conf": dict(round_.conf),
+        },
+        "spec": round_.spec.to_mapping(),
+        "seed": round_.spec.seed,
+        "image": image_record(round_.spec),
+        "steps": results,
+        "seconds": {step: _seconds(each) for step, each in done.items()},
+        "training": training,
+        "commits": _commits(results, training),
+        "model": results.get("train"),
+        "metrics": results.get("evaluate", {}).get("metrics"),
+        "stop": results.get("check_targets"),
+        "chosen": _chosen(ws, results.get("mine", {})),
+        "label_tasks": [
+            {"backend": task.backend, "task": task.external_id, "requested": task.requested}
+            for task in ws.catalog.label_tasks.list(round_.id)
+        ],
+        "gates": [
+            {"stage": gate.stage, "blocked": gate.blocked, "report": gate.json_blob}
+            for gate in ws.catalog.gates.list(round_.id)
+        ],
+        "cost": _cost(results.get("import_labels", {})),
+    }
+
+
+def read_record(ws: Workspace, record: str | None) -> dict[str, Any]:
+    """The record of a closed round, by its blob."""
+    if record is None:
+        raise NotFoundError(
+            "The round has no record yet", code="no-record", hint="It gets one when it closes"
+        )
+    read: dict[str, Any] = json.loads(ws.store.get_blob(record))
+    return read
+
+
+def _commits(results: Mapping[str, Mapping[str, Any]], training: str) -> dict[str, str | None]:
+    imported, mined = results.get("import_data", {}), results.get("mine", {})
+    return {
+        "base": results.get("open_round", {}).get("training"),
+        "import/training": imported.get("training"),
+        "import/validation": imported.get("validation"),
+        "import/pool": imported.get("pool"),
+        "import/new_data": imported.get("new_data"),
+        "trained_on": results.get("merge_training", {}).get("commit"),
+        "evaluation": results.get("evaluate", {}).get("commit"),
+        "mining": mined.get("mining"),
+        "mined": mined.get("mined"),
+        "labels": results.get("import_labels", {}).get("commit"),
+        "training": training,
+    }
+
+
+def _chosen(ws: Workspace, mined: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The picked images in the order of their rank, each with its score and why."""
+    if not mined.get("mined"):
+        return []
+    scores = ws.store.read(mined["mined"]).layer(mined["scores"])
+    picked = scores.filter(pc.is_valid(scores["rank"])).sort_by("rank")
+    return [
+        {
+            "asset": row["asset_id"].hex(),
+            "rank": row["rank"],
+            "score": row["score"],
+            "reason": row["reason"],
+        }
+        for row in picked.select(["asset_id", "rank", "score", "reason"]).to_pylist()
+    ]
+
+
+def _cost(labelled: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "images": labelled.get("done", 0),
+        "boxes": labelled.get("boxes", 0),
+        "annotator_seconds": labelled.get("seconds", 0.0),
+    }
+
+
+def _seconds(step: RoundStep) -> float | None:
+    if step.finished_at is None:
+        return None
+    return round((step.finished_at - step.started_at).total_seconds(), 3)

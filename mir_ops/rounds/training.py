@@ -1,0 +1,114 @@
+"""Training: the newest training version becomes a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mir_ops.catalog import Model
+from mir_ops.rounds.executing import (
+    cache_of,
+    config_of,
+    image_of,
+    image_record,
+    job_labels,
+    limits_of,
+)
+from mir_ops.rounds.ledger import Entry, new_entry
+from mir_ops.rounds.place import Place
+from mir_ops.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mir_ops.executor import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStep:
+    """Trains once for the same version, image, config and seed, whatever is cleared or killed."""
+
+    entry: Entry
+    version: str
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        if (taken := self.entry.taken()) is not None:
+            return taken
+        model = self.entry.ws.catalog.models.find(self.entry.op_id)
+        if model is None:
+            return None
+        self.entry.start()  # the model was kept, and the worker died before it said so
+        return self.entry.finish(_result(model))
+
+    def prepare(self) -> Job:
+        from mir_ops.executor import prepare_training
+
+        entry, spec = self.entry, self.entry.round.spec
+        entry.start()
+        with entry.failing():
+            return prepare_training(
+                entry.ws.store,
+                entry.ws.store.read(self.version),
+                op_id=entry.op_id,
+                image=image_of(spec),
+                class_names=spec.classes,
+                config=config_of(spec, spec.executor.config.train),
+                jobs_dir=entry.ws.jobs_dir,
+                cache=cache_of(entry),
+                limits=limits_of(spec),
+                labels=job_labels(entry),
+            )
+
+    def progress(self, percent: float, message: str) -> None:
+        self.entry.progress(percent, message)
+
+    def fail(self, message: str) -> None:
+        self.entry.fail(message)
+
+    def collect(self, job: Job) -> dict[str, Any]:
+        """Keep the model's files in the store and the model in the catalog."""
+        from mir_ops.executor import collect_training, remove_job
+
+        entry, spec = self.entry, self.entry.round.spec
+        with entry.failing():
+            trained = collect_training(job)
+            model = entry.ws.catalog.models.add(
+                round_id=entry.round.id,
+                op_id=entry.op_id,
+                model_id=trained.model_id,
+                stage=trained.best_stage,
+                classes=trained.class_names,
+                package=entry.ws.store.put_blob(trained.package),
+                log=entry.ws.store.put_blob(trained.log) if trained.log.is_file() else None,
+                training=self.version,
+                image=image_record(spec),
+                config=config_of(spec, spec.executor.config.train),
+                seed=spec.seed,
+                training_metrics=trained.metrics,
+            )
+            result = entry.finish(_result(model))
+        remove_job(job)
+        return result
+
+
+def training_step(ws: Workspace, place: Place, round_id: int) -> TrainingStep:
+    """The training of this round."""
+    spec = ws.catalog.rounds.get(round_id).spec
+    version = ws.catalog.steps.result(round_id, "merge_training")["commit"]
+    inputs = {
+        "version": version,
+        "image": image_record(spec),
+        "config": config_of(spec, spec.executor.config.train),
+        "classes": list(spec.classes),
+    }
+    return TrainingStep(entry=new_entry(ws, place, round_id, "train", inputs), version=version)
+
+
+def _result(model: Model) -> dict[str, Any]:
+    return {
+        "op_id": model.op_id,
+        "model_id": model.model_id,
+        "stage": model.stage,
+        "package": model.package,
+        "log": model.log,
+        "metrics": dict(model.training_metrics),
+    }
