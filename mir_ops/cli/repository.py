@@ -81,7 +81,7 @@ class Repository:
 def find_repository(root: str | Path | None = None, *, labels: str | None = None) -> Repository:
     """The repository at `root`, or at this folder or the nearest one above it."""
     start = Path(root or ".").absolute()
-    found = _nearest(start) if root is None else (start if (start / FOLDER).is_dir() else None)
+    found = _nearest(start) if root is None else (start if _is_repository(start) else None)
     store_url, catalog_url = os.environ.get("MIR_STORE"), os.environ.get("MIR_CATALOG")
     if found is None and store_url is None:
         raise NotFoundError(
@@ -127,9 +127,13 @@ def create_repository(root: Path, *, store_url: str | None = None) -> Repository
 
 def _nearest(start: Path) -> Path | None:
     for folder in (start, *start.parents):
-        if (folder / FOLDER / "config.yaml").is_file():
+        if _is_repository(folder):
             return folder
     return None
+
+
+def _is_repository(folder: Path) -> bool:
+    return (folder / FOLDER / "config.yaml").is_file()
 
 
 def _default_store(root: Path) -> str:

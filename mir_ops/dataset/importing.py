@@ -1,0 +1,222 @@
+"""Import images and annotations into a branch: everything usable in one commit, or nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+from mir_ops.dataset.report import Report, Tally
+from mir_ops.dataset.sources import AnnotationFormat, ImportSource, open_source, read_images
+from mir_ops.dataset.tables import (
+    ImportedImages,
+    Layer,
+    asset_table,
+    is_class_name,
+    layer_table,
+)
+from mir_ops.errors import InvalidInputError
+from mir_ops.store import Operation, Store, Version, schema
+from mir_ops.taxonomy import Taxonomy, normalise
+
+if TYPE_CHECKING:
+    from mir_ops.store import Commit
+
+UnknownClasses = Literal["stop", "ignore", "add"]
+Progress = Callable[[float, str], None]
+
+GROUND_TRUTH = "ground_truth"
+IMPORTED_PREDICTIONS = "predictions:imported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """The commit, what was taken and what was not, and the classes that `add` registered."""
+
+    commit: Commit
+    report: Report
+    new_classes: tuple[str, ...] = ()
+
+
+def import_dataset(
+    store: Store,
+    source: Path,
+    branch: str,
+    *,
+    op_id: str,
+    annotations: AnnotationFormat = "voc",
+    unknown_classes: UnknownClasses = "stop",
+    split: str | None = None,
+    message: str | None = None,
+    project: str | None = None,
+    round: int | str | None = None,  # noqa: A002 - the word of the commit
+    run: str | None = None,
+    base: Commit | Version | None = None,
+    parents: Sequence[Commit] = (),
+    index_file: Path | None = None,
+    gt_dir: Path | None = None,
+    pred_dir: Path | None = None,
+    taxonomy: Taxonomy | None = None,
+    on_progress: Progress = lambda _share, _message: None,
+) -> ImportResult:
+    """Import a zip archive, a folder or an index file on top of the branch.
+
+    The same operation imports once: again, it returns the first commit and its report.
+    `taxonomy` holds the declared classes (default: those of the branch and of the store).
+    """
+    if done := store.find_operation(branch, op_id):
+        return _result(done)
+    _check_split(split)
+    before = _content_before(store, branch, base)
+    declared = taxonomy or Taxonomy.from_names(store.classes())
+    declared = before.taxonomy.joined(declared) if before else declared
+    tally = Tally()
+    with open_source(
+        source,
+        tally,
+        annotations=annotations,
+        index_file=index_file,
+        gt_dir=gt_dir,
+        pred_dir=pred_dir,
+    ) as opened:
+        on_progress(0.2, "annotations read")
+        declared, added = _declare(store, opened, declared, unknown_classes, tally)
+        images = ImportedImages()
+        for batch in read_images(opened, tally, lambda s, m: on_progress(0.2 + 0.7 * s, m)):
+            images.add(batch, store.put_blobs([image.data for image in batch]), tally)
+    name = (index_file or source).name
+    if not images.facts:
+        raise _nothing_taken(name, tally)
+    layers = _layers(opened, images, declared, tally)
+    assets = asset_table(images, before, split, opened)
+    report = tally.report(_taken(assets, layers))
+    parameters = {
+        "source": name,
+        "annotations": annotations,
+        "unknown_classes": unknown_classes,
+        "split": split,
+        "report": report.to_dict(),
+        "new_classes": list(added),
+    }
+    with store.edit(
+        branch,
+        op_id=op_id,
+        operation=Operation(kind="import", parameters=parameters),
+        message=message or f"Import {name}",
+        base=base,
+        parents=tuple(parents),
+        project=project,
+        round=round,
+        run=run,
+    ) as edit:
+        edit.put_taxonomy(declared)
+        edit.put_assets(assets)
+        for layer, (table, covered) in layers.items():
+            edit.put_layer(layer, table, assets=pa.array(covered, schema.ASSET_ID))
+    on_progress(1.0, "committed")
+    return ImportResult(commit=edit.commit, report=report, new_classes=added)
+
+
+def _check_split(split: str | None) -> None:
+    if split is not None and split not in schema.SPLITS:
+        raise InvalidInputError(
+            f"No split is called `{split}`",
+            code="bad-split",
+            hint=f"Use one of {', '.join(schema.SPLITS)}",
+        )
+
+
+def _layers(
+    source: ImportSource, images: ImportedImages, declared: Taxonomy, tally: Tally
+) -> dict[str, Layer]:
+    sets = {GROUND_TRUTH: source.ground_truth, IMPORTED_PREDICTIONS: source.predictions}
+    return {
+        name: layer_table(found, images, declared, tally, predictions=name != GROUND_TRUTH)
+        for name, found in sets.items()
+        if found is not None
+    }
+
+
+def _content_before(store: Store, branch: str, base: Commit | Version | None) -> Version | None:
+    tip = store.branch(branch).find_tip()
+    if base is None:
+        return store.read(tip) if tip else None
+    return base if isinstance(base, Version) else store.read(base)
+
+
+def _result(commit: Commit) -> ImportResult:
+    parameters = commit.operation.parameters
+    return ImportResult(
+        commit=commit,
+        report=Report.from_dict(parameters["report"]),
+        new_classes=tuple(parameters["new_classes"]),
+    )
+
+
+def _declare(
+    store: Store,
+    source: ImportSource,
+    declared: Taxonomy,
+    unknown_classes: UnknownClasses,
+    tally: Tally,
+) -> tuple[Taxonomy, tuple[str, ...]]:
+    """The taxonomy to read objects with; stops, or registers, when classes are unknown."""
+    objects: Counter[str] = Counter()
+    places: dict[str, str] = {}
+    for annotation_set in filter(None, (source.ground_truth, source.predictions)):
+        for name in annotation_set.names.values():
+            for entry in annotation_set.files[name].objects:
+                if is_class_name(entry.name) and declared.id_of(entry.name) is None:
+                    objects[normalise(entry.name)] += 1
+                    places.setdefault(normalise(entry.name), name)
+    if not objects:
+        return declared, ()
+    unknown = sorted(objects)
+    if unknown_classes == "stop":
+        raise _unknown_classes(objects, places)
+    code = "class-added" if unknown_classes == "add" else "class-unknown"
+    for name in unknown:
+        tally.add(code, f"{name} ({objects[name]} objects)", count=objects[name])
+    if unknown_classes == "ignore":
+        return declared, ()
+    registry = store.register_classes(unknown)
+    new = Taxonomy.from_names({name: registry[name] for name in unknown})
+    return declared.joined(new), tuple(unknown)
+
+
+def _unknown_classes(objects: Counter[str], places: dict[str, str]) -> InvalidInputError:
+    listed = [f"`{name}` ({count})" for name, count in objects.most_common(20)]
+    more = f" and {len(objects) - 20} more" if len(objects) > 20 else ""
+    first = objects.most_common(1)[0][0]
+    classes = "1 class that nobody" if len(objects) == 1 else f"{len(objects)} classes that nobody"
+    return InvalidInputError(
+        f"{sum(objects.values())} objects have {classes} declared: {', '.join(listed)}{more}; "
+        f"`{first}` for example in `{places[first]}`",
+        code="unknown-classes",
+        hint="Declare them in `labels.yaml` (or as an alias), or import with"
+        " `--unknown-types-strategy add`, or `ignore` to leave these objects out",
+    )
+
+
+def _nothing_taken(source: str, tally: Tally) -> InvalidInputError:
+    report = tally.report({})
+    reasons = "; ".join(
+        f"{issue.count} {issue.text} [{issue.code}]: {issue.examples[0]}" for issue in report.issues
+    )
+    return InvalidInputError(
+        f"No image could be taken from `{source}`: {reasons or 'it has none'}",
+        code="no-images",
+        hint="Put JPEG, PNG or BMP files into a folder `images`",
+    )
+
+
+def _taken(assets: pa.Table, layers: dict[str, Layer]) -> dict[str, int]:
+    taken = {"images": assets.num_rows}
+    for layer, (table, covered) in layers.items():
+        name = "labelled" if layer == GROUND_TRUTH else "predicted"
+        taken |= {f"{name}_images": len(covered), f"{name}_boxes": table.num_rows}
+    return taken
