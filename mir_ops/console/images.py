@@ -1,0 +1,94 @@
+"""Image bytes for the browser: originals and thumbnails, of a type it can only draw."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from functools import lru_cache
+from typing import Final
+
+from fastapi import HTTPException, Request, Response
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mir_ops.console.headers import IMAGE_POLICY
+from mir_ops.store import Store
+
+SERVED_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/bmp", "image/webp"})
+THUMBNAIL_SIDE: Final = 480
+MOST_PIXELS: Final = 120_000_000  # a thumbnail of more is not worth the memory
+
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP")
+
+
+def original(request: Request, store: Store, asset: dict[str, object]) -> Response:
+    """The image as it was imported."""
+    media_type = _served_type(asset)
+    tag = f'"{_hex(asset)}"'
+    if request.headers.get("if-none-match") == tag:
+        return _response(b"", media_type, tag, status=304)
+    return _response(store.get_blob(_hex(asset)), media_type, tag)
+
+
+def thumbnail(request: Request, store: Store, asset: dict[str, object]) -> Response:
+    """A small upright copy; an image that is small already goes out as it is."""
+    width, height = asset["width"], asset["height"]
+    assert isinstance(width, int)
+    assert isinstance(height, int)
+    if max(width, height) <= THUMBNAIL_SIDE:
+        return original(request, store, asset)
+    if width * height > MOST_PIXELS:
+        raise HTTPException(415, "The image is too large for a thumbnail")
+    tag = f'"{_hex(asset)}-{THUMBNAIL_SIDE}"'
+    if request.headers.get("if-none-match") == tag:
+        return _response(b"", "image/jpeg", tag, status=304)
+    _served_type(asset)
+    return _response(_thumbnails(store, _hex(asset)), "image/jpeg", tag)
+
+
+def shrink(content: bytes, side: int = THUMBNAIL_SIDE) -> bytes:
+    """A JPEG of at most `side` pixels; ValueError for what is not an image of a served type."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise ValueError("The image is too large for a thumbnail")
+                image.draft("RGB", (side, side))
+                small = ImageOps.exif_transpose(image).convert("RGB")
+                small.thumbnail((side, side))
+        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+            raise ValueError("The image cannot be read") from None
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=82)
+    return file.getvalue()
+
+
+@lru_cache(maxsize=512)
+def _thumbnails(store: Store, asset_id: str) -> bytes:
+    try:
+        return shrink(store.get_blob(asset_id))
+    except ValueError as error:
+        raise HTTPException(415, str(error)) from None
+
+
+def _served_type(asset: dict[str, object]) -> str:
+    media_type = str(asset["media_type"])
+    if media_type not in SERVED_TYPES:
+        raise HTTPException(415, f"Images of type `{media_type}` are not shown")
+    return media_type
+
+
+def _hex(asset: dict[str, object]) -> str:
+    asset_id = asset["asset_id"]
+    assert isinstance(asset_id, bytes)
+    return asset_id.hex()
+
+
+def _response(content: bytes, media_type: str, tag: str, *, status: int = 200) -> Response:
+    headers = {
+        "Content-Security-Policy": IMAGE_POLICY,
+        "Cache-Control": "private, max-age=3600",
+        "ETag": tag,
+        "Vary": "Cookie, Authorization",
+    }
+    return Response(content, status, headers, media_type)

@@ -1,0 +1,71 @@
+"""Templates of the console and of the reports: everything from data is escaped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from mir_ops.console.charts import number_text
+
+_FOLDER = Path(__file__).parent
+COLOURS = 12
+
+
+def render(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(values)
+
+
+def stylesheet() -> str:
+    """The console's own, for pages that carry it inside."""
+    return (_FOLDER / "static" / "console.css").read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER / "templates"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": number_text,
+        "accuracy": lambda value: "–" if value is None else f"{value:.3f}",
+        "duration": duration_text,
+        "time": time_text,
+        "size": size_text,
+        "colour": lambda class_id: f"k{class_id % COLOURS}",
+        "layer": layer_text,
+    }
+    return environment
+
+
+def duration_text(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def time_text(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def size_text(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def layer_text(name: str) -> str:
+    """`Ground truth`, `Predictions 3f2a…`: a layer as a person says it."""
+    kind, _, rest = name.partition(":")
+    words = kind.replace("_", " ").capitalize()
+    return f"{words} {rest[:10]}".strip()

@@ -1,0 +1,92 @@
+"""What the console reads: the versions of a store and the projects of a catalog, nothing else."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from mir_ops.console.gallery import Selection, matching_assets
+from mir_ops.console.rounds import ProjectView, find_project, list_projects
+from mir_ops.errors import NotFoundError
+from mir_ops.store import Commit, Store, Version
+
+if TYPE_CHECKING:
+    from mir_ops.catalog import Catalog
+
+NO_PROJECT = "-"  # stands for "of no project" in addresses; only `mir view` serves it
+
+_COMMIT = re.compile(r"[0-9a-f]{8,64}")
+_ASSET = re.compile(r"[0-9a-f]{64}")
+_ASSET_COLUMNS = ["asset_id", "media_type", "width", "height"]
+
+
+class Sources:
+    """A store and a catalog, read by project.
+
+    With `every_version` all versions of the store can be read under the project `-`. That is for
+    the person who holds the store's files anyway, never for a server that several people share.
+    """
+
+    def __init__(
+        self, store: Store, catalog: Catalog | None = None, *, every_version: bool = False
+    ) -> None:
+        self.store = store
+        self.catalog = catalog
+        self.every_version = every_version
+        self._read = lru_cache(maxsize=16)(store.read)
+        self._match = lru_cache(maxsize=16)(self._find_matching)
+
+    def projects(self) -> list[ProjectView]:
+        return list_projects(self.catalog, self.store) if self.catalog else []
+
+    def find_project(self, name: str) -> ProjectView | None:
+        return find_project(self.catalog, self.store, name) if self.catalog else None
+
+    def tips(self, project: str | None = None) -> list[tuple[str, Commit]]:
+        """Branches with their newest version; of one project, or all that may be read."""
+        return [
+            (branch.name, tip)
+            for branch in sorted(self.store.branches(), key=lambda branch: branch.name)
+            if (tip := branch.find_tip()) and (project is None or tip.project == project)
+        ]
+
+    def version(self, project: str, commit_id: str) -> Version:
+        """The version, if it belongs to the project; that another has it stays unsaid."""
+        missing = NotFoundError(
+            f"No version `{commit_id[:64]}` in project `{project}`", code="no-such-version"
+        )
+        if not _COMMIT.fullmatch(commit_id):
+            raise missing
+        try:
+            commit = self.store.resolve(commit_id)
+        except NotFoundError:
+            raise missing from None
+        if not self._belongs(commit, project):
+            raise missing
+        return self._read(commit.id)
+
+    def _belongs(self, commit: Commit, project: str) -> bool:
+        if project == NO_PROJECT:
+            return self.every_version
+        return commit.project == project
+
+    def asset(self, version: Version, asset_id: str) -> dict[str, object]:
+        """What is needed to send the asset's bytes, if the version has it."""
+        if _ASSET.fullmatch(asset_id):
+            ids = pa.array([bytes.fromhex(asset_id)], pa.binary(32))
+            rows = version.assets(columns=_ASSET_COLUMNS, ids=ids).to_pylist()
+            if rows:
+                return dict(rows[0])
+        raise NotFoundError(
+            f"No image `{asset_id[:64]}` in version {version.commit.id[:12]}", code="no-such-image"
+        )
+
+    def matching(self, version: Version, selection: Selection) -> pa.Array:
+        """Ids of the assets that pass the filters, in page order; kept for the next page."""
+        return self._match(version.commit.id, selection.filters)
+
+    def _find_matching(self, commit_id: str, filters: Selection) -> pa.Array:
+        return matching_assets(self._read(commit_id), filters)

@@ -1,0 +1,160 @@
+"""The console inside Airflow: who is asking is settled before any of its code runs.
+
+Airflow mounts the app of a plugin without any authentication. The guard stands in front of all of
+it, static files and pages that do not exist included: nobody gets 401, and somebody without the
+right to read the project's DAG gets 403. Everything else it leaves to Airflow's auth manager.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.core_api.security import get_user
+from airflow.models.dag import DagModel
+from airflow.utils.session import create_session
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.security import HTTPBearer
+from sqlalchemy import or_, select
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mir_ops.console.app import create_app
+from mir_ops.console.sources import Sources
+from mir_ops.workspace import Workspace
+
+URL_PREFIX: Final = "/mir"
+ROUND_DAG: Final = "active_learning_round"
+PROJECT_DAG: Final = "round__"
+
+_HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_bearer = HTTPBearer(auto_error=False)
+
+
+def fastapi_apps() -> list[dict[str, Any]]:
+    """For `AirflowPlugin.fastapi_apps`."""
+    return [{"app": build_app(), "url_prefix": URL_PREFIX, "name": "mir console"}]
+
+
+def external_views() -> list[dict[str, Any]]:
+    """For `AirflowPlugin.external_views`; no leading slash, as a base URL may have a path."""
+    return [
+        {
+            "name": "Datasets and rounds",
+            "href": f"{URL_PREFIX.lstrip('/')}/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "mir",
+            "nav_top_level": True,
+        }
+    ]
+
+
+def build_app() -> FastAPI:
+    app = create_app(_open_sources, may_read=_may_read_project)
+    app.add_middleware(Guard)  # the last one added is the first one asked
+    return app
+
+
+class Guard:
+    """Lets a request in only when its user is known and may read what the address names."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            refusal = await _refusal(Request(scope))
+            await (refusal or self.app)(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+
+async def _refusal(request: Request) -> PlainTextResponse | None:
+    credentials = await _bearer(request)
+    try:
+        user = await get_user(request, None, credentials)
+    except HTTPException as error:
+        # Airflow answers 403 to a token that is not valid; to us that is nobody.
+        return _refuse(401, str(error.detail))
+    if request.method not in _HARMLESS and credentials is None and not _is_same_origin(request):
+        return _refuse(403, "A request that changes something must come from this site")
+    request.state.mir_user = user
+    project = _project_of(request)
+    if await run_in_threadpool(_may_read, user, project):
+        return None
+    dags = " or ".join(f"`{name}`" for name in _dag_ids(project)) if project else f"`{ROUND_DAG}`"
+    return _refuse(403, f"This page takes the right to read the DAG {dags}")
+
+
+def _refuse(status: int, text: str) -> PlainTextResponse:
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return PlainTextResponse(text, status, headers)
+
+
+def _is_same_origin(request: Request) -> bool:
+    origin, host = request.headers.get("origin"), request.headers.get("host")
+    return bool(origin and host) and urlsplit(origin).netloc == host
+
+
+def _project_of(request: Request) -> str | None:
+    path, mount = request.scope["path"], request.scope.get("root_path", "")
+    inside = path[len(mount) :] if mount and path.startswith(mount + "/") else path
+    parts = inside.split("/")
+    return parts[2] if len(parts) > 2 and parts[1] == "projects" and parts[2] else None
+
+
+def _may_read_project(request: Request, project: str) -> bool:
+    return _may_read(request.state.mir_user, project)
+
+
+def _may_read(user: BaseUser, project: str | None) -> bool:
+    """Of a project: its DAG, or the one that runs rounds of any project. Else: one such DAG."""
+    return any(_may_read_dag(user, name, team) for name, team in _known_dags(project).items())
+
+
+def _may_read_dag(user: BaseUser, dag_id: str, team: str | None) -> bool:
+    details = DagDetails(id=dag_id, team_name=team)
+    try:
+        return bool(get_auth_manager().is_authorized_dag(method="GET", details=details, user=user))
+    except KeyError:  # the simple auth manager's answer to a role that it does not know
+        return False
+
+
+def _dag_ids(project: str) -> tuple[str, str]:
+    return f"{PROJECT_DAG}{project}", ROUND_DAG
+
+
+def _known_dags(project: str | None) -> dict[str, str | None]:
+    """Those of the DAGs that exist, with their team: an auth manager may say yes to any name."""
+    if project is None:
+        wanted = or_(
+            DagModel.dag_id == ROUND_DAG, DagModel.dag_id.startswith(PROJECT_DAG, autoescape=True)
+        )
+    else:
+        wanted = DagModel.dag_id.in_(_dag_ids(project))
+    with create_session() as session:
+        found: Iterable[str] = session.scalars(select(DagModel.dag_id).where(wanted)).all()
+        teams = DagModel.get_dag_id_to_team_name_mapping(list(found), session=session)
+    return {dag_id: teams.get(dag_id) for dag_id in found}
+
+
+def _open_sources() -> Sources:
+    from mir_airflow.hooks.mir import MirHook
+
+    return _sources_of(MirHook().workspace())
+
+
+@lru_cache(maxsize=2)
+def _sources_of(workspace: Workspace) -> Sources:
+    return Sources(workspace.store, workspace.catalog)
