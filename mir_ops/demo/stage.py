@@ -80,7 +80,7 @@ def connections(folder: DemoFolder, workspace: Workspace) -> dict[str, dict[str,
         },
         "mir_labels": {
             "conn_type": "mir_labels",
-            "extra": {"options": {"store_url": folder.oracle.as_uri(), "rev": ORACLE}},
+            "extra": {"store_url": folder.oracle.as_uri(), "rev": ORACLE},
         },
     }
 

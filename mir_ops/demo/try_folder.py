@@ -63,7 +63,8 @@ def _try(source: Path, classes: tuple[str, ...], folder: DemoFolder, display: Di
     verdict = _gate(version, folder, display)
     display.heading("Page of images")
     page = folder.root / "index.html"
-    _write_page(store, version, page, source=source, notes=[verdict, *result.report.lines()])
+    notes = [f"{issue.count} {issue.text}. {issue.hint}" for issue in result.report.issues]
+    _write_page(store, version, page, source=source, notes=[verdict, *notes])
     display.line(f"  {page.as_uri()}")
     display.line("")
     display.line(f"All images: .venv/bin/mir --root {folder.root} view {BRANCH}")
