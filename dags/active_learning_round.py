@@ -1,0 +1,164 @@
+"""One round of active learning for any project."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+from mir_airflow.callbacks import fail_round
+from mir_airflow.operators.executor import EvaluateOperator, MineOperator, TrainOperator
+from mir_airflow.operators.rounds import (
+    CheckTargetsOperator,
+    CloseRoundOperator,
+    CreateLabelTaskOperator,
+    GateOperator,
+    ImportDataOperator,
+    ImportLabelsOperator,
+    MergeLabelsOperator,
+    MergeTrainingOperator,
+    OpenRoundOperator,
+)
+from mir_airflow.sensors.labels import LabelsSensor
+
+PARAMS = {
+    "project": Param(
+        type="string",
+        title="Project",
+        description="A project that `mir project apply` has created.",
+        pattern="^[a-z0-9][a-z0-9_-]{0,62}$",
+    ),
+    "new_data": Param(
+        None,
+        type=["null", "string"],
+        title="New data",
+        description="Folder or zip with labelled images (VOC) to add to the training data before "
+        "this round, as the worker sees it. Empty: nothing new.",
+    ),
+    "budget": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Mining budget",
+        description="How many images to pick for labelling. Empty: the project's.",
+    ),
+    "strategy": Param(
+        None,
+        type=["null", "string"],
+        title="Mining strategy",
+        description="How to pick them, such as `entropy` or `random`. Empty: the project's.",
+    ),
+    "seed": Param(
+        None,
+        type=["null", "integer"],
+        minimum=0,
+        maximum=2**31 - 1,
+        title="Seed",
+        description="The same seed on the same data gives the same round. Empty: the project's.",
+    ),
+}
+
+DOC = """
+### Active-learning round
+
+Import, merge, train, evaluate, mine, label, merge. The next round starts where this one ends.
+
+- One round of a project is open at a time: a second run fails at `open_round` and names the first.
+- Any task may be retried or cleared: what was done already is found, not done again.
+- A failed round goes on when its failed task is cleared.
+"""
+
+with DAG(
+    dag_id="active_learning_round",
+    description="Import, merge, train, evaluate, mine, label, merge",
+    schedule=None,
+    catchup=False,
+    # The catalog's lease decides who may run, at once; a limit here would queue runs up.
+    max_active_runs=16,
+    params=PARAMS,
+    tags=["mir", "round"],
+    doc_md=DOC,
+    on_failure_callback=fail_round,
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(seconds=30),
+        "on_failure_callback": fail_round,
+    },
+):
+    open_round = OpenRoundOperator(
+        task_id="open_round",
+        project="{{ params.project }}",
+        doc_md="Takes the project's lease and pins the versions that this round starts from.",
+    )
+    of_round = {"round_id": "{{ ti.xcom_pull(task_ids='open_round', key='round_id') }}"}
+    import_data = ImportDataOperator(
+        task_id="import_data",
+        doc_md="Imports the project's sources and the run's new data; unchanged bytes are not "
+        "imported twice. What was not taken is in the import report.",
+        **of_round,
+    )
+    gate_data = GateOperator(
+        task_id="gate_data",
+        stage="data",
+        doc_md="Checks the data against the project's rules. A blocked gate stops the round.",
+        **of_round,
+    )
+    merge_training = MergeTrainingOperator(
+        task_id="merge_training",
+        doc_md="Merges what came in into the training version.",
+        **of_round,
+    )
+    train = TrainOperator(
+        task_id="train", doc_md="Trains a model on the training version.", **of_round
+    )
+    evaluate = EvaluateOperator(
+        task_id="evaluate",
+        doc_md="Predicts on the validation images and measures the model.",
+        **of_round,
+    )
+    check_targets = CheckTargetsOperator(
+        task_id="check_targets",
+        go_on="mine",
+        stop="close_round",
+        doc_md="Ends the round here when the project has what it wants.",
+        **of_round,
+    )
+    mine = MineOperator(
+        task_id="mine",
+        doc_md="Predicts on the pool, scores each image and picks what is worth labelling.",
+        **of_round,
+    )
+    create_label_task = CreateLabelTaskOperator(
+        task_id="create_label_task",
+        doc_md="Asks the label tool for labels of the picked images.",
+        **of_round,
+    )
+    wait_for_labels = LabelsSensor(
+        task_id="wait_for_labels",
+        doc_md="Waits for people without holding a worker.",
+        **of_round,
+    )
+    import_labels = ImportLabelsOperator(
+        task_id="import_labels", doc_md="Commits the labels that are done.", **of_round
+    )
+    gate_labels = GateOperator(
+        task_id="gate_labels",
+        stage="labels",
+        doc_md="Checks the labels against the project's rules. A blocked gate stops the round.",
+        **of_round,
+    )
+    merge_labels = MergeLabelsOperator(
+        task_id="merge_labels",
+        doc_md="Merges the labels into the training version.",
+        **of_round,
+    )
+    close_round = CloseRoundOperator(
+        task_id="close_round",
+        trigger_rule="none_failed_min_one_success",
+        doc_md="Writes the round's record and frees the project for the next round.",
+        **of_round,
+    )
+
+    open_round >> import_data >> gate_data >> merge_training >> train >> evaluate >> check_targets
+    check_targets >> mine >> create_label_task >> wait_for_labels >> import_labels
+    import_labels >> gate_labels >> merge_labels >> close_round
+    check_targets >> close_round

@@ -1,0 +1,40 @@
+"""Extra links: from a task to what it made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.configuration import conf
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+VERSION_KEY = "mir_version"
+
+
+class DatasetVersionLink(BaseOperatorLink):
+    """Opens the dataset version that the task committed, in the console."""
+
+    @property
+    def name(self) -> str:
+        return "Dataset version"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        version = _pull(ti_key, VERSION_KEY)
+        if not version:
+            return ""
+        project, commit = quote(version["project"], safe=""), quote(version["commit"], safe="")
+        return f"{_base_url()}/mir/projects/{project}/versions/{commit}"
+
+
+def _pull(ti_key: TaskInstanceKey, key: str) -> Any:
+    from airflow.sdk.execution_time.xcom import XCom
+
+    return XCom.get_value(ti_key=ti_key, key=key)
+
+
+def _base_url() -> str:
+    return str(conf.get("api", "base_url", fallback="")).rstrip("/")

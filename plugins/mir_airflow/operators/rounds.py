@@ -1,0 +1,229 @@
+"""The steps of a round as operators: each calls one function of `mir_ops.rounds`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.bases.branch import BranchMixIn
+
+from mir_airflow.hooks.mir import LabelsHook, MirHook
+from mir_airflow.links import VERSION_KEY, DatasetVersionLink
+from mir_airflow.places import explained, place_of
+from mir_airflow.retries import MIR_RETRIES, OPENING_RETRIES
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.definitions.retry_policy import RetryPolicy
+
+    from mir_ops.labeling import LabelBackend
+    from mir_ops.rounds.place import Place
+    from mir_ops.workspace import Workspace
+
+
+class OpenRoundOperator(BaseOperator):
+    """
+    Open this run's round of a project, or fail at once when another one is open.
+
+    The XComs are ``round_id``, ``number`` and ``project``. Keys of the run's conf that are not
+    parameters of a round are refused: Airflow itself would ignore them.
+
+    :param project: Name of the project. (templated)
+    :param mir_conn_id: Connection to the workspace.
+    """
+
+    template_fields: Sequence[str] = ("project",)
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        mir_conn_id: str = MirHook.default_conn_name,
+        retry_policy: RetryPolicy | None = OPENING_RETRIES,
+        multiple_outputs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retry_policy=retry_policy, multiple_outputs=multiple_outputs, **kwargs)
+        self.project = project
+        self.mir_conn_id = mir_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from mir_ops.rounds.steps import open_round
+
+        with explained(self.log):
+            workspace = MirHook(self.mir_conn_id).workspace()
+            opened = open_round(
+                workspace,
+                place_of(context, workspace.deployment),
+                project=self.project,
+                conf={**context["params"], **(context["dag_run"].conf or {})},
+            )
+        self.log.info("Opened round %d of %s", opened["number"], opened["project"])
+        return opened
+
+
+class StepOperator(BaseOperator):
+    """
+    One step of a round. Running it again finds what it did and returns that.
+
+    :param round_id: The round, as ``open_round`` numbered it. (templated)
+    :param mir_conn_id: Connection to the workspace.
+    """
+
+    template_fields: Sequence[str] = ("round_id",)
+
+    def __init__(
+        self,
+        *,
+        round_id: int | str,
+        mir_conn_id: str = MirHook.default_conn_name,
+        retry_policy: RetryPolicy | None = MIR_RETRIES,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retry_policy=retry_policy, **kwargs)
+        self.round_id = round_id
+        self.mir_conn_id = mir_conn_id
+
+    def execute(self, context: Context) -> Any:
+        with explained(self.log):
+            workspace = MirHook(self.mir_conn_id).workspace()
+            place = place_of(context, workspace.deployment)
+            result = self.run_step(workspace, place, int(self.round_id))
+            push_version(context, workspace, int(self.round_id), result)
+        self.log.info("Done: %s", result)
+        return result
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class ImportDataOperator(StepOperator):
+    """Import the project's sources and the run's new data."""
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import import_data
+
+        return import_data(workspace, place, round_id)
+
+
+class GateOperator(StepOperator):
+    """
+    Check what came in against the project's rules; a blocked gate fails the task.
+
+    :param stage: ``data`` for what was imported, ``labels`` for what was labelled.
+    """
+
+    def __init__(self, *, stage: Literal["data", "labels"], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import check_gate
+
+        return check_gate(workspace, place, round_id, stage=self.stage)
+
+
+class MergeTrainingOperator(StepOperator):
+    """Merge what came in into the training version."""
+
+    operator_extra_links = (DatasetVersionLink(),)
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import merge_training
+
+        return merge_training(workspace, place, round_id)
+
+
+class CheckTargetsOperator(StepOperator, BranchMixIn):
+    """
+    Decide whether the project has arrived: then nothing is mined or labelled.
+
+    :param go_on: Task to run when it has not.
+    :param stop: Task to run when it has.
+    """
+
+    inherits_from_skipmixin = True
+
+    def __init__(self, *, go_on: str, stop: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.go_on = go_on
+        self.stop = stop
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        result: dict[str, Any] = super().execute(context)
+        self.log.info("%s: %s", "Stopping" if result["stop"] else "Going on", result["reason"])
+        self.do_branch(context, self.stop if result["stop"] else self.go_on)
+        return result
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import check_targets
+
+        return check_targets(workspace, place, round_id)
+
+
+class LabelStepOperator(StepOperator):
+    """
+    A step that talks to the label tool.
+
+    :param labels_conn_id: Connection to the label tool.
+    """
+
+    def __init__(
+        self, *, labels_conn_id: str = LabelsHook.default_conn_name, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.labels_conn_id = labels_conn_id
+
+    def backend(self, workspace: Workspace, round_id: int) -> LabelBackend:
+        kind = workspace.catalog.rounds.get(round_id).spec.labels.backend
+        return LabelsHook(self.labels_conn_id).backend(kind)
+
+
+class CreateLabelTaskOperator(LabelStepOperator):
+    """Ask for labels of the images that were mined."""
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import create_label_task
+
+        return create_label_task(workspace, place, round_id, self.backend(workspace, round_id))
+
+
+class ImportLabelsOperator(LabelStepOperator):
+    """Commit the labels that are done."""
+
+    operator_extra_links = (DatasetVersionLink(),)
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import import_labels
+
+        return import_labels(workspace, place, round_id, self.backend(workspace, round_id))
+
+
+class MergeLabelsOperator(StepOperator):
+    """Merge the labels into the training version: the next round starts there."""
+
+    operator_extra_links = (DatasetVersionLink(),)
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import merge_labels
+
+        return merge_labels(workspace, place, round_id)
+
+
+class CloseRoundOperator(StepOperator):
+    """Write the round's record and free the project for the next one."""
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import close_round
+
+        return close_round(workspace, place, round_id)
+
+
+def push_version(
+    context: Context, workspace: Workspace, round_id: int, result: dict[str, Any]
+) -> None:
+    """Leave what `DatasetVersionLink` needs."""
+    if commit := result.get("commit"):
+        project = workspace.catalog.rounds.get(round_id).project
+        context["ti"].xcom_push(key=VERSION_KEY, value={"project": project, "commit": commit})

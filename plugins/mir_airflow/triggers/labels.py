@@ -1,0 +1,113 @@
+"""Waits for people without holding a worker slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from mir_airflow.hooks.mir import LabelsHook, MirHook
+from mir_ops.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from mir_ops.labeling import LabelProgress
+    from mir_ops.workspace import Workspace
+
+SLOWEST_SECONDS: Final = 600.0
+
+
+class LabelsEvent(TypedDict):
+    """Why the waiting ended. `message` and `hint` are for people."""
+
+    status: Literal["done", "deadline", "failed"]
+    message: str
+    hint: str | None
+
+
+class LabelsTrigger(BaseTrigger):
+    """
+    Polls the label tool until everything is labelled, the deadline is over, or the task is lost.
+
+    Whatever else goes wrong (the network, the tool, the catalog) is tried again, less and less
+    often, until the deadline.
+
+    :param round_id: The round that waits.
+    :param deadline: When to go on with what is done, as an ISO time with a zone.
+    :param poll_seconds: How often to ask.
+    :param mir_conn_id: Connection to the workspace.
+    :param labels_conn_id: Connection to the label tool.
+    """
+
+    def __init__(
+        self,
+        *,
+        round_id: int,
+        deadline: str,
+        poll_seconds: float,
+        mir_conn_id: str,
+        labels_conn_id: str,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.round_id = round_id
+        self.deadline = deadline
+        self.poll_seconds = poll_seconds
+        self.mir_conn_id = mir_conn_id
+        self.labels_conn_id = labels_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "mir_airflow.triggers.labels.LabelsTrigger",
+            {
+                "round_id": self.round_id,
+                "deadline": self.deadline,
+                "poll_seconds": self.poll_seconds,
+                "mir_conn_id": self.mir_conn_id,
+                "labels_conn_id": self.labels_conn_id,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        deadline = datetime.fromisoformat(self.deadline)
+        pause = self.poll_seconds
+        while True:
+            event, pause = await self._poll(pause)
+            remaining = (deadline - datetime.now(UTC)).total_seconds()
+            if event is None and remaining <= 0:
+                event = LabelsEvent(
+                    status="deadline", message="The time for labelling is over", hint=None
+                )
+            if event is not None:
+                yield TriggerEvent(dict(event))  # type: ignore[no-untyped-call]
+                return
+            await asyncio.sleep(max(0.0, min(pause, remaining)))
+
+    async def _poll(self, pause: float) -> tuple[LabelsEvent | None, float]:
+        """What ends the waiting, if anything does; and how long to wait before asking again."""
+        try:
+            workspace = await MirHook(self.mir_conn_id).aworkspace()
+            options = await LabelsHook(self.labels_conn_id).aoptions()
+            ready, progress = await asyncio.to_thread(ask, workspace, self.round_id, options)
+        except (InvalidInputError, NotFoundError) as error:
+            return LabelsEvent(status="failed", message=str(error), hint=error.hint), pause
+        except Exception as error:  # noqa: BLE001  a broken network must not end weeks of waiting
+            self.log.warning("Could not ask the label tool, trying again: %s", error)
+            return None, min(2 * pause, SLOWEST_SECONDS)
+        said = f"{progress.done} of {progress.total} images labelled"
+        if ready:
+            return LabelsEvent(status="done", message=said, hint=None), pause
+        self.log.info("%s", said)
+        return None, self.poll_seconds
+
+
+def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
+    """Whether the labels of a round are ready, and how far they are."""
+    from mir_ops.labeling import open_backend
+    from mir_ops.rounds.steps import label_progress
+
+    kind = workspace.catalog.rounds.get(round_id).spec.labels.backend
+    progress = label_progress(workspace, round_id, open_backend(kind, options=options))
+    requested = workspace.catalog.steps.result(round_id, "create_label_task")["requested"]
+    return progress.complete or requested == 0, progress
