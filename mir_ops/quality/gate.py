@@ -31,6 +31,8 @@ def check(
     `parameters` its values for them. `classes` are the project's, by id: other classes are not
     known; default: all of the training version's taxonomy. A rule that is broken is a finding,
     a rule file that is wrong raises `InvalidInputError`.
+
+    A version that is given as both training and incoming counts once.
     """
     from mir_ops.quality.engine import judge
 
@@ -39,6 +41,8 @@ def check(
         "validation": validation,
         "incoming": incoming,
     }
+    if incoming is not None and incoming.commit.id == training.commit.id:
+        del given["incoming"]
     versions = {source: version for source, version in given.items() if version is not None}
     if classes is None:
         taxonomy = training.taxonomy

@@ -234,6 +234,17 @@ def test_a_class_without_boxes_blocks_until_there_are_enough(data: Data) -> None
     assert not again.blocked
 
 
+def test_a_version_that_is_training_and_incoming_counts_once(data: Data) -> None:
+    training = data.version("training", {"a": ALL})
+
+    report = check(
+        training=training, validation=None, incoming=training, parameters={"min_boxes": 2}
+    )
+
+    assert report.tables["annotations"] == 3
+    assert broken(report)["classes/enough-boxes"].failed == 3
+
+
 def test_warnings_do_not_block(data: Data) -> None:
     training = data.version("training", {"a": ALL, "unlabelled": None})
 
