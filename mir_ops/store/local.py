@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from mir_ops.errors import InvalidInputError, StoreError
-from mir_ops.store.objects import OutcomeUnknownError, PreconditionError, Versioned
+from mir_ops.store.objects import (
+    OutcomeUnknownError,
+    PreconditionError,
+    Versioned,
+    check_same_size,
+)
 
 _THREADS: Final = 8
 _TEMPORARY: Final = ".tmp-"
@@ -71,7 +76,8 @@ class LocalObjects:
             # Also when it is there already: its first writer may not have synced it yet.
             with self._lock:
                 self._unsynced.add(path.parent)
-            if path.exists():
+            if (found := self.size(key)) is not None:
+                check_same_size(self, key, body, found)
                 return False
             temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
             try:

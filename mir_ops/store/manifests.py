@@ -25,7 +25,7 @@ class Segment:
     """
 
     id: str
-    bytes: int
+    byte_size: int
     rows: int
     assets: int
     markers: int = 0
@@ -138,7 +138,7 @@ def _read(
 
 
 def _segment_message(segment: Segment) -> wire.Message:
-    message = wire.Message().data(1, bytes.fromhex(segment.id)).uint(2, segment.bytes)
+    message = wire.Message().data(1, bytes.fromhex(segment.id)).uint(2, segment.byte_size)
     message.uint(3, segment.rows).uint(4, segment.assets)
     message.uint(5, segment.markers).uint(6, segment.tombstones)
     message.fixed(7, segment.min_key).fixed(8, segment.max_key)
@@ -150,7 +150,7 @@ def _segment_message(segment: Segment) -> wire.Message:
 def _segment(read: store_pb2.Segment) -> Segment:
     return Segment(
         id=read.id.hex(),
-        bytes=read.bytes,
+        byte_size=read.byte_size,
         rows=read.rows,
         assets=read.assets,
         markers=read.markers,

@@ -166,6 +166,15 @@ def read_object(objects: ObjectStore, key: str) -> bytes:
     return body
 
 
+def check_same_size(objects: ObjectStore, key: str, body: bytes | Path, found: int | None) -> None:
+    """What is stored under the hash of `body` already must at least be as long."""
+    if not key.startswith(("blobs/", "seg/")):
+        return  # the same commit may be compressed into another number of bytes
+    size = len(body) if isinstance(body, bytes) else body.stat().st_size
+    if found is not None and found != size:
+        raise corrupt_object(objects, key, f"it has {found} bytes, expected {size}")
+
+
 def corrupt_object(objects: ObjectStore, key: str, reason: str) -> StoreError:
     """The error for an object whose content is not what its name promises."""
     return StoreError(

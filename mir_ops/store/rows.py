@@ -58,8 +58,8 @@ def schema_of(name: str, like: pa.Schema | None = None) -> pa.Schema:
     """The columns of a table. Embeddings have as many dimensions as the rows put first."""
     kind = name if name == ASSETS else schema.layer_kind(name)
     if kind == "embeddings":
-        vector = like.field("vector").type if like and "vector" in like.names else None
-        known = vector is not None and pa.types.is_fixed_size_list(vector)
+        vector = like.field("vector").type if like and "vector" in like.names else pa.null()
+        known = pa.types.is_fixed_size_list(vector)
         return schema.embeddings(vector.list_size if known else 0)
     if kind not in _SCHEMAS:
         raise _bad_layer(name)

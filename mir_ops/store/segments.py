@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,7 +31,7 @@ def write_segment(objects: ObjectStore, table: pa.Table) -> Segment:
     state = table[rows.STATE].to_numpy()
     return Segment(
         id=digest,
-        bytes=len(body),
+        byte_size=len(body),
         rows=table.num_rows,
         assets=len(ids),
         markers=int((state == rows.MARKER).sum()),
@@ -142,7 +143,7 @@ def _parquet(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _may_hold(segment: Segment, wanted: np.ndarray | None) -> bool:  # type: ignore[type-arg]
+def _may_hold(segment: Segment, wanted: npt.NDArray[np.bytes_] | None) -> bool:
     if wanted is None:
         return True
     low = np.bytes_(segment.min_key.to_bytes(8, "big"))
