@@ -104,7 +104,7 @@ class Rounds:
             raise NotFoundError(
                 f"Project `{project}` has no round {number}",
                 code="no-such-round",
-                hint=f"List its rounds with `mir round list {project}`",
+                hint=f"List its rounds with `mir round list --project {project}`",
             )
         return found[0]
 
@@ -168,7 +168,7 @@ def _refuse_second(session: Session, owner: ProjectRow, found: RoundRow | None) 
             f"`{holder.dag_id}`",
             code="round-open",
             hint="Let that run finish, or give the round up with "
-            f"`mir round fail {owner.name} {holder.number}`",
+            f"`mir round fail {holder.number} --project {owner.name}`",
         )
 
 

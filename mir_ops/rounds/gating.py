@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from mir_ops.rounds.executing import class_ids
+from mir_ops.rounds.importing import to_merge
 from mir_ops.rounds.ledger import Entry, new_entry, once
+from mir_ops.rounds.opening import opened
 from mir_ops.rounds.place import Place
 from mir_ops.workspace import Workspace
 
@@ -21,27 +23,34 @@ def check_gate(ws: Workspace, place: Place, round_id: int, *, stage: Stage) -> d
 
     The report is kept either way: `catalog.gates` names its blobs.
     """
+    from mir_ops.quality import read_rules
+
     versions = _versions(ws, round_id, stage)
     gates = ws.catalog.rounds.get(round_id).spec.gates
     inputs = {
         "versions": versions,
         "parameters": dict(gates.parameters),
-        "rules": _digest_rules(_rules_dir(gates.rules)),
+        "rules": read_rules(_rules_dir(gates.rules)).digest,
     }
     entry = new_entry(ws, place, round_id, _STEPS[stage], inputs)
     return once(entry, lambda entry: _check(entry, stage, versions))
 
 
 def _versions(ws: Workspace, round_id: int, stage: Stage) -> dict[str, str | None]:
-    data = ws.catalog.steps.result(round_id, "import_data")
+    """What is checked: what the round starts from, and what wants to join it."""
     if stage == "labels":
-        incoming = ws.catalog.steps.result(round_id, "import_labels")["commit"]
-    else:
-        incoming = data["new_data"]
+        return {
+            "training": ws.catalog.steps.result(round_id, "merge_training")["commit"],
+            "validation": None,
+            "incoming": ws.catalog.steps.result(round_id, "import_labels")["commit"],
+        }
+    data, base = ws.catalog.steps.result(round_id, "import_data"), opened(ws, round_id)["training"]
+    _, guests = to_merge(ws, round_id)
+    fresh = [commit for commit in (data["new_data"], data["training"]) if f"tr:{commit}" in guests]
     return {
-        "training": data["new_data"] or data["training"],
+        "training": base or data["training"],
         "validation": data["validation"],
-        "incoming": incoming,
+        "incoming": next((commit for commit in fresh if base or commit != data["training"]), None),
     }
 
 
@@ -59,6 +68,7 @@ def _check(entry: Entry, stage: Stage, versions: Mapping[str, str | None]) -> di
         incoming=read["incoming"],
         rules_dir=Path(gates.rules) if gates.rules else None,
         parameters=gates.parameters,
+        classes={id_: name for name, id_ in class_ids(entry).items()},
     )
     blobs = store.put_blobs([report.to_json().encode(), report.to_html().encode()])
     entry.ws.catalog.gates.add(
@@ -88,11 +98,3 @@ def _rules_dir(rules: str | None) -> Path:
     from mir_ops.quality import default_rules_dir
 
     return Path(rules) if rules else default_rules_dir()
-
-
-def _digest_rules(folder: Path) -> str:
-    """Edited rules are another check: a gate that failed or passed before runs again."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.y*ml")):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()

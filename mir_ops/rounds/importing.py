@@ -50,7 +50,7 @@ def import_data(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
 
 def merge_training(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     """Merge what came in, and labels that a failed round left, into the training version."""
-    base, guests = _to_merge(ws, round_id)
+    base, guests = to_merge(ws, round_id)
     inputs = {"base": base, "guests": guests}
 
     def work(entry: Entry) -> dict[str, Any]:
@@ -69,6 +69,21 @@ def merge_training(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]
         return {"commit": commit.id, "merged": [guest.partition(":")[2] for guest in guests]}
 
     return once(new_entry(ws, place, round_id, "merge_training", inputs), work)
+
+
+def to_merge(ws: Workspace, round_id: int) -> tuple[str | None, list[str]]:
+    """The training version that the round starts from, and what joins it: typed sources."""
+    round_ = ws.catalog.rounds.get(round_id)
+    start, data = opened(ws, round_id), ws.catalog.steps.result(round_id, "import_data")
+    typed = [
+        ("tr", data["training"]),
+        ("va", data["validation"]),
+        ("tr", data["new_data"]),
+        ("tr", start["labels"]),
+    ]
+    merged = _merged_before(ws, round_) if start["training"] else set()
+    guests = [f"{split}:{commit}" for split, commit in typed if commit and commit not in merged]
+    return start["training"], list(dict.fromkeys(guests))
 
 
 def _sources(round_: Round) -> list[Source]:
@@ -139,20 +154,6 @@ def _declared(entry: Entry, branch: str) -> Taxonomy:
     wanted = Taxonomy.from_names({name: registry[name] for name in names})
     tip = store.branch(branch).find_tip()
     return store.read(tip).taxonomy.joined(wanted) if tip else wanted
-
-
-def _to_merge(ws: Workspace, round_id: int) -> tuple[str | None, list[str]]:
-    round_ = ws.catalog.rounds.get(round_id)
-    start, data = opened(ws, round_id), ws.catalog.steps.result(round_id, "import_data")
-    typed = [
-        ("tr", data["training"]),
-        ("va", data["validation"]),
-        ("tr", data["new_data"]),
-        ("tr", start["labels"]),
-    ]
-    merged = _merged_before(ws, round_) if start["training"] else set()
-    guests = [f"{split}:{commit}" for split, commit in typed if commit and commit not in merged]
-    return start["training"], list(dict.fromkeys(guests))
 
 
 def _merged_before(ws: Workspace, round_: Round) -> set[str]:

@@ -6,14 +6,17 @@ import hashlib
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mir_ops.dataset import merge
 from mir_ops.errors import NotFoundError
 from mir_ops.labeling import LabelBackend, LabelProgress, LabelRequest, LabelResult
 from mir_ops.rounds.executing import class_ids
 from mir_ops.rounds.ledger import Entry, new_entry, once
+from mir_ops.rounds.opening import opened
 from mir_ops.rounds.place import Place
 from mir_ops.store import Commit, Operation
+from mir_ops.store.schema import ASSET_ID
 from mir_ops.workspace import Workspace
 
 
@@ -22,12 +25,12 @@ def create_label_task(
 ) -> dict[str, Any]:
     """Ask the backend for labels of the mined images; the same request is asked once."""
     mined = ws.catalog.steps.result(round_id, "mine")
-    inputs = {"mined": mined["mined"], "backend": backend.kind}
+    inputs = {"mined": mined["commit"], "backend": backend.kind}
 
     def work(entry: Entry) -> dict[str, Any]:
         if not mined["picked"]:
             return {"task": None, "backend": backend.kind, "requested": 0, "op_id": entry.op_id}
-        task = backend.create(_request(entry, mined["mined"], mined["model_id"]))
+        task = backend.create(_request(entry, mined["commit"], mined["model_id"]))
         ws.catalog.label_tasks.add(
             round_id=round_id,
             op_id=entry.op_id,
@@ -94,7 +97,7 @@ def import_labels(
                     "issues": {}}  # fmt: skip
         branch = entry.branches.labels
         commit = ws.store.find_operation(branch, entry.op_id) or _commit(
-            entry, mined["mined"], result, backend.kind
+            entry, mined["commit"], result, backend.kind
         )
         return {
             "commit": commit.id,
@@ -184,9 +187,24 @@ def _commit(entry: Entry, mined: str, result: LabelResult, backend: str) -> Comm
         **entry.provenance,
     ) as edit:
         edit.put_taxonomy(version.taxonomy)
+        if len(stale := _stale(entry, result.done)):
+            edit.remove_assets(stale)
         edit.put_assets(version.assets(ids=result.done))
         edit.put_layer("ground_truth", result.annotations, assets=result.done)
     return edit.commit
+
+
+def _stale(entry: Entry, done: pa.Array) -> pa.Array:
+    """What lies on the branch from labels that never passed their gate."""
+    store = entry.ws.store
+    tip = store.branch(entry.branches.labels).find_tip()
+    if tip is None:
+        return pa.array([], ASSET_ID)
+    accepted = opened(entry.ws, entry.round.id)["labels"]
+    found = store.read(tip).asset_ids()
+    for kept in (done, *([store.read(accepted).asset_ids()] if accepted else [])):
+        found = found.filter(pc.invert(pc.is_in(found, value_set=kept)))
+    return found
 
 
 def _digest(result: LabelResult) -> str:
@@ -203,6 +221,4 @@ def _digest(result: LabelResult) -> str:
 
 
 def _seconds(annotations: pa.Table) -> float:
-    import pyarrow.compute as pc
-
     return round(float(pc.sum(annotations["lead_time"]).as_py() or 0.0), 3)

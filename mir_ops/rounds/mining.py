@@ -133,7 +133,7 @@ class MiningStep:
             **entry.provenance,
         )
         return entry.finish(
-            {**self._nothing(), "picked": len(picked), "mining": mining.id, "mined": mined.id}
+            {**self._nothing(), "picked": len(picked), "mining": mining.id, "commit": mined.id}
         )
 
     def _nothing(self) -> dict[str, Any]:
@@ -146,7 +146,7 @@ class MiningStep:
             "candidates": len(self.candidates),
             "picked": 0,
             "mining": None,
-            "mined": None,
+            "commit": None,
         }
 
     @property

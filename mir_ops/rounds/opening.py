@@ -79,14 +79,27 @@ def _spec(spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
 def _pin(entry: Entry) -> dict[str, Any]:
     # Later steps move these branches. A step that runs again must see what it saw first.
     training = entry.ws.store.branch(entry.branches.training).find_tip()
-    labels = entry.ws.store.branch(entry.branches.labels).find_tip()
     return {
         "round_id": entry.round.id,
         "number": entry.round.number,
         "project": entry.round.project,
         "training": training.id if training else None,
-        "labels": labels.id if labels else None,
+        "labels": _accepted_labels(entry),
     }
+
+
+def _accepted_labels(entry: Entry) -> str | None:
+    """The newest labels that passed their gate. What did not is asked for again."""
+    steps = entry.ws.catalog.steps
+    for earlier in reversed(earlier_rounds(entry.ws, entry.round)):
+        gate, labels = (
+            steps.find(earlier.id, "gate_labels"),
+            steps.find(earlier.id, "import_labels"),
+        )
+        passed = gate is not None and gate.state == "done"
+        if passed and labels is not None and labels.result and labels.result["commit"]:
+            return str(labels.result["commit"])
+    return None
 
 
 def earlier_rounds(ws: Workspace, round_: Round) -> list[Round]:

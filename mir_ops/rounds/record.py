@@ -76,7 +76,7 @@ def _commits(results: Mapping[str, Mapping[str, Any]], training: str) -> dict[st
         "trained_on": results.get("merge_training", {}).get("commit"),
         "evaluation": results.get("evaluate", {}).get("commit"),
         "mining": mined.get("mining"),
-        "mined": mined.get("mined"),
+        "mined": mined.get("commit"),
         "labels": results.get("import_labels", {}).get("commit"),
         "training": training,
     }
@@ -84,9 +84,9 @@ def _commits(results: Mapping[str, Mapping[str, Any]], training: str) -> dict[st
 
 def _chosen(ws: Workspace, mined: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The picked images in the order of their rank, each with its score and why."""
-    if not mined.get("mined"):
+    if not mined.get("commit"):
         return []
-    scores = ws.store.read(mined["mined"]).layer(mined["scores"])
+    scores = ws.store.read(mined["commit"]).layer(mined["scores"])
     picked = scores.filter(pc.is_valid(scores["rank"])).sort_by("rank")
     return [
         {

@@ -1,0 +1,191 @@
+"""`mir round`: list and show rounds, start one through Airflow, give one up."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from mir_ops.cli.output import Output
+from mir_ops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from mir_ops.catalog import Catalog, Round, RoundStep
+    from mir_ops.workspace import Workspace
+
+
+def register(subparsers: Any) -> None:
+    parser = subparsers.add_parser("round", help="Start and show active-learning rounds")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="List rounds")
+    _add_project(listing)
+    listing.set_defaults(run=run_list)
+    show = actions.add_parser("show", help="Show one round: its steps, or its record")
+    show.add_argument("number", type=int)
+    _add_project(show)
+    show.set_defaults(run=run_show)
+    fail = actions.add_parser("fail", help="Give an open round up, so that the next may start")
+    fail.add_argument("number", type=int)
+    fail.add_argument("--reason", default="Given up by hand")
+    _add_project(fail)
+    fail.set_defaults(run=run_fail)
+    _register_start(actions)
+
+
+def run_list(arguments: argparse.Namespace, output: Output) -> int:
+    catalog = _workspace(arguments).catalog
+    columns = ("project", "round", "state", "step", "map50", "labelled", "run")
+    rows = [_row(catalog, each) for each in catalog.rounds.list(arguments.project)]
+    output.table(columns, rows, right=("round", "map50", "labelled"))
+    return 0
+
+
+def run_show(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.rounds.record import read_record
+
+    workspace = _workspace(arguments)
+    catalog = workspace.catalog
+    found = catalog.rounds.get_number(_project(catalog, arguments), arguments.number)
+    if output.json and found.record is not None:
+        output.record(read_record(workspace, found.record))
+        return 0
+    rows = [_step_row(each) for each in catalog.steps.list(found.id)]
+    output.table(
+        ("step", "state", "percent", "seconds", "what"), rows, right=("percent", "seconds")
+    )
+    output.note(_summary(found))
+    return 0
+
+
+def run_fail(arguments: argparse.Namespace, output: Output) -> int:
+    catalog = _workspace(arguments).catalog
+    found = catalog.rounds.get_number(_project(catalog, arguments), arguments.number)
+    now = catalog.rounds.fail(found.id, reason=arguments.reason)
+    if now.state == "failed":
+        catalog.steps.fail_running(found.id, arguments.reason)
+    state = {"project": now.project, "round": now.number, "state": now.state}
+    output.record(state, [f"Round {now.number} of `{now.project}`: {now.state}"])
+    return 0
+
+
+def run_start(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.catalog.projects import read_conf
+    from mir_ops.rounds.airflow_api import AirflowClient
+
+    url = arguments.url or os.environ.get("MIR_AIRFLOW_URL")
+    if not url:
+        raise InvalidInputError(
+            "Where is Airflow?",
+            code="no-airflow-url",
+            hint="Give `--url`, or set `MIR_AIRFLOW_URL`",
+        )
+    conf = {
+        name: value
+        for name in ("project", "new_data", "budget", "strategy", "seed")
+        if (value := getattr(arguments, name)) is not None
+    }
+    read_conf(conf)
+    with AirflowClient(
+        url,
+        token=os.environ.get("MIR_AIRFLOW_TOKEN"),
+        username=arguments.user or os.environ.get("MIR_AIRFLOW_USER"),
+        password=arguments.password or os.environ.get("MIR_AIRFLOW_PASSWORD"),
+    ) as client:
+        run = client.trigger(arguments.dag, conf=conf)
+        where = client.run_url(run.dag_id, run.run_id)
+    output.record(
+        {"dag": run.dag_id, "run": run.run_id, "state": run.state, "url": where},
+        [f"Started `{run.run_id}`: {where}"],
+    )
+    return 0
+
+
+def _register_start(actions: Any) -> None:
+    start = actions.add_parser("start", help="Start a round through Airflow's REST API")
+    start.add_argument("project")
+    start.add_argument("--new-data", metavar="PATH", help="VOC zip or folder, as Airflow sees it")
+    start.add_argument("--budget", type=int, metavar="N", help="Images to pick")
+    start.add_argument("--strategy", metavar="NAME", help="Mining strategy")
+    start.add_argument("--seed", type=int, metavar="N")
+    start.add_argument("--dag", default="active_learning_round", metavar="ID")
+    start.add_argument("--url", help="Airflow's address (default: `MIR_AIRFLOW_URL`)")
+    start.add_argument("--user", help="Default: `MIR_AIRFLOW_USER`")
+    start.add_argument("--password", help="Better: `MIR_AIRFLOW_PASSWORD`, which nobody sees")
+    start.set_defaults(run=run_start)
+
+
+def _add_project(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-p", "--project", metavar="NAME", help="Default: the only project")
+
+
+def _workspace(arguments: argparse.Namespace) -> Workspace:
+    from mir_ops.cli.repository import find_repository
+
+    return find_repository(arguments.root).workspace
+
+
+def _project(catalog: Catalog, arguments: argparse.Namespace) -> str:
+    if arguments.project is not None:
+        return str(arguments.project)
+    names = [project.name for project in catalog.projects.list()]
+    if len(names) != 1:
+        raise InvalidInputError(
+            f"There are {len(names)} projects",
+            code="which-project",
+            hint=f"Add `--project {names[0]}`" if names else "Create one with `mir project apply`",
+        )
+    return names[0]
+
+
+def _row(catalog: Catalog, found: Round) -> tuple[object, ...]:
+    steps = {each.step: each for each in catalog.steps.list(found.id)}
+    last = next(reversed(steps.values()), None)
+    return (
+        found.project,
+        found.number,
+        found.state,
+        _where(last) if found.state != "closed" else "-",
+        _metric(steps.get("evaluate")),
+        (steps["import_labels"].result or {}).get("done", "-") if "import_labels" in steps else "-",
+        found.run_id,
+    )
+
+
+def _where(step: RoundStep | None) -> str:
+    if step is None:
+        return "-"
+    running = step.state == "running" and step.percent is not None
+    return f"{step.step} {step.percent:.0f} %" if running else f"{step.step} {step.state}"
+
+
+def _metric(step: RoundStep | None) -> str:
+    if step is None or step.result is None:
+        return "-"
+    return f"{step.result['metrics']['map50']:.3f}"
+
+
+def _step_row(step: RoundStep) -> tuple[object, ...]:
+    seconds = (
+        f"{(step.finished_at - step.started_at).total_seconds():.1f}" if step.finished_at else "-"
+    )
+    percent = "-" if step.percent is None else f"{step.percent:.0f}"
+    return step.step, step.state, percent, seconds, _what(step)
+
+
+def _what(step: RoundStep) -> str:
+    """The one thing that a person looks for in a step's result."""
+    if step.message:
+        return step.message
+    result = step.result or {}
+    words: Iterable[str] = (
+        f"{name} {str(result[name])[:12]}"
+        for name in ("commit", "model_id", "reason", "picked", "done", "tag")
+        if result.get(name) is not None
+    )
+    return ", ".join(words) or "-"
+
+
+def _summary(found: Round) -> str:
+    text = f"Round {found.number} of `{found.project}` is {found.state}, run `{found.run_id}`"
+    return f"{text}: {found.reason}" if found.reason else text
