@@ -126,8 +126,9 @@ def score_layer(version: Version) -> str | None:
 
 
 def matching_assets(version: Version, selection: Selection) -> pa.Array:
-    """Ids of the assets that pass the filters; picked ones in the order they were picked."""
-    ids = _picked_ids(version) if selection.picked else version.asset_ids()
+    """Ids of the assets that pass the filters: first what mining picked, in its order."""
+    picked = _picked_ids(version)
+    ids = picked if selection.picked else _in_front(picked, version.asset_ids())
     if selection.split is not None:
         splits = version.assets(columns=["asset_id", "split"])
         split = splits["split"]
@@ -269,6 +270,12 @@ def _rings(polygon: object) -> Iterator[str]:
 
 def _keep(ids: pa.Array, wanted: pa.Array | pa.ChunkedArray) -> pa.Array:
     return ids.filter(pc.is_in(ids, value_set=wanted))
+
+
+def _in_front(first: pa.Array, ids: pa.Array) -> pa.Array:
+    if not len(first):
+        return ids
+    return pa.concat_arrays([first, ids.filter(pc.invert(pc.is_in(ids, value_set=first)))])
 
 
 def _assets_with_class(version: Version, selection: Selection) -> pa.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -20,29 +21,36 @@ MOST_PIXELS: Final = 120_000_000  # a thumbnail of more is not worth the memory
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP")
 
 
-def original(request: Request, store: Store, asset: dict[str, object]) -> Response:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An image of a version, as far as sending it takes."""
+
+    asset_id: str
+    media_type: str
+    width: int
+    height: int
+
+
+def original(request: Request, store: Store, asset: Served) -> Response:
     """The image as it was imported."""
     media_type = _served_type(asset)
-    tag = f'"{_hex(asset)}"'
+    tag = f'"{asset.asset_id}"'
     if request.headers.get("if-none-match") == tag:
         return _response(b"", media_type, tag, status=304)
-    return _response(store.get_blob(_hex(asset)), media_type, tag)
+    return _response(store.get_blob(asset.asset_id), media_type, tag)
 
 
-def thumbnail(request: Request, store: Store, asset: dict[str, object]) -> Response:
+def thumbnail(request: Request, store: Store, asset: Served) -> Response:
     """A small upright copy; an image that is small already goes out as it is."""
-    width, height = asset["width"], asset["height"]
-    assert isinstance(width, int)
-    assert isinstance(height, int)
-    if max(width, height) <= THUMBNAIL_SIDE:
+    if max(asset.width, asset.height) <= THUMBNAIL_SIDE:
         return original(request, store, asset)
-    if width * height > MOST_PIXELS:
+    if asset.width * asset.height > MOST_PIXELS:
         raise HTTPException(415, "The image is too large for a thumbnail")
-    tag = f'"{_hex(asset)}-{THUMBNAIL_SIDE}"'
+    tag = f'"{asset.asset_id}-{THUMBNAIL_SIDE}"'
     if request.headers.get("if-none-match") == tag:
         return _response(b"", "image/jpeg", tag, status=304)
     _served_type(asset)
-    return _response(_thumbnails(store, _hex(asset)), "image/jpeg", tag)
+    return _response(_thumbnails(store, asset.asset_id), "image/jpeg", tag)
 
 
 def shrink(content: bytes, side: int = THUMBNAIL_SIDE) -> bytes:
@@ -71,17 +79,10 @@ def _thumbnails(store: Store, asset_id: str) -> bytes:
         raise HTTPException(415, str(error)) from None
 
 
-def _served_type(asset: dict[str, object]) -> str:
-    media_type = str(asset["media_type"])
-    if media_type not in SERVED_TYPES:
-        raise HTTPException(415, f"Images of type `{media_type}` are not shown")
-    return media_type
-
-
-def _hex(asset: dict[str, object]) -> str:
-    asset_id = asset["asset_id"]
-    assert isinstance(asset_id, bytes)
-    return asset_id.hex()
+def _served_type(asset: Served) -> str:
+    if asset.media_type not in SERVED_TYPES:
+        raise HTTPException(415, f"Images of type `{asset.media_type}` are not shown")
+    return asset.media_type
 
 
 def _response(content: bytes, media_type: str, tag: str, *, status: int = 200) -> Response:

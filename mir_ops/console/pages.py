@@ -65,11 +65,11 @@ def version_page(
 ) -> dict[str, Any]:
     selection = _with_layers(version, selection)
     page = read_page(version, selection, sources.matching(version, selection))
+    sources.remember(version, page.cards)
     return {
         **_about(project, version),
-        "branches": [name for name, tip in sources.tips() if tip.id == version.commit.id]
-        if sources.every_version
-        else [name for name, tip in sources.tips(project) if tip.id == version.commit.id],
+        "branches": _branches(sources, project, version),
+        "origins": sources.origins(project, version),
         "selection": selection,
         "page": page,
         "previous": _address(selection, page=page.number - 1) if page.number > 1 else None,
@@ -100,6 +100,12 @@ def image_page(
         "selection": selection,
         "back": _address(selection),
     }
+
+
+def _branches(sources: Sources, project: str, version: Version) -> list[str]:
+    """Names of the branches whose newest version this is."""
+    tips = sources.tips(None if project == NO_PROJECT else project)
+    return [name for name, tip in tips if tip.id == version.commit.id]
 
 
 def _about(project: str, version: Version) -> dict[str, Any]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mir_ops.store import Store
 
 
+_METRICS = {"map50": "mAP50", "map50_95": "mAP50:95"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundView:
     """One round. `images` and `boxes` are what its model was trained on; commits are ids."""
@@ -128,7 +131,7 @@ def find_project(catalog: Catalog, store: Store, name: str) -> ProjectView | Non
 def _project_view(catalog: Catalog, store: Store, project: Project) -> ProjectView:
     spec = project.spec
     models = {model.round_id: model for model in catalog.models.list(project.name)}
-    target = f"{spec.stop.metric} {spec.stop.target:g}" if spec.stop.target is not None else None
+    target = f"{_METRICS[spec.stop.metric]} {spec.stop.target:g}" if spec.stop.target else None
     return ProjectView(
         name=project.name,
         description=spec.description,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
+from collections.abc import Iterable
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from mir_ops.console.gallery import Selection, matching_assets
+from mir_ops.console.gallery import Card, Selection, matching_assets
+from mir_ops.console.images import Served
 from mir_ops.console.rounds import ProjectView, find_project, list_projects
 from mir_ops.errors import NotFoundError
 from mir_ops.store import Commit, Store, Version
@@ -20,7 +24,8 @@ NO_PROJECT = "-"  # stands for "of no project" in addresses; only `mir view` ser
 
 _COMMIT = re.compile(r"[0-9a-f]{8,64}")
 _ASSET = re.compile(r"[0-9a-f]{64}")
-_ASSET_COLUMNS = ["asset_id", "media_type", "width", "height"]
+_ASSET_COLUMNS = ["media_type", "width", "height"]
+_REMEMBERED = 20_000
 
 
 class Sources:
@@ -37,6 +42,8 @@ class Sources:
         self.catalog = catalog
         self.every_version = every_version
         self._read = lru_cache(maxsize=16)(store.read)
+        self._served: OrderedDict[tuple[str, str], Served] = OrderedDict()
+        self._lock = Lock()
         self._match = lru_cache(maxsize=16)(self._find_matching)
 
     def projects(self) -> list[ProjectView]:
@@ -68,18 +75,34 @@ class Sources:
             raise missing
         return self._read(commit.id)
 
+    def origins(self, project: str, version: Version) -> list[Commit]:
+        """The versions that this one was made from, as far as the project may see them."""
+        parents = [self.store.commit(commit_id) for commit_id in version.commit.parents[:8]]
+        return [commit for commit in parents if self._belongs(commit, project)]
+
     def _belongs(self, commit: Commit, project: str) -> bool:
         if project == NO_PROJECT:
             return self.every_version
         return commit.project == project
 
-    def asset(self, version: Version, asset_id: str) -> dict[str, object]:
+    def remember(self, version: Version, cards: Iterable[Card]) -> None:
+        """These images are in this version: the browser asks for each in a moment."""
+        with self._lock:
+            for card in cards:
+                found = Served(card.asset_id, card.media_type, card.width, card.height)
+                self._served[version.commit.id, card.asset_id] = found
+            while len(self._served) > _REMEMBERED:
+                self._served.popitem(last=False)
+
+    def asset(self, version: Version, asset_id: str) -> Served:
         """What is needed to send the asset's bytes, if the version has it."""
+        if found := self._served.get((version.commit.id, asset_id)):
+            return found
         if _ASSET.fullmatch(asset_id):
             ids = pa.array([bytes.fromhex(asset_id)], pa.binary(32))
             rows = version.assets(columns=_ASSET_COLUMNS, ids=ids).to_pylist()
             if rows:
-                return dict(rows[0])
+                return Served(asset_id, *(rows[0][name] for name in _ASSET_COLUMNS))
         raise NotFoundError(
             f"No image `{asset_id[:64]}` in version {version.commit.id[:12]}", code="no-such-image"
         )

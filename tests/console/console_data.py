@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 from PIL import Image
@@ -41,6 +44,28 @@ class Shown:
 
     def hex(self, index: int) -> str:
         return self.asset_ids[index].hex()
+
+
+class Client:
+    """Asks an ASGI app without a socket."""
+
+    def __init__(self, app: Any, *, root_path: str = "") -> None:
+        self.app = app
+        self.root_path = root_path
+
+    def get(
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(app=self.app, root_path=self.root_path)
+            async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+                return await client.get(path, params=params, headers=headers)
+
+        return asyncio.run(ask())
 
 
 def write_shown(folder: Path) -> Shown:
