@@ -201,7 +201,8 @@ def _entry(index: int, entry: ClassName) -> dict[str, object]:
     written: dict[str, object] = {"id": index, "name": entry.name}
     if entry.aliases:
         written["aliases"] = list(entry.aliases)
-    return written | {"create_time": now, "update_time": now}
+    # Two objects: YAML would write the second time of one object as a reference to the first.
+    return written | {"create_time": now, "update_time": now.replace()}
 
 
 @contextmanager

@@ -14,12 +14,12 @@ from mir_ops.errors import InvalidInputError, MirError
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _DATASETS = "mir_ops.cli.datasets"
-_REPOSITORY = "mir_ops.cli.repositories"
+_HISTORY = "mir_ops.cli.history"
 
 # Each module has `register(subparsers)`, which adds its sub-commands with `set_defaults(run=fn)`,
 # `fn(arguments, output) -> exit code`. It is imported only when one of its commands is used.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "init": (_REPOSITORY, "Make a folder a mir repository"),
+    "init": (_HISTORY, "Make a folder a mir repository"),
     "import": (_DATASETS, "Import images and annotations into a dataset"),
     "merge": (_DATASETS, "Merge datasets, each for training, validation or testing"),
     "filter": (_DATASETS, "Keep the images that have, or do not have, certain classes"),
@@ -27,9 +27,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": (_DATASETS, "Show what is in a dataset version"),
     "diff": (_DATASETS, "Show what changed between two dataset versions"),
     "export": (_DATASETS, "Write a dataset version to a folder"),
-    "log": (_REPOSITORY, "Show the commits of a branch, newest first"),
-    "branch": (_REPOSITORY, "List, create or delete branches"),
-    "checkout": (_REPOSITORY, "Choose the branch that commands start from"),
+    "log": (_HISTORY, "Show the commits of a branch, newest first"),
+    "branch": (_HISTORY, "List, create or delete branches"),
+    "checkout": (_HISTORY, "Choose the branch that commands start from"),
     "project": ("mir_ops.cli.project", "Create and show projects"),
     "round": ("mir_ops.cli.round", "Start and show active-learning rounds"),
     "view": ("mir_ops.cli.view", "Look at a dataset version in the browser"),

@@ -1,21 +1,57 @@
-"""Use cases on dataset versions: import, merge, filter, sample, export, count."""
+"""Use cases on dataset versions: import, merge, filter, sample, export, count.
 
-from mir_ops.dataset.annotations import annotation_id
-from mir_ops.dataset.filtering import filter_dataset, sample, subset
-from mir_ops.dataset.importing import ImportResult, import_dataset
-from mir_ops.dataset.merging import merge
-from mir_ops.dataset.report import Issue, Report
-from mir_ops.dataset.sources import source_digest
+What is named here loads on first use, so that a command that only parses revisions stays quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mir_ops.dataset.annotations import annotation_id
+    from mir_ops.dataset.counting import statistics
+    from mir_ops.dataset.exporting import ExportFolders, export_voc
+    from mir_ops.dataset.filtering import filter_dataset, sample, subset
+    from mir_ops.dataset.importing import ImportResult, import_dataset
+    from mir_ops.dataset.merging import merge
+    from mir_ops.dataset.report import Issue, Report
+    from mir_ops.dataset.sources import source_digest
 
 __all__ = [
+    "ExportFolders",
     "ImportResult",
     "Issue",
     "Report",
     "annotation_id",
+    "export_voc",
     "filter_dataset",
     "import_dataset",
     "merge",
     "sample",
     "source_digest",
+    "statistics",
     "subset",
 ]
+
+_MODULES = {
+    "ExportFolders": "exporting",
+    "ImportResult": "importing",
+    "Issue": "report",
+    "Report": "report",
+    "annotation_id": "annotations",
+    "export_voc": "exporting",
+    "filter_dataset": "filtering",
+    "import_dataset": "importing",
+    "merge": "merging",
+    "sample": "filtering",
+    "source_digest": "sources",
+    "statistics": "counting",
+    "subset": "filtering",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+    found = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found

@@ -46,10 +46,10 @@ def filter_dataset(
     known = taxonomy.joined(version.taxonomy) if taxonomy else version.taxonomy
     kept = version.asset_ids()
     if include_classes:
-        wanted = _ids(known, include_classes)
+        wanted = class_ids_of(known, include_classes)
         kept = kept.filter(pc.is_in(kept, _assets_with(version, wanted, annotation_source)))
     if exclude_classes:
-        unwanted = _ids(known, exclude_classes)
+        unwanted = class_ids_of(known, exclude_classes)
         hit = pc.is_in(kept, _assets_with(version, unwanted, annotation_source))
         kept = kept.filter(pc.invert(hit))
     parameters = {
@@ -160,7 +160,8 @@ def _assets_with(version: Version, class_ids: list[int], source: AnnotationSourc
     return pa.concat_arrays(found).unique()
 
 
-def _ids(taxonomy: Taxonomy, names: Sequence[str]) -> list[int]:
+def class_ids_of(taxonomy: Taxonomy, names: Sequence[str]) -> list[int]:
+    """The ids of classes by name or alias; names nobody knows are an error."""
     unknown = [name for name in names if taxonomy.id_of(name) is None]
     if unknown:
         raise _no_such_class(unknown, taxonomy)
