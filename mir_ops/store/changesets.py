@@ -27,16 +27,17 @@ class ChangeSet:
     dropped: set[str] = field(default_factory=set)
     removed: list[pa.Array] = field(default_factory=list)
     taxonomy: Taxonomy | None = None
+    equivalent: bool = False  # a new commit, not another layout of the same rows
 
     def put_assets(self, table: pa.Table) -> None:
         """Whole rows, new or in place of the ones with the same id."""
-        self._add(rows.ASSETS, rows.with_state(rows.conform(table, rows.ASSETS), rows.ROW))
+        self.add(rows.ASSETS, rows.with_state(rows.conform(table, rows.ASSETS), rows.ROW))
 
     def remove_assets(self, ids: pa.Array) -> None:
         """Out of the assets and out of every layer, known here or not."""
         self.removed.append(ids)
         for name in self.parts:
-            self._add(name, _tombstones(name, ids))
+            self.add(name, _tombstones(name, ids))
 
     def put_layer(self, name: str, table: pa.Table, assets: pa.Array | None) -> None:
         """The whole set of rows of each asset; none for an asset means nothing is there."""
@@ -53,8 +54,8 @@ class ChangeSet:
                     hint="`assets` names every asset whose rows this call replaces",
                 )
             empty = rows.without(pc.unique(assets), present)
-            self._add(name, rows.markers(empty, conformed.schema, rows.MARKER))
-        self._add(name, rows.with_state(conformed, rows.ROW))
+            self.add(name, rows.markers(empty, conformed.schema, rows.MARKER))
+        self.add(name, rows.with_state(conformed, rows.ROW))
 
     def clear_layer(self, name: str, assets: pa.Array | None) -> None:
         """Forget a layer, of these assets or as a whole."""
@@ -63,7 +64,12 @@ class ChangeSet:
             self.dropped.add(name)
             self.parts[name] = []
         else:
-            self._add(name, _tombstones(name, assets))
+            self.forget(name, assets)
+
+    def forget(self, table: str, ids: pa.Array) -> None:
+        """These assets are no longer in the table."""
+        if len(ids):
+            self.add(table, _tombstones(table, ids))
 
     def touched(self) -> dict[str, pa.Array]:
         """Per table: the ids of the assets that are changed, ascending."""
@@ -101,7 +107,8 @@ class ChangeSet:
         removed = [_tombstones(name, rows.sorted_unique(self.removed))] if self.removed else []
         return removed + self.parts.get(name, [])
 
-    def _add(self, name: str, part: pa.Table) -> None:
+    def add(self, name: str, part: pa.Table) -> None:
+        """Rows with their state, newer than everything added before."""
         if part.num_rows:
             self.parts.setdefault(name, []).append(part)
 

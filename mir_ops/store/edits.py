@@ -26,6 +26,8 @@ from mir_ops.store.refs import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mir_ops.store.changesets import ChangeSet
+    from mir_ops.store.compactions import Compaction
     from mir_ops.store.store import Store
     from mir_ops.taxonomy import Taxonomy
 
@@ -57,6 +59,7 @@ class Edit:
         round: str | None = None,  # noqa: A002 - the word of the domain
         run: str | None = None,
         keywords: Sequence[str] = (),
+        changes: ChangeSet | Compaction | None = None,
     ) -> None:
         from mir_ops.store.changesets import ChangeSet
 
@@ -73,7 +76,8 @@ class Edit:
         self._round = round
         self._run = run
         self._keywords = tuple(keywords)
-        self._changes = ChangeSet()
+        self._gathered = ChangeSet()
+        self._changes = changes or self._gathered
         self._start: str | None = None
         self._commit: Commit | None = None
 
@@ -86,13 +90,13 @@ class Edit:
 
     def put_assets(self, table: pa.Table) -> None:
         """Add assets, or replace the rows of known ones as a whole."""
-        self._changes.put_assets(table)
+        self._gathered.put_assets(table)
 
     def remove_assets(self, asset_ids: pa.Array | pa.ChunkedArray | Sequence[bytes]) -> None:
         """Take assets out, and out of every layer."""
         from mir_ops.store import rows
 
-        self._changes.remove_assets(rows.as_ids(asset_ids))
+        self._gathered.remove_assets(rows.as_ids(asset_ids))
 
     def put_layer(
         self,
@@ -106,7 +110,7 @@ class Edit:
         """
         from mir_ops.store import rows
 
-        self._changes.put_layer(name, table, None if assets is None else rows.as_ids(assets))
+        self._gathered.put_layer(name, table, None if assets is None else rows.as_ids(assets))
 
     def clear_layer(
         self, name: str, assets: pa.Array | pa.ChunkedArray | Sequence[bytes] | None = None
@@ -114,11 +118,11 @@ class Edit:
         """Forget what a layer says about these assets, or the whole layer."""
         from mir_ops.store import rows
 
-        self._changes.clear_layer(name, None if assets is None else rows.as_ids(assets))
+        self._gathered.clear_layer(name, None if assets is None else rows.as_ids(assets))
 
     def put_taxonomy(self, taxonomy: Taxonomy) -> None:
         """Replace names and aliases of the classes."""
-        self._changes.taxonomy = taxonomy
+        self._gathered.taxonomy = taxonomy
 
     def __enter__(self) -> Self:
         self._start = read_ref(self._objects, keys.head(self.branch)).commit
@@ -202,6 +206,7 @@ class Edit:
                 created_at=from_microseconds(int(self._objects.clock() * 1_000_000)),
                 keywords=self._keywords,
                 stats=stats,
+                equivalent_to=tip.id if tip and self._changes.equivalent else None,
             ),
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import DecodeError
 
@@ -25,6 +25,9 @@ from mir_ops.store.objects import (
 from mir_ops.store.operations import find_committed
 from mir_ops.store.urls import no_such_store, open_objects
 from mir_ops.store.versions import Version
+
+if TYPE_CHECKING:
+    from mir_ops.store.diffs import Diff
 
 FORMAT_VERSION: Final = 1
 READER: Final = 1
@@ -146,6 +149,89 @@ class Store:
             keywords=keywords,
         )
 
+    def merge(
+        self,
+        branch: str,
+        host: Version | Commit,
+        guests: Sequence[Version | Commit],
+        *,
+        op_id: str,
+        operation: Operation,
+        message: str,
+        strategy: str = "stop",
+        splits: Sequence[str | None] | None = None,
+        exclude: Sequence[Version | Commit] = (),
+        author: str = "mir",
+        project: str | None = None,
+        round: int | str | None = None,  # noqa: A002 - the word of the domain
+        run: str | None = None,
+        keywords: Sequence[str] = (),
+    ) -> Commit:
+        """Commit the host with the changes of the guests.
+
+        `splits` sets the split of each source's assets, the host's first; assets of the versions
+        in `exclude` are left out. Under `stop` a conflict raises and the branch stays where it is.
+        """
+        from mir_ops.store.merges import can_fast_forward, merge_changes
+
+        if found := self.find_operation(branch, op_id):
+            return found
+        target, others = self._version(host), [self._version(guest) for guest in guests]
+        base, parents = target, others
+        plain = splits is None or not any(splits)
+        if plain and not exclude and len(others) == 1 and can_fast_forward(self, target, others[0]):
+            base, parents, changes = others[0], [target], None
+        else:
+            left_out = [self._version(version) for version in exclude]
+            changes = merge_changes(
+                self, target, others, strategy=strategy, splits=splits, exclude=left_out
+            )
+        keys.check_branch_name(branch)
+        keys.check_op_id(op_id)
+        with Edit(
+            self,
+            branch,
+            op_id=op_id,
+            operation=operation,
+            message=message,
+            base=base.commit,
+            parents=[version.id for version in parents],
+            author=author,
+            project=project,
+            round=None if round is None else str(round),
+            run=run,
+            keywords=keywords,
+            changes=changes,
+        ) as edit:
+            pass
+        return edit.commit
+
+    def diff(self, a: str | Commit | Version, b: str | Commit | Version) -> Diff:
+        """What changed from version A to version B."""
+        from mir_ops.store.diffs import diff
+
+        one, other = (v if isinstance(v, Version) else self.read(v) for v in (a, b))
+        return diff(one, other)
+
+    def compact(self, branch: str, *, op_id: str | None = None) -> Commit:
+        """Rewrite what many small commits left as few segments: the same rows, read faster."""
+        from mir_ops.store.compactions import Compaction, is_due
+
+        tip = self.branch(branch).tip()
+        tables = Version(self.objects, tip).manifest.tables
+        if not any(is_due(table) for table in tables.values()):
+            return tip
+        with Edit(
+            self,
+            branch,
+            op_id=op_id or f"compact-{tip.id}",
+            operation=Operation(kind="compact", inputs=(tip.id,)),
+            message="Compact",
+            changes=Compaction(),
+        ) as edit:
+            pass
+        return edit.commit
+
     def put_blob(self, source: bytes | Path) -> str:
         """Store bytes or a file and return its SHA-256."""
         return blobs.put_blobs(self.objects, [source])[0]
@@ -173,6 +259,9 @@ class Store:
     def classes(self) -> dict[str, int]:
         """All classes ever registered, by name."""
         return registry.read_classes(self.objects)
+
+    def _version(self, source: Version | Commit) -> Version:
+        return source if isinstance(source, Version) else Version(self.objects, source)
 
     def check_new_ref(self, prefix: str, name: str) -> None:
         """Refuse a name that differs from another one's only in case."""
