@@ -1,0 +1,69 @@
+"""The console behind Airflow's own simple auth manager, without the rest of an API server.
+
+Started by `test_console_guard.py` with a fresh AIRFLOW_HOME; prints one JSON line when it listens.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from datetime import timedelta
+
+import uvicorn
+from airflow import models, settings
+from airflow.api_fastapi.app import create_auth_manager
+from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+from airflow.models.base import Base
+from airflow.models.dag import DagModel
+from airflow.models.dagbundle import DagBundleModel
+from airflow.models.revoked_token import RevokedToken
+from airflow.models.team import Team
+from airflow.utils.session import create_session
+from airflow.utils.timezone import utcnow
+from mir_airflow.console import fastapi_apps
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+TEAM_OF_DAG = {
+    "active_learning_round": "ops",
+    "round__digits": "red",
+    "round__secret": "blue",
+    "unrelated": "green",
+}
+
+
+def main() -> None:
+    models.import_all_models()
+    Base.metadata.create_all(settings.engine)
+    with create_session() as session:
+        for dag_id, team in TEAM_OF_DAG.items():
+            bundle = DagBundleModel(name=f"bundle-{team}")
+            bundle.teams.append(Team(name=team))
+            session.add(bundle)
+            session.flush()
+            session.add(DagModel(dag_id=dag_id, bundle_name=bundle.name))
+    tokens = _tokens()
+    listener = socket.create_server(("127.0.0.1", 0))
+    sys.stdout.write(json.dumps({"port": listener.getsockname()[1], "tokens": tokens}) + "\n")
+    sys.stdout.flush()
+    (mounted,) = fastapi_apps()
+    app = Starlette(routes=[Mount(mounted["url_prefix"], mounted["app"])])
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _tokens() -> dict[str, str]:
+    manager = create_auth_manager()
+    manager.init()
+    users = {user.username: user for user in SimpleAuthManager.get_users()}
+    tokens = {name: manager.generate_jwt(user=user) for name, user in users.items()}
+    tokens["expired"] = manager.generate_jwt(user=users["admin"], expiration_time_in_seconds=-3600)
+    tokens["logged-out"] = manager.generate_jwt(user=users["admin"])
+    claims = manager._get_token_validator().validated_claims(tokens["logged-out"])
+    with create_session() as session:
+        session.add(RevokedToken(jti=claims["jti"], exp=utcnow() + timedelta(days=1)))
+    return tokens
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Who gets in, decided by Airflow's own auth manager in a process of its own.
+
+Projects are told apart by Airflow's teams: `round__digits` is red's, `round__secret` blue's, the
+DAG that runs any project's rounds is ops's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from console_data import Shown
+
+pytest.importorskip("airflow")
+pytestmark = pytest.mark.airflow
+
+USERS = (
+    "admin:admin,red:viewer:red,blue:op:blue,ops:viewer:ops,green:user:green,none:,odd:auditor:red"
+)
+COOKIE = "_token"
+
+
+class Answer(NamedTuple):
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """The running server, and a token for each user."""
+
+    port: int
+    tokens: dict[str, str]
+
+    def status(self, user: str | None, path: str, method: str = "GET", **headers: str) -> int:
+        return self.ask(user, path, method, **headers).status
+
+    def ask(self, user: str | None, path: str, method: str = "GET", **headers: str) -> Answer:
+        """Send the path as it is: other clients tidy it up first."""
+        if user:
+            headers["Cookie"] = f"{COOKIE}={self.tokens[user]}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, f"/mir{path}", headers=headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read(), dict(answer.getheaders()))
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def guarded(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    home = tmp_path_factory.mktemp("guarded")
+    connection = {
+        "conn_type": "mir",
+        "extra": {
+            "store_url": shown.store.url,
+            "catalog_url": f"sqlite:///{home}/catalog.db",
+            "work_dir": str(home),
+        },
+    }
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__MULTI_TEAM": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS,
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a" * 64,
+        "AIRFLOW_CONN_MIR_DEFAULT": json.dumps(connection),
+    }
+    script = Path(__file__).with_name("guarded_server.py")
+    with (
+        (home / "server.log").open("w") as log,
+        subprocess.Popen(
+            [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        try:
+            yield _started(process, home / "server.log")
+        finally:
+            process.terminate()
+
+
+def _started(process: subprocess.Popen[str], log: Path) -> Guarded:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith('{"port"'):
+            said = json.loads(line)
+            return Guarded(said["port"], said["tokens"])
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture
+def paths(shown: Shown) -> list[str]:
+    """One of each kind of address, those that do not exist included."""
+    image = f"{shown.page}/images/{shown.hex(0)}"
+    return [
+        "/",
+        "/static/console.css",
+        "/static/nothing",
+        "/docs",
+        "/openapi.json",
+        "/nothing",
+        "/projects/digits",
+        "/projects/unknown",
+        "/projects/-/versions/" + shown.commit.id,
+        shown.page,
+        image,
+        f"{image}/bytes",
+        f"{image}/thumbnail",
+        "//projects/digits",
+        "/projects//digits",
+        "/static/../projects/digits",
+        "/%2e%2e/projects/digits",
+    ]
+
+
+@pytest.mark.parametrize("user", [None, "expired", "logged-out"])
+def test_nobody_gets_401_everywhere(guarded: Guarded, paths: list[str], user: str | None) -> None:
+    assert {path: guarded.status(user, path) for path in paths} == dict.fromkeys(paths, 401)
+
+
+@pytest.mark.parametrize("token", ["", "x", "Bearer", "null"])
+def test_a_token_that_is_not_ours_is_nobody(guarded: Guarded, token: str) -> None:
+    answer = guarded.ask(None, "/", Authorization=f"Bearer {token}")
+
+    assert answer.status == 401
+
+
+@pytest.mark.parametrize("user", ["none", "odd", "green"])
+def test_a_user_without_the_right_gets_403_everywhere(
+    guarded: Guarded, paths: list[str], user: str
+) -> None:
+    # `none` has no role, `odd` one that Airflow does not know, `green` a right to another DAG.
+    assert {path: guarded.status(user, path) for path in paths} == dict.fromkeys(paths, 403)
+
+
+@pytest.mark.parametrize("user", ["admin", "red", "ops"])
+def test_who_may_read_the_projects_dag_sees_the_project(
+    guarded: Guarded, shown: Shown, user: str
+) -> None:
+    image = f"{shown.page}/images/{shown.hex(0)}"
+    for path in ("/", "/static/console.css", "/projects/digits", shown.page, image):
+        assert guarded.status(user, path) == 200, path
+
+    assert guarded.ask(user, f"{image}/bytes").body == shown.store.get_blob(shown.hex(0))
+    assert guarded.status(user, "/docs") == 404
+    assert guarded.status(user, "/openapi.json") == 404
+
+
+def test_the_right_to_one_project_is_no_right_to_another(guarded: Guarded, shown: Shown) -> None:
+    secret = f"/projects/secret/versions/{shown.other.id}"
+    image = f"{secret}/images/{shown.other_ids[0].hex()}/bytes"
+
+    for path in ("/projects/secret", secret, image):
+        assert guarded.status("red", path) == 403
+        assert guarded.status("blue", path) == 200
+        assert guarded.status("ops", path) == 200
+
+
+def test_another_projects_version_cannot_be_read_through_ones_own(
+    guarded: Guarded, shown: Shown
+) -> None:
+    through = f"/projects/digits/versions/{shown.other.id}"
+
+    assert guarded.status("red", through) == 404
+    assert guarded.status("red", f"{through}/images/{shown.other_ids[0].hex()}/bytes") == 404
+
+
+def test_versions_of_no_project_are_not_served(guarded: Guarded, shown: Shown) -> None:
+    assert guarded.status("admin", f"/projects/-/versions/{shown.commit.id}") == 404
+
+
+def test_a_bearer_token_counts_before_the_cookie(guarded: Guarded) -> None:
+    bearer = f"Bearer {guarded.tokens['none']}"
+
+    assert guarded.status("admin", "/", Authorization=bearer) == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [(None, 403), ("https://evil.example", 403), ("null", 403), ("same", 405)],
+)
+def test_a_cookie_changes_nothing_from_another_site(
+    guarded: Guarded, origin: str | None, status: int
+) -> None:
+    headers = (
+        {}
+        if origin is None
+        else {"Origin": f"http://127.0.0.1:{guarded.port}" if origin == "same" else origin}
+    )
+
+    assert guarded.status("admin", "/", "POST", **headers) == status
+
+
+def test_refusals_say_which_right_it_takes(guarded: Guarded) -> None:
+    answer = guarded.ask("red", "/projects/secret")
+
+    assert answer.body.decode() == (
+        "This page takes the right to read the DAG `round__secret` or `active_learning_round`"
+    )
+    assert answer.headers["x-content-type-options"] == "nosniff"
