@@ -18,7 +18,11 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "mir-ops",
-                "python-modules": ["mir_airflow.operators.step", "mir_airflow.operators.executor"],
+                "python-modules": [
+                    "mir_airflow.operators.datasets",
+                    "mir_airflow.operators.executor",
+                    "mir_airflow.operators.rounds",
+                ],
             },
         ],
         "sensors": [
@@ -80,14 +84,24 @@ def _labels_connection() -> dict[str, Any]:
         "hook-class-name": "mir_airflow.hooks.mir.LabelsHook",
         "hook-name": "MIR labels",
         "conn-fields": {
-            "options": {
-                "label": "Options",
-                "schema": {"type": ["object", "null"]},
-                "description": "Options of the label backend. Only label tasks read them.",
+            "store_url": {
+                "label": "Oracle's store",
+                "schema": _TEXT,
+                "description": "For the oracle: where its held-back ground truth lives.",
+            },
+            "rev": {
+                "label": "Oracle's version",
+                "schema": _TEXT,
+                "description": "For the oracle: branch or commit of the ground truth.",
+            },
+            "path": {
+                "label": "Folder",
+                "schema": _TEXT,
+                "description": "For the folder backend: where tasks are written and labels read.",
             },
         },
         "ui-field-behaviour": {
-            "hidden-fields": ["port", "schema"],
+            "hidden-fields": ["host", "port", "schema"],
             "relabeling": {"login": "Access key", "password": "Secret key"},
             "placeholders": {},
         },

@@ -130,8 +130,8 @@ def read_workspace(connection: Connection, extra: Mapping[str, Any]) -> Workspac
 
 
 def _label_options(connection: Connection, extra: Mapping[str, Any]) -> dict[str, Any]:
-    keys = {"access_key": connection.login, "secret_key": connection.password}
-    return {**extra, **{name: value for name, value in keys.items() if value}}
+    fields = {**extra, "access_key": connection.login, "secret_key": connection.password}
+    return {name: value for name, value in fields.items() if value}
 
 
 def _catalog_password(extra: Mapping[str, Any]) -> str | None:

@@ -95,11 +95,17 @@ class LabelsTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001  a broken network must not end weeks of waiting
             self.log.warning("Could not ask the label tool, trying again: %s", error)
             return None, min(2 * pause, SLOWEST_SECONDS)
-        said = f"{progress.done} of {progress.total} images labelled"
+        said = describe(progress)
         if ready:
             return LabelsEvent(status="done", message=said, hint=None), pause
         self.log.info("%s", said)
         return None, self.poll_seconds
+
+
+def describe(progress: LabelProgress) -> str:
+    skipped = f", {progress.skipped} skipped" if progress.skipped else ""
+    said = f"{progress.done} of {progress.total} images labelled{skipped}"
+    return f"{said}. {progress.message}" if progress.message else said
 
 
 def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
