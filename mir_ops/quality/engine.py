@@ -190,7 +190,8 @@ def _error(info: Mapping[str, Any]) -> str | None:
 
 
 def _examples(rule: Rule, table: Table, positions: Sequence[int]) -> tuple[Example, ...]:
-    columns = [name for name in rule.columns if name != table.key]
+    columns = [name for name in (*rule.columns, *table.told) if name != table.key]
+    columns = list(dict.fromkeys(columns))
     rows = table.rows.select([table.key, *columns]).take(pa.array(positions, pa.int64()))
     return tuple(
         Example(

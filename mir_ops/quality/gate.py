@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mir_ops.errors import InvalidInputError
 from mir_ops.quality.report import Finding, GateReport
 from mir_ops.quality.rule_files import Rule, Value, default_rules_dir, read_rules
-from mir_ops.quality.tables import Source, Table, build_tables
+from mir_ops.quality.tables import Source, Table, build_tables, read_names
 
 if TYPE_CHECKING:
     from mir_ops.store import Version
@@ -58,11 +59,26 @@ def check(
         findings.extend(judge(table, [rule for rule in rules if rule.table == table.name]))
     _refuse_missing(rules, findings)
     return GateReport(
-        findings=tuple(findings),
+        findings=_with_names(findings, versions),
         versions={source: version.commit.id for source, version in versions.items()},
         tables={table.name: table.rows.num_rows for table in tables.values()},
         parameters=used,
         rules_digest=rule_set.digest,
+    )
+
+
+def _with_names(
+    findings: Sequence[Finding], versions: Mapping[Source, Version]
+) -> tuple[Finding, ...]:
+    """People know images by their files."""
+    keys = {one.key for finding in findings for one in finding.examples if len(one.key) == 64}
+    names = read_names(versions, keys) if keys else {}
+    return tuple(
+        replace(
+            finding,
+            examples=tuple(replace(one, name=names.get(one.key, "")) for one in finding.examples),
+        )
+        for finding in findings
     )
 
 

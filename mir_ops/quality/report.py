@@ -25,14 +25,19 @@ class GateFailedError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A row that broke a rule: the asset's id (or the class's name) and the values looked at."""
+    """A row that broke a rule: the asset's id (or the class's name) and the values looked at.
+
+    `name` is the file that the asset came from, without anything that a terminal would obey.
+    """
 
     key: str
     values: str
+    name: str = ""
 
     def __str__(self) -> str:
         short = self.key[:12] if len(self.key) == 64 else self.key
-        return f"{short} ({self.values})" if self.values else short
+        who = f"{self.name} {short}" if self.name else short
+        return f"{who} ({self.values})" if self.values else who
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

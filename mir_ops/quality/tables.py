@@ -5,7 +5,7 @@ Whatever a rule needs is a column here, so that rules stay plain: a value betwee
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -26,10 +26,11 @@ _BOX_COLUMNS: Final = ["asset_id", "class_id", "kind", "x", "y", "w", "h"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """`key` is the column that names a row to people."""
+    """`key` is the column that names a row to people, `told` what they are told about it too."""
 
     name: str
     key: str
+    told: tuple[str, ...] = ()
     rows: pa.Table
 
 
@@ -46,12 +47,28 @@ def build_tables(
         assets.append(_with_box_counts(images, boxes[-1]))
     all_assets, all_boxes = pa.concat_tables(assets), pa.concat_tables(boxes)
     tables = [
-        Table(name="assets", key="asset_id", rows=all_assets),
-        Table(name="annotations", key="asset_id", rows=all_boxes),
+        Table(name="assets", key="asset_id", told=("source",), rows=all_assets),
+        Table(name="annotations", key="asset_id", told=("source",), rows=all_boxes),
         Table(name="classes", key="name", rows=_classes(all_boxes, classes)),
-        Table(name="splits", key="asset_id", rows=_splits(all_assets)),
+        Table(name="splits", key="asset_id", told=("splits",), rows=_splits(all_assets)),
     ]
     return {table.name: table for table in tables}
+
+
+def read_names(versions: Mapping[Source, Version], keys: Collection[str]) -> dict[str, str]:
+    """The file names of a few assets, by their ids in hex."""
+    ids = pa.array([bytes.fromhex(key) for key in sorted(keys)], pa.binary(32))
+    names = {}
+    for version in versions.values():
+        rows = version.assets(columns=["asset_id", "source_names"], ids=ids)
+        for row in rows.to_pylist():
+            if row["source_names"]:
+                names[row["asset_id"].hex()] = _printable(row["source_names"][0])
+    return names
+
+
+def _printable(name: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in name)[:80]
 
 
 def _read_assets(source: Source, version: Version) -> pa.Table:
