@@ -145,6 +145,7 @@ class LocalObjects:
     def delete(self, key: str) -> None:
         with _errors(key):
             self._path(key).unlink(missing_ok=True)
+            _lock_of(self._path(key)).unlink(missing_ok=True)
 
     def clock(self) -> float:
         return time.time()
@@ -166,10 +167,14 @@ class LocalObjects:
                 self._unsynced.add(new.parent)
 
 
+def _lock_of(path: Path) -> Path:
+    return path.parent / f".{path.name}{_LOCK}"
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with _errors(path.name):
-        descriptor = os.open(path.parent / f".{path.name}{_LOCK}", os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -72,24 +72,11 @@ class S3Objects:
         options = dict(parse_qsl(parts.query))
         _check_url(url, options)
         endpoint, region = options.get("endpoint_url"), options.get("region")
-        session = boto3.session.Session(
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            region_name=region,
-        )
         prefix = unquote(parts.path).strip("/")
         place = f"s3://{parts.netloc}/{quote(prefix)}"
         shown = f"{place}?{urlencode(options, safe=':/')}" if options else place
-        clients = [
-            session.client(
-                "s3",
-                endpoint_url=endpoint,
-                region_name=session.region_name or "us-east-1",
-                config=_config(attempts, path_style=endpoint is not None),
-            )
-            for attempts in (4, 1)
-        ]
-        return cls(clients[0], clients[1], parts.netloc, f"{prefix}/" if prefix else "", shown)
+        client, once = open_clients(endpoint, region, access_key, secret_key)
+        return cls(client, once, parts.netloc, f"{prefix}/" if prefix else "", shown)
 
     def find(self, key: str) -> bytes | None:
         found = self.find_versioned(key)
@@ -283,6 +270,25 @@ class S3Objects:
         date = http_response.headers.get("Date") if http_response is not None else None
         if date:
             self._offset = parsedate_to_datetime(date).timestamp() - time.time()
+
+
+def open_clients(
+    endpoint: str | None, region: str | None, access_key: str | None, secret_key: str | None
+) -> tuple[S3Client, S3Client]:
+    """A client that retries, and one that never does."""
+    session = boto3.session.Session(
+        aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
+    )
+    retrying, once = (
+        session.client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=session.region_name or "us-east-1",
+            config=_config(attempts, path_style=endpoint is not None),
+        )
+        for attempts in (4, 1)
+    )
+    return retrying, once
 
 
 def _config(attempts: int, *, path_style: bool) -> Config:

@@ -318,6 +318,7 @@ class Branch:
 
 
 def _create(objects: ObjectStore) -> None:
+    _check_swaps(objects)
     features = wire.Message().uint(1, READER).uint(2, WRITER)
     try:
         objects.swap(keys.FEATURES, bytes(features), None)
@@ -330,6 +331,27 @@ def _create(objects: ObjectStore) -> None:
     identity.text(3, "sha256").uint(4, int(objects.clock() * 1_000_000))
     objects.create(keys.FORMAT, bytes(identity))
     objects.sync()
+
+
+def _check_swaps(objects: ObjectStore) -> None:
+    """A server that ignores preconditions would lose commits: refuse it before the first one."""
+    key = f"meta/probe-{secrets.token_hex(8)}"
+    objects.swap(key, b"first", None)
+    try:
+        first = objects.find_versioned(key)
+        objects.swap(key, b"second", first)
+        for expected in (None, first):
+            try:
+                objects.swap(key, b"third", expected)
+            except PreconditionError:
+                continue
+            raise StoreError(
+                f"The server at `{objects.url}` ignores preconditions of writes",
+                code="unsupported-server",
+                hint="Use a server with If-Match and If-None-Match on PutObject",
+            )
+    finally:
+        objects.delete(key)
 
 
 def _store_id(objects: ObjectStore, body: bytes) -> str:

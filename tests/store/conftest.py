@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 from mir_ops.store import Store
 from mir_ops.store.local import LocalObjects
 from mir_ops.store.objects import MemoryObjects, ObjectStore
-from mir_ops.store.s3 import S3Objects
+from mir_ops.store.s3 import S3Objects, open_clients
 
 _PREFIXES = itertools.count()
 
@@ -35,6 +35,11 @@ def s3_endpoint() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def s3_clients(s3_endpoint: str) -> tuple[object, object]:
+    return open_clients(s3_endpoint, None, "test", "test")
+
+
 @pytest.fixture
 def s3_url(s3_endpoint: str) -> str:
     return f"s3://bucket/store-{next(_PREFIXES)}?endpoint_url={s3_endpoint}"
@@ -48,8 +53,8 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         root = tmp_path / "store"
         root.mkdir()
         return LocalObjects(root)
-    url = request.getfixturevalue("s3_url")
-    return S3Objects.open(url, access_key="test", secret_key="test")
+    clients = request.getfixturevalue("s3_clients")
+    return S3Objects(*clients, "bucket", f"store-{next(_PREFIXES)}/", "s3://bucket/store")
 
 
 @pytest.fixture
