@@ -14,6 +14,7 @@ from mir_ops.errors import InvalidInputError
 from mir_ops.evaluation.metrics import ClassMetrics, Metrics
 
 _BOX = ("x", "y", "w", "h")
+_COLUMNS = ("annotation_id", "class_id", *_BOX, "iscrowd", "confidence")
 _IOU_50, _IOU_75 = 0, 5  # positions among 0.50, 0.55, ... 0.95
 
 
@@ -128,7 +129,9 @@ def _select(
 ) -> pa.Table:
     image = pc.index_in(table.column("asset_id"), value_set=asset_ids)
     known = pc.is_in(table.column("class_id"), value_set=pa.array(sorted(classes), pa.int32()))
-    table = table.append_column("image", image).filter(pc.and_(pc.is_valid(image), known))
+    columns = [name for name in _COLUMNS if name in table.column_names]
+    table = table.select(columns).append_column("image", image)
+    table = table.filter(pc.and_(pc.is_valid(image), known))
     table = table.sort_by([("image", "ascending"), ("annotation_id", "ascending")])
     for name in _BOX:
         if not np.isfinite(np.asarray(table.column(name))).all():

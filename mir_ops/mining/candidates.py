@@ -15,6 +15,7 @@ from mir_ops.errors import InvalidInputError
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+_COLUMNS = ("annotation_id", "class_id", "confidence", "class_probs")
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = 0x9E3779B97F4A7C15
 
@@ -106,7 +107,8 @@ def _read_boxes(asset_ids: pa.Array, predictions: pa.Table, class_ids: Sequence[
     known = pa.array(sorted(set(class_ids)), pa.int32())
     owner = pc.index_in(predictions.column("asset_id"), value_set=asset_ids)
     wanted = pc.and_(pc.is_valid(owner), pc.is_in(predictions.column("class_id"), value_set=known))
-    table = predictions.append_column("owner", owner).filter(wanted)
+    columns = [name for name in _COLUMNS if name in predictions.column_names]
+    table = predictions.select(columns).append_column("owner", owner).filter(wanted)
     # The order of a layer: sums of floating point numbers depend on the order of their terms.
     table = table.sort_by([("owner", "ascending"), ("annotation_id", "ascending")])
     confidence = _column(table, "confidence").astype(np.float64)
