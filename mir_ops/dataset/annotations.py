@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mir_ops.dataset.report import Tally
+from mir_ops.formats.images import TURNED
 from mir_ops.formats.voc import VocObject
 from mir_ops.store import schema
 
@@ -89,11 +90,14 @@ def _turned(
     box: Floats, angle: Floats, turn: npt.NDArray[Any], width: Floats, height: Floats
 ) -> tuple[Floats, Floats]:
     """Boxes of images that are displayed turned by EXIF, moved into the displayed image."""
+    turning = np.isin(turn, TURNED)
+    if not turning.any():
+        return box, angle
     x, y, w, h = box.T
     # Columns and rows change places; 6 and 7 count columns from the right, 7 and 8 rows from below.
-    left = np.where(np.isin(turn, (6, 7)), width - y - h, y)
-    top = np.where(np.isin(turn, (7, 8)), height - x - w, x)
-    turning = np.isin(turn, (5, 6, 7, 8))
+    with np.errstate(invalid="ignore"):
+        left = np.where(np.isin(turn, (6, 7)), width - y - h, y)
+        top = np.where(np.isin(turn, (7, 8)), height - x - w, x)
     turned = np.where(turning[:, None], np.stack([left, top, h, w], axis=1), box)
     return turned, np.where(np.isin(turn, (5, 7)), -angle, angle)  # mirrored: the other way round
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mir_ops.dataset.report import Report, Tally
 from mir_ops.dataset.sources import AnnotationFormat, ImportSource, open_source, read_images
@@ -114,11 +115,25 @@ def import_dataset(
         run=run,
     ) as edit:
         edit.put_taxonomy(declared)
-        edit.put_assets(assets)
+        if not _is_known(before, "assets", assets, assets["asset_id"]):
+            edit.put_assets(assets)
         for layer, (table, covered) in layers.items():
-            edit.put_layer(layer, table, assets=pa.array(covered, schema.ASSET_ID))
+            ids = pa.array(covered, schema.ASSET_ID)
+            if not _is_known(before, layer, table, ids):
+                edit.put_layer(layer, table, assets=ids)
     on_progress(1.0, "committed")
     return ImportResult(commit=edit.commit, report=report, new_classes=added)
+
+
+def _is_known(before: Version | None, name: str, table: pa.Table, covered: pa.Array) -> bool:
+    """Whether the branch says exactly this already, as when a source is imported again."""
+    if before is None:
+        return False
+    if name != "assets" and not pc.all(pc.is_in(covered, before.layer_assets(name))).as_py():
+        return False
+    known = before.assets(ids=covered) if name == "assets" else before.layer(name, ids=covered)
+    keys = [key for key in ("asset_id", "annotation_id") if key in table.column_names]
+    return bool(table.sort_by([(key, "ascending") for key in keys]).equals(known))
 
 
 def _check_split(split: str | None) -> None:

@@ -14,11 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from mir_ops.errors import InvalidInputError, NotFoundError
-
-_RATIO_MATTERS_FROM: Final = 256 * 2**20  # a small archive may well be one flat, empty image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +27,7 @@ class ArchiveLimits:
     total_bytes: int = 256 * 2**30
     file_bytes: int = 2**30
     ratio: int = 200  # unpacked to packed, of the whole archive
+    ratio_from_bytes: int = 256 * 2**20  # a small archive may well be one flat, empty image
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +181,7 @@ def _check_bounds(infos: list[zipfile.ZipInfo], source: Path, limits: ArchiveLim
     if total > limits.total_bytes:
         raise _too_large(source, f"{total} bytes unpacked, at most {limits.total_bytes} are read")
     packed = max(source.stat().st_size, 1)
-    if total > _RATIO_MATTERS_FROM and total > limits.ratio * packed:
+    if total > limits.ratio_from_bytes and total > limits.ratio * packed:
         raise _too_large(source, f"it unpacks to {total // packed} times its size")
 
 
