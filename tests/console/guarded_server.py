@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import uvicorn
 from airflow import models, settings
@@ -20,7 +20,6 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.models.revoked_token import RevokedToken
 from airflow.models.team import Team
 from airflow.utils.session import create_session
-from airflow.utils.timezone import utcnow
 from mir_airflow.console import fastapi_apps
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -34,7 +33,7 @@ TEAM_OF_DAG = {
 
 
 def main() -> None:
-    models.import_all_models()
+    models.import_all_models()  # type: ignore[no-untyped-call]
     Base.metadata.create_all(settings.engine)
     with create_session() as session:
         for dag_id, team in TEAM_OF_DAG.items():
@@ -42,7 +41,8 @@ def main() -> None:
             bundle.teams.append(Team(name=team))
             session.add(bundle)
             session.flush()
-            session.add(DagModel(dag_id=dag_id, bundle_name=bundle.name))
+            row = DagModel(dag_id=dag_id, bundle_name=bundle.name)  # type: ignore[no-untyped-call]
+            session.add(row)
     tokens = _tokens()
     listener = socket.create_server(("127.0.0.1", 0))
     sys.stdout.write(json.dumps({"port": listener.getsockname()[1], "tokens": tokens}) + "\n")
@@ -61,7 +61,7 @@ def _tokens() -> dict[str, str]:
     tokens["logged-out"] = manager.generate_jwt(user=users["admin"])
     claims = manager._get_token_validator().validated_claims(tokens["logged-out"])
     with create_session() as session:
-        session.add(RevokedToken(jti=claims["jti"], exp=utcnow() + timedelta(days=1)))
+        session.add(RevokedToken(jti=claims["jti"], exp=datetime.now(UTC) + timedelta(days=1)))
     return tokens
 
 

@@ -1,0 +1,212 @@
+"""The console in a real Chromium: what a person sees, and what the browser objects to."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from console_data import Shown
+from playwright import sync_api
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.routing import Mount, Route
+
+from mir_ops.console.app import create_app
+from mir_ops.console.report import write_folder_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+
+# As Airflow shows a plugin's page.
+FRAME = (
+    '<iframe sandbox="allow-scripts allow-same-origin allow-forms allow-downloads" '
+    'src="/mir/" width="1200" height="900"></iframe>'
+)
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def served(shown: Shown) -> Iterator[str]:
+    """The console under `/mir`, and a page at `/framed` that shows it as Airflow does."""
+
+    async def framed(_request: Request) -> HTMLResponse:
+        return HTMLResponse(f'<!doctype html><link rel="icon" href="data:,">{FRAME}')
+
+    app = create_app(lambda: shown.sources)
+    site = Starlette(routes=[Route("/framed", framed), Mount("/mir", app)])
+    with _running(site) as url:
+        yield url
+
+
+@contextmanager
+def _running(app: Starlette) -> Iterator[str]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.02)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+class Tab:
+    """A page, and everything that it asked for or complained about."""
+
+    def __init__(self, page: sync_api.Page) -> None:
+        self.page = page
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("requestfailed", self._miss)
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+
+    def _miss(self, request: sync_api.Request) -> None:
+        # Leaving a page aborts what it was still loading.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(request.url)
+
+    def _hear(self, message: sync_api.ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def elsewhere(self, *allowed: str) -> list[str]:
+        return [url for url in self.requests if not url.startswith((*allowed, "data:"))]
+
+
+@pytest.fixture
+def tab() -> Iterator[Tab]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield Tab(browser.new_page(viewport={"width": 1280, "height": 900}))
+        browser.close()
+
+
+def test_images_and_their_boxes_are_seen(served: str, shown: Shown, tab: Tab) -> None:
+    tab.page.goto(f"{served}/mir{shown.page}")
+    tab.page.wait_for_load_state("networkidle")
+
+    tile = tab.page.locator(".tile").nth(0)
+    assert tile.locator("img").evaluate("image => image.naturalWidth") == 96
+    image = tile.locator("img").bounding_box()
+    box = tile.locator(".shape rect:not(.halo)").first.bounding_box()
+    assert image is not None
+    assert box is not None
+    # The first box is x 10, y 20, w 30, h 40 of 96 × 96.
+    scale = image["width"] / 96
+    assert box["x"] - image["x"] == pytest.approx(10 * scale, abs=2)
+    assert box["y"] - image["y"] == pytest.approx(20 * scale, abs=2)
+    assert box["width"] == pytest.approx(30 * scale, abs=4)
+    stroke = "shape => getComputedStyle(shape).stroke"
+    colours = {
+        name: tab.page.locator(f".{name} > rect:not(.halo)").first.evaluate(stroke)
+        for name in ("k0", "k2")
+    }
+    assert len(set(colours.values()) - {"none"}) == 2
+    assert tab.complaints == []
+    assert tab.elsewhere(served) == []
+
+
+def test_filters_and_keys_turn_pages(served: str, shown: Shown, tab: Tab) -> None:
+    page = tab.page
+    page.goto(f"{served}/mir{shown.page}")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**page=2**")
+    assert page.locator(".tile").count() == 12
+
+    page.get_by_label("Split").select_option("val")
+    page.wait_for_url("**split=val**")
+    assert page.get_by_role("status").inner_text() == "1–10 of 10 images"
+
+    page.get_by_role("link", name="dog").click()
+    page.wait_for_url("**class=**")
+    assert page.get_by_role("status").inner_text() == "1–2 of 2 images"
+
+    page.get_by_label("Predictions").uncheck()
+    page.wait_for_url(lambda url: "predictions" not in url)
+    assert page.locator(".shape.predicted").count() == 0
+    assert page.locator(".shape").count() > 0
+    assert tab.complaints == []
+
+
+def test_names_can_be_hidden(served: str, shown: Shown, tab: Tab) -> None:
+    tab.page.goto(f"{served}/mir{shown.page}")
+    name = tab.page.locator(".name").first
+    assert name.is_visible()
+
+    tab.page.get_by_label("Show names").uncheck()
+
+    assert not name.is_visible()
+
+
+def test_hostile_names_run_nothing(served: str, shown: Shown, tab: Tab) -> None:
+    for path in (shown.page, f"{shown.page}/images/{shown.hex(7)}", "/projects/digits", "/"):
+        tab.page.goto(f"{served}/mir{path}")
+
+    assert tab.page.evaluate("document.scripts.length") == 1
+    assert tab.complaints == []
+
+
+def test_the_whole_console_works_inside_airflows_frame(served: str, shown: Shown, tab: Tab) -> None:
+    tab.page.goto(f"{served}/framed")
+    frame = tab.page.frame_locator("iframe")
+
+    tab.page.frames[1].goto(f"{served}/mir/projects/digits")
+    frame.get_by_role("link", name=shown.commit.id[:12]).click()
+    frame.locator(".tile").first.click()
+    frame.get_by_role("heading", name="Annotations").wait_for()
+    frame.get_by_role("link", name="mir").click()
+    frame.get_by_role("heading", name="Projects").wait_for()
+
+    assert tab.page.url == f"{served}/framed"
+    assert tab.complaints == []
+    assert tab.elsewhere(served) == []
+
+
+@pytest.mark.parametrize("width", [360, 820, 1280])
+def test_no_page_is_wider_than_its_window(served: str, shown: Shown, tab: Tab, width: int) -> None:
+    tab.page.set_viewport_size({"width": width, "height": 800})
+    image = f"{shown.page}/images/{shown.hex(7)}"
+    for path in ("/", "/projects/digits", shown.page, image):
+        tab.page.goto(f"{served}/mir{path}")
+
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_a_report_needs_nothing_but_its_file(shown: Shown, tab: Tab, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    write_folder_page(
+        shown.store, shown.store.read(shown.commit.id), path, title="Mine", notes=["<b>two</b>"]
+    )
+
+    tab.page.goto(path.as_uri())
+    tab.page.wait_for_load_state("networkidle")
+
+    assert tab.page.locator(".tile").count() == 60
+    assert tab.page.locator(".tile img").nth(3).evaluate("image => image.naturalWidth") == 96
+    assert tab.page.get_by_text("<b>two</b>").is_visible()
+    assert tab.elsewhere("file://") == []
+    assert tab.complaints == []
