@@ -27,7 +27,10 @@ _LARGEST_FILE: Final = 16 << 30
 
 
 def main() -> int:
-    spec = json.loads(sys.stdin.buffer.readline())
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        return 1  # the task died before it could say what to run
+    spec = json.loads(line)
     # Children that outlive their parent come to us instead of init, so that we can end them.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     child = _start(spec)
@@ -37,8 +40,7 @@ def main() -> int:
     exit_code = child.wait()
     _end_orphans(child.pid)
     with suppress(OSError):  # nobody listens any more
-        sys.stdout.write(json.dumps({"exit_code": exit_code, "reason": reason}) + "\n")
-        sys.stdout.flush()
+        os.write(1, json.dumps({"exit_code": exit_code, "reason": reason}).encode())
     return 0
 
 

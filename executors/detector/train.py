@@ -1,0 +1,136 @@
+"""Training from labelled images, measured on the validation images, the same each time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from data import BoxSet, ImageSet, choose_size, vary
+from infer import find_model, look
+from measure import mean_average_precision
+from mir_executor import ExecutorError, Task
+from model import Architecture, Detector, adopt_weights, class_index, detection_loss, save_model
+
+_BAD_DATASET = 300002
+_NOT_A_NUMBER = 300201
+_REPORT_EVERY = 20
+_MEASURED_SHARE = 0.1  # of the progress bar
+
+
+def train(task: Task) -> None:
+    """Train, measure and keep the stages `half` and `last`."""
+    config = task.config
+    iterations = int(config.get("iterations", 400))
+    _make_repeatable(int(config.get("seed", 0)), int(config.get("threads", 1)))
+    items, checks = task.training_items(), task.validation_items()
+    if not items or not checks:
+        raise ExecutorError("training and validation both need images", code=_BAD_DATASET)
+    size = choose_size([item.image for item in items], int(config.get("img_size", 0)))
+    classes = class_index(task.class_names)
+    images = ImageSet([item.image for item in items], size)
+    boxes = BoxSet(items, images, classes)
+    check_images = ImageSet([item.image for item in checks], size)
+    check_boxes = BoxSet(checks, check_images, classes)
+    model = _start_model(task, size)
+    training = _Training(task, model, images, boxes, iterations)
+    for name, until in (("half", iterations // 2), ("last", iterations)):
+        training.run_until(until)
+        mean_ap = _measure(model, check_images, check_boxes, len(classes))
+        task.write_metric(training.done, "mAP50", mean_ap)
+        task.write_stage(name, save_model(model), mean_ap=mean_ap)
+        print(f"iteration {training.done}: mAP50 {mean_ap:.4f}", flush=True)
+
+
+class _Training:
+    """One run over shuffled batches, with a learning rate that rises shortly and falls long."""
+
+    def __init__(
+        self, task: Task, model: Detector, images: ImageSet, boxes: BoxSet, iterations: int
+    ) -> None:
+        config = task.config
+        self.task, self.model, self.images, self.boxes = task, model, images, boxes
+        self.iterations = iterations
+        self.done = 0
+        self.size = min(int(config.get("batch_size", 16)), 4096)
+        self.rate = float(config.get("learning_rate", 0.004))
+        self.varied = bool(config.get("augment", True))
+        self.flip = bool(config.get("flip", False))
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=self.rate, weight_decay=0.01, fused=True
+        )
+        self.dice = torch.Generator().manual_seed(int(config.get("seed", 0)))
+        self.bfloat16 = str(config.get("precision", "float32")) == "bfloat16"
+        self._order: list[int] = []
+
+    def run_until(self, iteration: int) -> None:
+        self.model.train()
+        while self.done < iteration:
+            loss = self._step()
+            self.done += 1
+            if self.done % _REPORT_EVERY == 0 or self.done == 1:
+                self._report(loss)
+
+    def _step(self) -> float:
+        numbers = self._next_numbers()
+        images = self.images.batch(numbers)
+        boxes, owners = self.boxes.batch(numbers)
+        if self.varied:
+            images, boxes, owners = vary(images, boxes, owners, self.dice, flip=self.flip)
+        images = images.to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            heat, sides = self.model(images)
+        loss = detection_loss(heat, sides, boxes, owners)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * _schedule(self.done / self.iterations)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _next_numbers(self) -> Sequence[int]:
+        """Every image once before any image twice."""
+        while len(self._order) < self.size:
+            self._order += torch.randperm(len(self.images), generator=self.dice).tolist()
+        numbers, self._order = self._order[: self.size], self._order[self.size :]
+        return numbers
+
+    def _report(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise ExecutorError(f"the loss is {loss}", code=_NOT_A_NUMBER)
+        self.task.write_metric(self.done, "loss", loss)
+        share = (1 - _MEASURED_SHARE) * self.done / self.iterations
+        message = f"iteration {self.done} of {self.iterations}, loss {loss:.3f}"
+        self.task.report(share, message)
+        print(message, flush=True)
+
+
+def _start_model(task: Task, size: int) -> Detector:
+    architecture = Architecture(
+        class_names=tuple(task.class_names), img_size=size, width=int(task.config.get("width", 12))
+    )
+    model = Detector(architecture).to(memory_format=torch.channels_last)
+    donor = find_model(task.model_files())
+    if donor is not None:
+        print(f"started from a trained model: {adopt_weights(model, donor)} tensors", flush=True)
+    return model
+
+
+def _measure(model: Detector, images: ImageSet, boxes: BoxSet, classes: int) -> float:
+    found = list(look(model, images, threshold=0.02, overlap=0.5))
+    return mean_average_precision(found, boxes.boxes, classes)
+
+
+def _make_repeatable(seed: int, threads: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+
+
+def _schedule(share: float) -> float:
+    if share < 0.05:
+        return (share + 0.005) / 0.055
+    return 0.01 + 0.99 * (1 + math.cos(math.pi * (share - 0.05) / 0.95)) / 2
