@@ -13,6 +13,7 @@ from mir_ops.formats.voc import VocFile
 
 _IMAGE_FOLDERS: Final = ("images", "jpegimages")
 _ANNOTATION_FOLDERS: Final = ("annotations", "gt")
+_CLUTTER: Final = ("thumbs.db", "desktop.ini", "index.tsv", "index.txt")
 _DEEPEST: Final = 3  # levels at which an `images` folder is looked for
 # What is offered as an image when no folder says so. Their bytes decide what they are.
 _IMAGE_SUFFIXES: Final = frozenset(
@@ -173,9 +174,9 @@ def _key(name: str, top: str) -> str:
 
 
 def _is_clutter(name: str) -> bool:
-    """Files that operating systems leave behind."""
+    """Files that operating systems leave behind, and the lists that an export writes."""
     parts = name.split("/")
-    return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1].lower() == "thumbs.db"
+    return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1].lower() in _CLUTTER
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -1,0 +1,127 @@
+"""What is exported can be imported again, and is the same."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from dataset_sources import OPERATIONS, box, folder_of, image, voc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mir_ops.dataset import ExportFolders, export_voc, import_dataset
+from mir_ops.errors import ConflictError
+from mir_ops.store import Store
+
+_COLUMNS = ["asset_id", "annotation_id", "class_id", "kind", "x", "y", "w", "h", "tags", "quality"]
+_FLAGS = ["difficult", "truncated", "occluded"]
+
+
+def test_a_labelled_dataset_comes_back_the_same(tmp_path: Path, store: Store) -> None:
+    extra = "<difficult>1</difficult><truncated>1</truncated><tags><a>b&lt;</a></tags>"
+    more = "<cks><weather>sun &amp; rain</weather></cks><image_quality>0.5</image_quality>"
+    files = {
+        "images/a.jpg": image(1),
+        "images/b.png": image(2, kind="PNG"),
+        "images/c.bmp": image(3, kind="BMP"),
+        "images/turned.jpg": image(4, turned=6),
+        "gt/a.xml": voc(box("cat", 0.25, 1, 10.5, 20, extra=extra), more=more),
+        "gt/b.xml": voc(),
+        "gt/turned.xml": voc(box("dog", 1, 2, 30, 40)),
+    }
+    import_dataset(store, folder_of(tmp_path / "in", files), "a", op_id=OPERATIONS[0])
+
+    report = export_voc(store, "a", tmp_path / "out")
+    again = import_dataset(store, tmp_path / "out", "b", op_id=OPERATIONS[1])
+
+    assert report.taken == {"images": 4, "ground_truth": 3}
+    assert again.report.issues == ()
+    before, after = store.read("a"), store.read("b")
+    columns = _COLUMNS + _FLAGS
+    assert after.asset_ids() == before.asset_ids()
+    assert after.layer_assets("ground_truth") == before.layer_assets("ground_truth")
+    first = before.layer("ground_truth", columns=columns).to_pylist()
+    second = after.layer("ground_truth", columns=columns).to_pylist()
+    for row in first:  # a file cannot leave these two open
+        row |= {flag: row[flag] or False for flag in ("difficult", "occluded")}
+    assert second == first
+    attributes = ["asset_id", "width", "height", "orientation", "attributes"]
+    assert after.assets(columns=attributes) == before.assets(columns=attributes)
+
+
+def test_files_are_named_by_sha1_or_as_they_came(tmp_path: Path, store: Store) -> None:
+    import hashlib
+
+    names = {"images/x/a.jpg": image(1), "images/y/a.jpg": image(2), "images/y/b.jpg": image(3)}
+    import_dataset(store, folder_of(tmp_path / "in", names), "a", op_id=OPERATIONS[0])
+    sha1 = {hashlib.sha1(data).hexdigest() for data in names.values()}
+
+    export_voc(store, "a", tmp_path / "sha1")
+    export_voc(store, "a", tmp_path / "as", names="original")
+    folders = ExportFolders(images=tmp_path / "sub")
+    export_voc(store, "a", folders, sub_folders=True)
+
+    assert {path.stem for path in (tmp_path / "sha1/images").glob("*.jpg")} == sha1
+    original = {path.name for path in (tmp_path / "as/images").glob("*.jpg")}
+    assert {"a.jpg", "b.jpg"} < original
+    assert len(original) == 3
+    assert {f"{name[-2:]}/{name}.jpg" for name in sha1} == {
+        str(path.relative_to(tmp_path / "sub")) for path in (tmp_path / "sub").glob("*/*.jpg")
+    }
+    index = (tmp_path / "sub/index.tsv").read_text().split()
+    assert sorted(index) == sorted(str(path) for path in (tmp_path / "sub").glob("*/*.jpg"))
+
+
+def test_only_the_wanted_classes_are_exported(tmp_path: Path, store: Store) -> None:
+    files = {
+        "images/a.jpg": image(1),
+        "gt/a.xml": voc(box("cat", 0, 0, 9, 9), box("dog", 1, 1, 5, 5)),
+    }
+    import_dataset(store, folder_of(tmp_path / "in", files), "a", op_id=OPERATIONS[0])
+
+    export_voc(store, "a", tmp_path / "out", class_names=["dog"])
+
+    (path,) = (tmp_path / "out/annotations").glob("*.xml")
+    assert path.read_text().count("<object>") == 1
+    assert "<name>dog</name>" in path.read_text()
+
+
+def test_an_export_never_mixes_with_other_files(tmp_path: Path, store: Store) -> None:
+    folder_of(tmp_path / "out", {"images/mine.txt": b"keep"})
+    import_dataset(store, folder_of(tmp_path / "in", {"a.jpg": image(1)}), "a", op_id=OPERATIONS[0])
+
+    with pytest.raises(ConflictError, match="is not empty"):
+        export_voc(store, "a", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["mine.txt"]
+
+
+def spans(limit: int) -> st.SearchStrategy[tuple[float, float]]:
+    """Two positions in an image side that are at least a little apart."""
+    place = st.floats(0, limit, width=32) | st.integers(0, limit).map(float)
+    ordered = st.tuples(place, place).map(lambda pair: (min(pair), max(pair)))
+    return ordered.filter(lambda pair: pair[1] - pair[0] > 0.01)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(spans(64), spans(48), st.sampled_from(["cat", "dog"])), max_size=6))
+def test_any_box_inside_the_image_comes_back_the_same(
+    drawn: list[tuple[tuple[float, float], tuple[float, float], str]],
+) -> None:
+    objects = [
+        box(name, left, top, repr(right - 1), repr(bottom - 1))
+        for (left, right), (top, bottom), name in drawn
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        store = Store.open("memory:")
+        store.register_classes(["cat", "dog"])
+        files = {"images/a.jpg": image(1), "gt/a.xml": voc(*objects)}
+        import_dataset(store, folder_of(place / "in", files), "a", op_id=OPERATIONS[0])
+        export_voc(store, "a", place / "out")
+        result = import_dataset(store, place / "out", "b", op_id=OPERATIONS[1])
+
+        assert result.report.issues == ()
+        first, second = (store.read(rev).layer("ground_truth", columns=_COLUMNS) for rev in "ab")
+        assert second == first
+        assert len(first) == len(set(drawn))
