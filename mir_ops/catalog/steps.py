@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -84,12 +85,13 @@ class Steps:
     def finish(
         self, round_id: int, step: str, op_id: str, result: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """The operation is done, and this is what it leaves."""
+        """The operation is done, and this is what it leaves: what is read back later, exactly."""
+        kept: dict[str, Any] = json.loads(json.dumps(dict(result), allow_nan=False))
         self._set(
             round_id, step, op_id,
-            state="done", percent=100.0, finished_at=utc_now(), result=dict(result), message=None,
+            state="done", percent=100.0, finished_at=utc_now(), result=kept, message=None,
         )  # fmt: skip
-        return dict(result)
+        return kept
 
     def fail(self, round_id: int, step: str, op_id: str, message: str) -> None:
         self._set(round_id, step, op_id, state="failed", finished_at=utc_now(), message=message)

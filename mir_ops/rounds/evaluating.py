@@ -23,7 +23,7 @@ from mir_ops.rounds.executing import (
 )
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.place import Place
-from mir_ops.store import Commit, Operation, Version
+from mir_ops.store import Branch, Commit, Operation, Version
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ class EvaluationStep:
             **entry.provenance,
         ) as edit:
             edit.put_taxonomy(version.taxonomy)
-            edit.put_assets(version.assets(ids=ids))
-            edit.put_layer("ground_truth", version.layer("ground_truth", ids=ids), assets=ids)
+            if not _holds(store.branch(entry.branches.evaluation), version, ids):
+                edit.put_assets(version.assets(ids=ids))
+                edit.put_layer("ground_truth", version.layer("ground_truth", ids=ids), assets=ids)
             edit.put_layer(self._layer, inferred.predictions, assets=ids)
         return edit.commit
 
@@ -146,6 +147,18 @@ def evaluation_step(ws: Workspace, place: Place, round_id: int) -> EvaluationSte
     }
     entry = new_entry(ws, place, round_id, "evaluate", inputs)
     return EvaluationStep(entry=entry, version=version, model=model)
+
+
+def _holds(branch: Branch, version: Version, ids: pa.Array) -> bool:
+    """Whether the branch has these images as they are: then only predictions are new."""
+    if branch.find_tip() is None:
+        return False
+    kept = branch.read()
+    return bool(
+        kept.asset_ids().equals(ids)
+        and kept.assets().equals(version.assets(ids=ids))
+        and kept.layer("ground_truth").equals(version.layer("ground_truth", ids=ids))
+    )
 
 
 def validation_ids(version: Version) -> pa.Array:

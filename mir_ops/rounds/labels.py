@@ -13,9 +13,10 @@ from mir_ops.errors import NotFoundError
 from mir_ops.labeling import LabelBackend, LabelProgress, LabelRequest, LabelResult
 from mir_ops.rounds.executing import class_ids
 from mir_ops.rounds.ledger import Entry, new_entry, once
+from mir_ops.rounds.mining import without
 from mir_ops.rounds.opening import opened
 from mir_ops.rounds.place import Place
-from mir_ops.store import Commit, Operation
+from mir_ops.store import Operation
 from mir_ops.store.schema import ASSET_ID
 from mir_ops.workspace import Workspace
 
@@ -92,15 +93,11 @@ def import_labels(
 
     def work(entry: Entry) -> dict[str, Any]:
         _stop_waiting(ws, round_id)
-        if result is None or len(result.done) == 0:
+        if result is None:
             return {"commit": None, "done": 0, "skipped": 0, "boxes": 0, "seconds": 0.0,
                     "issues": {}}  # fmt: skip
-        branch = entry.branches.labels
-        commit = ws.store.find_operation(branch, entry.op_id) or _commit(
-            entry, mined["commit"], result, backend.kind
-        )
         return {
-            "commit": commit.id,
+            "commit": _commit(entry, mined["commit"], result, backend.kind),
             "done": len(result.done),
             "skipped": len(result.skipped),
             "boxes": result.annotations.num_rows,
@@ -172,8 +169,12 @@ def _request(entry: Entry, mined: str, model_id: str) -> LabelRequest:
     )
 
 
-def _commit(entry: Entry, mined: str, result: LabelResult, backend: str) -> Commit:
+def _commit(entry: Entry, mined: str, result: LabelResult, backend: str) -> str | None:
     store = entry.ws.store
+    if len(result.done) == 0:
+        return None
+    if (found := store.find_operation(entry.branches.labels, entry.op_id)) is not None:
+        return found.id
     version = store.read(mined)
     with store.edit(
         entry.branches.labels,
@@ -187,24 +188,25 @@ def _commit(entry: Entry, mined: str, result: LabelResult, backend: str) -> Comm
         **entry.provenance,
     ) as edit:
         edit.put_taxonomy(version.taxonomy)
-        if len(stale := _stale(entry, result.done)):
+        stale, fresh = _stale_and_fresh(entry, result.done)
+        if len(stale):
             edit.remove_assets(stale)
-        edit.put_assets(version.assets(ids=result.done))
+        if len(fresh):
+            edit.put_assets(version.assets(ids=fresh))
         edit.put_layer("ground_truth", result.annotations, assets=result.done)
-    return edit.commit
+    return edit.commit.id
 
 
-def _stale(entry: Entry, done: pa.Array) -> pa.Array:
-    """What lies on the branch from labels that never passed their gate."""
+def _stale_and_fresh(entry: Entry, done: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """What lies on the branch from labels that never passed their gate; what is new to it."""
     store = entry.ws.store
     tip = store.branch(entry.branches.labels).find_tip()
     if tip is None:
-        return pa.array([], ASSET_ID)
+        return pa.array([], ASSET_ID), done
     accepted = opened(entry.ws, entry.round.id)["labels"]
-    found = store.read(tip).asset_ids()
-    for kept in (done, *([store.read(accepted).asset_ids()] if accepted else [])):
-        found = found.filter(pc.invert(pc.is_in(found, value_set=kept)))
-    return found
+    there = store.read(tip).asset_ids()
+    kept = [done, *([store.read(accepted).asset_ids()] if accepted else [])]
+    return without(there, kept), without(done, [there])
 
 
 def _digest(result: LabelResult) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -190,9 +192,7 @@ def candidate_ids(ws: Workspace, round_id: int) -> pa.Array:
             excluded.append(store.read(labels).asset_ids())
     if rule == "chunk":
         excluded += _scored_before(ws, round_id)
-    pool = _flat(store.read(data["pool"]).asset_ids())
-    for ids in excluded:
-        pool = pool.filter(pc.invert(pc.is_in(pool, value_set=_flat(ids))))
+    pool = without(store.read(data["pool"]).asset_ids(), excluded)
     return pool.take(pc.sort_indices(pool))
 
 
@@ -206,11 +206,12 @@ def _scored_before(ws: Workspace, round_id: int) -> list[pa.Array]:
     return found
 
 
-def _flat(ids: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+def without(ids: pa.Array, excluded: Sequence[pa.Array]) -> pa.Array:
+    """The ids that none of the others has."""
+    for others in excluded:
+        ids = ids.filter(pc.invert(pc.is_in(ids, value_set=others)))
+    return ids
 
 
 def _digest(ids: pa.Array) -> str:
-    import hashlib
-
     return hashlib.sha256(b"".join(ids.to_pylist())).hexdigest()
