@@ -207,10 +207,9 @@ def _unknown_classes(objects: Counter[str], places: dict[str, str]) -> InvalidIn
     listed = [f"`{name}` ({count})" for name, count in objects.most_common(20)]
     more = f" and {len(objects) - 20} more" if len(objects) > 20 else ""
     first = objects.most_common(1)[0][0]
-    classes = "1 class that nobody" if len(objects) == 1 else f"{len(objects)} classes that nobody"
     return InvalidInputError(
-        f"{sum(objects.values())} objects have {classes} declared: {', '.join(listed)}{more}; "
-        f"`{first}` for example in `{places[first]}`",
+        f"Nobody declared these classes: {', '.join(listed)}{more}; "
+        f"`{first}` is for example in `{places[first]}`",
         code="unknown-classes",
         hint="Declare them in `labels.yaml` (or as an alias), or import with"
         " `--unknown-types-strategy add`, or `ignore` to leave these objects out",

@@ -227,7 +227,7 @@ def test_unknown_classes_stop_and_leave_nothing(tmp_path: Path, store: Store) ->
 
     assert caught.value.code == "unknown-classes"
     assert str(caught.value) == (
-        "1 objects have 1 class that nobody declared: `cow` (1); `cow` for example in `gt/a.xml`"
+        "Nobody declared these classes: `cow` (1); `cow` is for example in `gt/a.xml`"
     )
     assert "--unknown-types-strategy" in (caught.value.hint or "")
     assert not store.branch("b").exists
