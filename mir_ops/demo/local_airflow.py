@@ -125,7 +125,9 @@ class LocalAirflow:
 
     def stop(self) -> None:
         """End every process, asked first and killed after a grace time. Safe to call twice."""
-        self.__dict__.pop("client", None)
+        client: AirflowClient | None = self.__dict__.pop("client", None)
+        if client is not None:
+            client.close()
         if self._keeper is None:
             return
         assert self._keeper.stdin is not None

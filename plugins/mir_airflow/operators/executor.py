@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 1.0
 LONGEST_LINE = 16_384
+MOST_LOG = 1 << 20
 
 
 class ExecutorOperator(DockerOperator):
@@ -48,7 +52,6 @@ class ExecutorOperator(DockerOperator):
 
     template_fields: Sequence[str] = ("round_id",)
     template_ext: Sequence[str] = ()
-    operator_extra_links = (DatasetVersionLink(),)
 
     def __init__(
         self,
@@ -114,11 +117,18 @@ class ExecutorOperator(DockerOperator):
     def _run_process(self, context: Context, job: Job, step: Step) -> None:  # noqa: ARG002
         from mir_ops.executor import run_job
 
+        log = LogFile(job.log_path)
+
+        def report(said: Progress) -> None:
+            self._pass_on_log(log.new_chunks())
+            self._report(step, said)
+
         self._runs_process = True
         try:
-            run_job(job, runner="process", on_progress=lambda said: self._report(step, said))
+            run_job(job, runner="process", on_progress=report)
         finally:
             self._runs_process = False
+            self._pass_on_log(log.new_chunks())
 
     def _run_container(self, context: Context, job: Job, step: Step) -> None:
         from mir_ops.executor import docker_settings
@@ -177,7 +187,7 @@ class ExecutorOperator(DockerOperator):
         )
         return str(created["Id"])
 
-    def _pass_on_log(self, stream: Iterator[bytes]) -> None:
+    def _pass_on_log(self, stream: Iterable[bytes]) -> None:
         rest = b""
         for chunk in stream:
             *lines, rest = (rest + chunk).split(b"\n")
@@ -239,6 +249,27 @@ class ExecutorOperator(DockerOperator):
                 self.cli.remove_container(container, force=True, v=True)
 
 
+class LogFile:
+    """A log that somebody else writes, read on from where we were."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = 0
+
+    def new_chunks(self) -> Iterator[bytes]:
+        """What came since, but no link and no more at once than a person would read."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return
+            file.seek(max(self.position, file.seek(0, os.SEEK_END) - MOST_LOG))
+            yield file.read(MOST_LOG)
+            self.position = file.tell()
+
+
 class TrainOperator(ExecutorOperator):
     """Train a model on the newest training version."""
 
@@ -251,6 +282,8 @@ class TrainOperator(ExecutorOperator):
 class EvaluateOperator(ExecutorOperator):
     """Predict on the validation images and compare with their ground truth."""
 
+    operator_extra_links = (DatasetVersionLink(),)
+
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
         from mir_ops.rounds.steps import evaluation_step
 
@@ -259,6 +292,8 @@ class EvaluateOperator(ExecutorOperator):
 
 class MineOperator(ExecutorOperator):
     """Predict on the pool, score every image, and pick as many as the budget allows."""
+
+    operator_extra_links = (DatasetVersionLink(),)
 
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
         from mir_ops.rounds.steps import mining_step

@@ -1,0 +1,73 @@
+"""One real Airflow for all tests that need one, and Airflow in a process of its own to ask."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from processes import processes_below
+from round_worlds import RoundWorld, make_world
+
+from mir_ops.demo.local_airflow import LocalAirflow
+
+ROOT = Path(__file__).resolve().parents[2]
+DAGS = ROOT / "dags"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> RoundWorld:
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def airflow(world: RoundWorld) -> Iterator[LocalAirflow]:
+    dags = world.root / "dags"
+    dags.mkdir()
+    for file in DAGS.glob("*.py"):
+        (dags / file.name).write_text(file.read_text())
+    (dags / "people_round.py").write_text(_for_people())
+    with LocalAirflow(
+        world.root / "airflow", dags=dags, connections=world.connections(), users=USERS
+    ) as started:
+        started.wait_for_dag("active_learning_round")
+        started.wait_for_dag("people_round")
+        yield started
+    assert processes_below(world.root) == {}
+
+
+@pytest.fixture(scope="session")
+def in_airflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Runs Python code beside an Airflow home of its own, and returns what it prints."""
+    home = tmp_path_factory.mktemp("airflow-home")
+
+    def run(code: str, **env: str) -> str:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
+        settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**clean, **settings, **env},
+            cwd=home,  # in the checkout, the package's metadata would be found a second time
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+USERS = {"admin": "admin", "viewer": "viewer"}
+
+
+def _for_people() -> str:
+    """The round's DAG, with people in place of the oracle, and quick to try again."""
+    text = (DAGS / "active_learning_round.py").read_text()
+    for operator in ("CreateLabelTaskOperator(", "LabelsSensor(", "ImportLabelsOperator("):
+        text = text.replace(f"= {operator}", f'= {operator}labels_conn_id="people", ')
+    text = text.replace('dag_id="active_learning_round"', 'dag_id="people_round"')
+    return text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")

@@ -1,0 +1,78 @@
+"""The DAG files: they load, they load fast, and they ask for what they need."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+
+LOAD = """
+import json, runpy, sys, time
+import airflow.sdk, airflow.providers.docker.operators.docker
+heavy = {"pyarrow", "boto3", "torch", "great_expectations", "numpy", "pandas", "PIL", "sqlalchemy"}
+brought = set(sys.modules)
+start = time.perf_counter()
+for name in ("active_learning_round", "dataset_import"):
+    runpy.run_path(f"DAGS/{name}.py")
+seconds = time.perf_counter() - start
+ours = sorted(heavy & (set(sys.modules) - brought))
+print(json.dumps({"seconds": seconds, "ours": ours, "airflow": sorted(heavy & brought)}))
+"""
+
+DESCRIBE = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag("DAGS")
+dag = bag.dags["active_learning_round"]
+print("\\n" + json.dumps({
+    "errors": {str(k): v for k, v in bag.import_errors.items()},
+    "dags": sorted(bag.dags),
+    "tasks": {name: sorted(task.downstream_task_ids) for name, task in dag.task_dict.items()},
+    "undocumented": [name for name, task in dag.task_dict.items() if not task.doc_md],
+    "params": {name: dag.params.get_param(name).schema for name in dag.params},
+}))
+"""
+
+ORDER = [
+    "open_round", "import_data", "gate_data", "merge_training", "train", "evaluate",
+    "check_targets", "mine", "create_label_task", "wait_for_labels", "import_labels",
+    "gate_labels", "merge_labels", "close_round",
+]  # fmt: skip
+
+
+def test_dag_files_bring_no_heavy_package(in_airflow: Callable[..., str]) -> None:
+    loaded = json.loads(in_airflow(LOAD.replace("DAGS", str(DAGS))))
+
+    sys.stdout.write(f"{loaded['seconds']:.2f} s for both; Airflow's own: {loaded['airflow']}")
+    assert loaded["ours"] == []
+
+
+@pytest.fixture(scope="module")
+def described(in_airflow: Callable[..., str]) -> dict[str, Any]:
+    out = in_airflow(DESCRIBE.replace("DAGS", str(DAGS)))
+    found: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return found
+
+
+def test_the_round_is_one_chain_with_a_way_past_mining(described: dict[str, Any]) -> None:
+    assert described["errors"] == {}
+    assert described["dags"] == ["active_learning_round", "dataset_import"]
+    chain = {name: [after] for name, after in itertools.pairwise(ORDER)}
+    expected = {**chain, "check_targets": ["close_round", "mine"], "close_round": []}
+    assert described["tasks"] == expected
+    assert described["undocumented"] == []
+
+
+def test_every_parameter_of_a_round_is_described(described: dict[str, Any]) -> None:
+    params = described["params"]
+
+    assert sorted(params) == ["budget", "new_data", "project", "seed", "strategy"]
+    assert all(schema.get("title") and schema.get("type") for schema in params.values())
+    assert params["budget"]["type"] == ["null", "integer"]

@@ -1,0 +1,257 @@
+"""Rounds on a real scheduler, with a real triggerer, an API server and the sample executor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import processes_below
+from round_worlds import RoundWorld
+
+from mir_ops.catalog import Round
+from mir_ops.demo.local_airflow import LocalAirflow
+from mir_ops.errors import InvalidInputError
+from mir_ops.formats.voc import VocFile, VocObject, write_voc
+from mir_ops.rounds.airflow_api import DagRun
+from mir_ops.rounds.steps import STEPS
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+DAG = "active_learning_round"
+PEOPLE = "people_round"
+SECONDS = 400.0
+
+
+@pytest.fixture(scope="module")
+def finished(airflow: LocalAirflow, world: RoundWorld) -> DagRun:
+    """A round that ran through."""
+    world.apply("good")
+    return _run(airflow, {"project": "good", "budget": 4})
+
+
+@pytest.fixture(scope="module")
+def failed(airflow: LocalAirflow, world: RoundWorld) -> dict[str, DagRun]:
+    """Rounds of executors that misbehave, all at once."""
+    world.apply("crash", config={"crash_code": 3})
+    world.apply("garbage", config={"write_garbage": True})
+    world.apply("nan", config={"write_nan": True})
+    world.apply("hang", config={"hang": True}, time_seconds=2)
+    names = ("crash", "garbage", "nan", "hang")
+    runs = {name: airflow.client.trigger(DAG, conf={"project": name}) for name in names}
+    return {name: _wait(airflow, run) for name, run in runs.items()}
+
+
+def test_a_round_runs_from_import_to_merged_labels(
+    airflow: LocalAirflow, world: RoundWorld, finished: DagRun
+) -> None:
+    states = airflow.client.task_states(DAG, finished.run_id)
+
+    assert states == dict.fromkeys(STEPS, "success")
+    (round_,) = world.workspace.catalog.rounds.list("good")
+    assert (round_.state, round_.number, round_.run_id) == ("closed", 1, finished.run_id)
+    tip = world.workspace.store.branch("good/training").tip()
+    assert tip.stats.splits == {"train": 10, "val": 4}
+    assert world.workspace.store.tags()["good/training@r1"] == tip.id
+
+
+def test_tasks_link_to_the_versions_they_made(
+    airflow: LocalAirflow, world: RoundWorld, finished: DagRun
+) -> None:
+    links = airflow.client.links(DAG, finished.run_id, "merge_labels")
+
+    tip = world.workspace.store.branch("good/training").tip()
+    address = f"{airflow.url}/mir/projects/good/versions/{tip.id}"
+    assert links == {"Dataset version": address}
+
+
+def test_clearing_what_succeeded_makes_nothing_new(
+    airflow: LocalAirflow, world: RoundWorld, finished: DagRun
+) -> None:
+    before = _everything(world, "good")
+
+    cleared = airflow.client.clear(DAG, finished.run_id, ["train", "mine"])
+    again = _wait(airflow, finished)
+
+    assert sorted(cleared) == ["mine", "train"]
+    assert again.state == "success"
+    tries = {task.task_id: task.try_number for task in airflow.client.tasks(DAG, finished.run_id)}
+    assert (tries["train"], tries["mine"], tries["evaluate"]) == (2, 2, 1)
+    assert _everything(world, "good") == before
+
+
+def test_a_value_out_of_range_never_starts(airflow: LocalAirflow) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        airflow.client.trigger(DAG, conf={"project": "good", "budget": 0})
+
+    assert str(caught.value) == (
+        "Airflow refused: Invalid input for param budget: 0 is less than the minimum of 1"
+    )
+
+
+def test_an_unknown_parameter_is_refused_by_name(airflow: LocalAirflow, world: RoundWorld) -> None:
+    world.apply("typo")
+
+    run = _run(airflow, {"project": "typo", "budgt": 4})
+
+    log = airflow.client.log(DAG, run.run_id, "open_round")
+    assert run.state == "failed"
+    assert "Unknown run parameter: `budgt`" in log
+    assert "hint: Did you mean `budget`?" in log
+    assert world.workspace.catalog.rounds.list("typo") == []
+
+
+@pytest.mark.parametrize(
+    ("project", "task", "said"),
+    [
+        ("crash", "train", "Executor `sample` exited with 3, code 3: crashed as asked"),
+        ("crash", "train", "crashing with 3"),
+        ("garbage", "train", "result.yaml"),
+        ("nan", "train", "nan"),
+        ("hang", "train", "Executor `sample` reached its time limit and was ended"),
+    ],
+)
+def test_a_bad_executor_fails_with_what_a_person_needs(
+    airflow: LocalAirflow, failed: dict[str, DagRun], project: str, task: str, said: str
+) -> None:
+    run = failed[project]
+
+    tasks = {each.task_id: each for each in airflow.client.tasks(DAG, run.run_id)}
+
+    assert run.state == "failed"
+    assert (tasks[task].state, tasks[task].try_number) == ("failed", 1)
+    assert said.lower() in airflow.client.log(DAG, run.run_id, task).lower()
+
+
+def test_a_failed_round_says_why_and_holds_nothing(
+    world: RoundWorld, failed: dict[str, DagRun]
+) -> None:
+    rounds = {name: world.workspace.catalog.rounds.list(name)[0] for name in failed}
+
+    assert {round_.state for round_ in rounds.values()} == {"failed"}
+    assert rounds["crash"].reason is not None
+    assert rounds["crash"].reason.startswith(
+        "Task `train` failed: Executor `sample` exited with 3, code 3: crashed as asked"
+    )
+    assert processes_below(world.workspace.jobs_dir) == {}
+
+
+def test_a_project_that_has_arrived_mines_nothing(airflow: LocalAirflow, world: RoundWorld) -> None:
+    world.apply("arrived", stop={"labelled_images": 1})
+
+    run = _run(airflow, {"project": "arrived"})
+
+    states = airflow.client.task_states(DAG, run.run_id)
+    skipped = STEPS[STEPS.index("mine") : STEPS.index("close_round")]
+    assert run.state == "success"
+    assert states == {step: "skipped" if step in skipped else "success" for step in STEPS}
+    assert world.workspace.catalog.rounds.list("arrived")[0].state == "closed"
+
+
+def test_a_cancelled_run_ends_its_executor_and_its_round(
+    airflow: LocalAirflow, world: RoundWorld
+) -> None:
+    world.apply("stuck", config={"hang": True})
+    run = airflow.client.trigger(DAG, conf={"project": "stuck"})
+    _until(lambda: bool(processes_below(world.workspace.jobs_dir)))
+
+    airflow.client.cancel(DAG, run.run_id)
+
+    _until(lambda: not processes_below(world.workspace.jobs_dir))
+    _until(lambda: _round(world, "stuck").state == "failed")
+
+
+def test_people_label_while_nothing_waits_on_a_worker(
+    airflow: LocalAirflow, world: RoundWorld
+) -> None:
+    world.apply("people", backend="folder")
+    run = airflow.client.trigger(PEOPLE, conf={"project": "people"})
+    _until(lambda: _state(airflow, run, "wait_for_labels") == "deferred")
+
+    second = _wait(airflow, airflow.client.trigger(PEOPLE, conf={"project": "people"}))
+    _label(world.people)
+    first = _wait(airflow, run)
+
+    assert (first.state, second.state) == ("success", "failed")
+    log = airflow.client.log(PEOPLE, second.run_id, "open_round")
+    assert f"Round 1 of `people` is open: run `{run.run_id}` of `{PEOPLE}`" in log
+    assert world.workspace.store.branch("people/labels").tip().stats.assets == 5
+    waited = airflow.client.log(PEOPLE, run.run_id, "wait_for_labels")
+    assert "0 of 5 images labelled" in waited
+
+
+def test_a_killed_worker_trains_once(airflow: LocalAirflow, world: RoundWorld) -> None:
+    world.apply("killed", config={"idle_seconds": 4})
+    run = airflow.client.trigger(PEOPLE, conf={"project": "killed"})
+    _until(lambda: _state(airflow, run, "train") == "running")
+    _until(lambda: bool(processes_below(world.workspace.jobs_dir)))
+
+    for pid in _task_processes(world):
+        os.kill(pid, signal.SIGKILL)
+
+    _until(lambda: _state(airflow, run, "train") == "success")
+    tries = {task.task_id: task.try_number for task in airflow.client.tasks(PEOPLE, run.run_id)}
+    assert tries["train"] == 2
+    assert len(world.workspace.catalog.models.list("killed")) == 1
+    airflow.client.cancel(PEOPLE, run.run_id)
+
+
+def _run(airflow: LocalAirflow, conf: dict[str, Any]) -> DagRun:
+    return _wait(airflow, airflow.client.trigger(DAG, conf=conf))
+
+
+def _wait(airflow: LocalAirflow, run: DagRun) -> DagRun:
+    return airflow.client.wait_for_run(run.dag_id, run.run_id, timeout=SECONDS)
+
+
+def _state(airflow: LocalAirflow, run: DagRun, task: str) -> str:
+    states = airflow.client.task_states(run.dag_id, run.run_id)
+    assert "failed" not in states.values(), states
+    return states[task]
+
+
+def _round(world: RoundWorld, project: str) -> Round:
+    return world.workspace.catalog.rounds.list(project)[0]
+
+
+def _task_processes(world: RoundWorld) -> list[int]:
+    commands = processes_below(world.root).items()
+    return [
+        pid
+        for pid, command in commands
+        if command.startswith("airflow worker -- ") and "LocalExecutor" not in command
+    ]
+
+
+def _until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _everything(world: RoundWorld, project: str) -> dict[str, Any]:
+    """All that a round leaves: commits, tags, models, its steps and their results."""
+    workspace = world.workspace
+    branches = workspace.store.branches()
+    return {
+        "commits": {each.name: [commit.id for commit in each.log()] for each in branches},
+        "tags": workspace.store.tags(),
+        "models": workspace.catalog.models.list(project),
+        "steps": workspace.catalog.steps.list(_round(world, project).id),
+        "rounds": workspace.catalog.rounds.list(project),
+    }
+
+
+def _label(folder: Path) -> None:
+    """What a person does: one box on each image."""
+    (task,) = (each for each in folder.iterdir() if not each.name.startswith("."))
+    (task / "done").mkdir(exist_ok=True)
+    for image in (task / "images").iterdir():
+        box = VocObject(name="cat", box=(2.0, 2.0, 10.0, 10.0))
+        file = VocFile(filename=image.name, size=(32, 32), objects=(box,))
+        (task / "done" / f"{image.stem}.xml").write_bytes(write_voc(file))
