@@ -12,7 +12,6 @@ from mir_ops.errors import InvalidInputError
 from mir_ops.executor.jobs import Job
 from mir_ops.executor.outputs import container_user
 
-LABEL_PREFIX: Final = "mir-ops"
 _CPU_PERIOD: Final = 100_000
 
 
@@ -95,9 +94,9 @@ def docker_settings(job: Job) -> DockerSettings:
             BindMount(source=job.outputs.resolve(), target="/out", read_only=False),
         ),
         labels={
-            f"{LABEL_PREFIX}.operation": job.op_id,
-            f"{LABEL_PREFIX}.kind": job.kind,
-            **{f"{LABEL_PREFIX}.{key}": str(value) for key, value in job.labels.items()},
+            **{key: str(value) for key, value in job.labels.items()},
+            "mir.operation": job.op_id,
+            "mir.kind": job.kind,
         },
         network_mode="bridge" if job.image.network else "none",
         memory_bytes=limits.memory_bytes,
