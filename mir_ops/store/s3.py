@@ -56,8 +56,8 @@ class S3Objects:
         self, client: S3Client, once: S3Client, bucket: str, prefix: str, url: str
     ) -> None:
         self.url = url
-        self._client = client
-        self._once = once  # never retries: a retried swap fails against its own first attempt
+        self.client = client
+        self.once = once  # never retries: a retried swap fails against its own first attempt
         self._bucket = bucket
         self._prefix = prefix
         self._quoted: bool | None = None  # how this server wants If-Match, once it showed it
@@ -71,6 +71,12 @@ class S3Objects:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
         _check_url(url, options)
+        if (access_key is None) != (secret_key is None):
+            raise InvalidInputError(
+                "An access key without a secret key, or the other way round",
+                code="incomplete-credentials",
+                hint="Pass both, or none to use boto3's credentials chain",
+            )
         endpoint, region = options.get("endpoint_url"), options.get("region")
         prefix = unquote(parts.path).strip("/")
         place = f"s3://{parts.netloc}/{quote(prefix)}"
@@ -85,7 +91,7 @@ class S3Objects:
     def size(self, key: str) -> int | None:
         with self._errors(key):
             try:
-                return self._client.head_object(Bucket=self._bucket, Key=self._key(key))[
+                return self.client.head_object(Bucket=self._bucket, Key=self._key(key))[
                     "ContentLength"
                 ]
             except ClientError as error:
@@ -99,7 +105,7 @@ class S3Objects:
     def fetch(self, key: str, destination: Path) -> bool:
         with self._errors(key):
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+                answer = self.client.get_object(Bucket=self._bucket, Key=self._key(key))
             except ClientError as error:
                 if _code(error) in _NO_KEY:
                     return False
@@ -136,7 +142,7 @@ class S3Objects:
     def find_versioned(self, key: str) -> Versioned | None:
         with self._errors(key):
             try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
+                answer = self.client.get_object(Bucket=self._bucket, Key=self._key(key))
                 return Versioned(answer["Body"].read(), answer["ETag"])
             except ClientError as error:
                 if _code(error) in _NO_KEY:
@@ -157,7 +163,7 @@ class S3Objects:
             raise self._error(key, error) from error
 
     def list(self, prefix: str) -> Iterator[str]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
+        pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._key(prefix)
         )
         with self._errors(prefix):
@@ -166,7 +172,7 @@ class S3Objects:
 
     def delete(self, key: str) -> None:
         with self._errors(key):
-            self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
+            self.client.delete_object(Bucket=self._bucket, Key=self._key(key))
 
     def clock(self) -> float:
         return time.time() + self._offset
@@ -176,12 +182,12 @@ class S3Objects:
 
     def _put_new(self, key: str, body: bytes | Path) -> None:
         with BytesIO(body) if isinstance(body, bytes) else body.open("rb") as file:
-            self._client.put_object(
+            self.client.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=file, IfNoneMatch="*"
             )
 
     def _put_once(self, key: str, body: bytes, **condition: Any) -> None:
-        self._once.put_object(Bucket=self._bucket, Key=self._key(key), Body=body, **condition)
+        self.once.put_object(Bucket=self._bucket, Key=self._key(key), Body=body, **condition)
 
     def _swap_known(self, key: str, body: bytes, etag: str) -> None:
         """Ceph RGW 16 compares If-Match with the bare ETag; others want its quotes."""

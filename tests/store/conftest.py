@@ -53,8 +53,8 @@ def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         root = tmp_path / "store"
         root.mkdir()
         return LocalObjects(root)
-    clients = request.getfixturevalue("s3_clients")
-    return S3Objects(*clients, "bucket", f"store-{next(_PREFIXES)}/", "s3://bucket/store")
+    client, once = request.getfixturevalue("s3_clients")
+    return S3Objects(client, once, "bucket", f"store-{next(_PREFIXES)}/", "s3://bucket/store")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,6 @@ from mir_ops.store import Store, refs
 from mir_ops.store.backoff import Backoff
 from mir_ops.store.local import LocalObjects
 from mir_ops.store.objects import MemoryObjects, ObjectStore, OutcomeUnknownError, Versioned
-
 
 T = TypeVar("T")
 
@@ -107,7 +107,6 @@ def steps_of_a_commit(kind: str, folder: Path) -> int:
     return counting.steps
 
 
-
 @pytest.mark.parametrize(
     ("kind", "mode"),
     [
@@ -128,10 +127,8 @@ def test_any_failing_step_leaves_old_or_new_and_a_retry_commits_once(
         objects = fresh(kind, tmp_path / f"{step}")
         first = Store(objects, "").resolve("b").id
         reported = None
-        try:
+        with suppress(Killed, StoreError):
             reported = second_commit(FailingObjects(objects, step, mode))
-        except (Killed, StoreError):
-            pass
         store = Store(objects, "")
         tip = store.resolve("b")
         assert tip.id == first or tip.op_id == "second"
@@ -186,7 +183,9 @@ def test_lost_answer_with_others_on_top_is_no_conflict() -> None:
     assert [commit.op_id for commit in store.branch("b").log()].count("second") == 1
 
 
-def test_silent_store_ends_in_an_error_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_store_ends_in_an_error_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(refs, "Backoff", lambda: Backoff(deadline_seconds=0.1))
 
     class Silent(FailingObjects):
@@ -194,7 +193,7 @@ def test_silent_store_ends_in_an_error_that_says_what_to_do(monkeypatch: pytest.
 
         def swap(self, key: str, body: bytes, expected: Versioned | None) -> None:
             self.down = True
-            raise OutcomeUnknownError("timeout")
+            raise OutcomeUnknownError(f"timeout moving {key} to {body!r} from {expected}")
 
         def find_versioned(self, key: str) -> Versioned | None:
             if self.down:

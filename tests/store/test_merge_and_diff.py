@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from sample_tables import OPERATION, asset_ids, asset_rows, box_rows, commit_assets, hex_ids, recount
+from sample_tables import (
+    OPERATION,
+    asset_ids,
+    asset_rows,
+    box_rows,
+    commit_assets,
+    hex_ids,
+    recount,
+)
 
 from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.store import Commit, Store
@@ -19,7 +27,9 @@ def memory_store() -> Store:
     return Store.on(MemoryObjects(), create=True)
 
 
-def merge(store: Store, host: str, *guests: str, branch: str = "merged", **options: object) -> Commit:
+def merge(
+    store: Store, host: str, *guests: str, branch: str = "merged", **options: object
+) -> Commit:
     return store.merge(
         branch,
         store.read(host),
@@ -124,7 +134,9 @@ def test_conflict_stops_the_merge_and_leaves_the_branch(memory_store: Store) -> 
     assert memory_store.resolve("main") == ours
 
 
-@pytest.mark.parametrize(("strategy", "classes"), [("host", [5]), ("guest", [6, 6]), ("union", [5, 6])])
+@pytest.mark.parametrize(
+    ("strategy", "classes"), [("host", [5]), ("guest", [6, 6]), ("union", [5, 6])]
+)
 def test_strategy_settles_a_conflict(
     memory_store: Store, strategy: str, classes: list[int]
 ) -> None:
@@ -227,9 +239,19 @@ def test_versions_of_equal_content_do_not_differ(memory_store: Store) -> None:
 @pytest.mark.parametrize(
     ("left", "right", "kind", "equal"),
     [
-        ([1.0, None, None, float("nan")], [1.0, 2.0, None, float("nan")], pa.float32(), [1, 0, 1, 1]),
+        (
+            [1.0, None, None, float("nan")],
+            [1.0, 2.0, None, float("nan")],
+            pa.float32(),
+            [1, 0, 1, 1],
+        ),
         ([[1, 2], [], None, [3]], [[1, 2], None, None, [4]], pa.list_(pa.int32()), [1, 0, 1, 0]),
-        ([[[1.0], []], [[2.0]]], [[[1.0], []], [[2.0], []]], pa.list_(pa.list_(pa.float32())), [1, 0]),
+        (
+            [[[1.0], []], [[2.0]]],
+            [[[1.0], []], [[2.0], []]],
+            pa.list_(pa.list_(pa.float32())),
+            [1, 0],
+        ),
         ([[("a", "b")], []], [[("a", "c")], []], pa.map_(pa.string(), pa.string()), [0, 1]),
         ([[1.0, 2.0], [3.0, 4.0]], [[1.0, 2.0], [3.0, 5.0]], pa.list_(pa.float32(), 2), [1, 0]),
     ],

@@ -74,7 +74,8 @@ def test_names_that_differ_in_case_only_are_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a@b", "a b", "../x", "a//b", "/a", "a/", "con", "a/NUL.txt", "a.", "x" * 300, "a\\b"]
+    "name",
+    ["", "a@b", "a b", "../x", "a//b", "/a", "a/", "con", "a/NUL.txt", "a.", "x" * 300, "a\\b"],
 )
 def test_dangerous_branch_names_are_refused(local_store: Store, name: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
