@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from executor_jobs import op_id
+
+from mir_ops.errors import InvalidInputError
+from mir_ops.executor import (
+    ExecutorFailedError,
+    ExecutorImage,
+    Limits,
+    Progress,
+    collect_training,
+    run_job,
+)
+
+Script = Callable[[str], ExecutorImage]
+
+GRANDCHILDREN = """
+import os, subprocess, sys, time
+from pathlib import Path
+out = Path(os.environ["MIR_OUT"])
+sleep = [sys.executable, "-c", "import time; time.sleep(300)"]
+one = subprocess.Popen(sleep)
+two = subprocess.Popen(sleep, start_new_session=True)
+(out / "pids").write_text(f"{os.getpid()} {one.pid} {two.pid}")
+os.rename(out / "pids", out / "ready")
+time.sleep(300)
+"""
+
+
+def test_training_runs_to_its_end_and_reports(prepare) -> None:
+    seen: list[Progress] = []
+    job = prepare(config={"idle_seconds": 1.5})
+
+    run_job(job, on_progress=seen.append)
+
+    assert seen[0].state == "running"
+    assert seen[-1].percent == 100.0
+    assert len(seen) > 2
+    result = collect_training(job)
+    assert result.metrics == {"mAP": 0.6}
+    assert result.class_names == ("dog", "cat")
+    assert [stage.name for stage in result.stages] == ["first", "best"]
+
+
+def test_crash_says_code_message_and_last_lines(prepare) -> None:
+    with pytest.raises(ExecutorFailedError) as caught:
+        run_job(prepare(config={"crash_code": 7}))
+    assert str(caught.value) == (
+        "Executor `sample` exited with 7, code 7: crashed as asked\n"
+        "Last lines of its log:\n"
+        "  crashing with 7"
+    )
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.executor_code, again.code) == (
+        str(caught.value),
+        7,
+        "executor-failed",
+    )
+
+
+def test_exception_in_the_executor_is_its_message(script: Script, prepare) -> None:
+    image = script(
+        "from mir_executor import run\n"
+        "def train(task):\n    raise KeyError('lost')\n"
+        "run(train=train)\n"
+    )
+    with pytest.raises(ExecutorFailedError) as caught:
+        run_job(prepare(image=image))
+    assert str(caught.value).startswith("Executor `script` exited with 1: KeyError: 'lost'\n")
+
+
+def test_code_of_the_contract_brings_its_hint(script: Script, prepare) -> None:
+    image = script(
+        "from mir_executor import run\ndef train(task):\n    raise MemoryError\nrun(train=train)\n"
+    )
+    with pytest.raises(ExecutorFailedError) as caught:
+        run_job(prepare(image=image))
+    assert caught.value.executor_code == 300103
+    assert caught.value.hint is not None
+    assert "batch size" in caught.value.hint
+
+
+def test_time_limit_ends_everything(script: Script, prepare) -> None:
+    job = prepare(image=script(GRANDCHILDREN), limits=Limits(time_seconds=2))
+
+    with pytest.raises(ExecutorFailedError) as caught:
+        run_job(job)
+
+    assert caught.value.code == "executor-timed-out"
+    assert str(caught.value) == "Executor `script` reached its time limit and was ended"
+    assert_gone(job.outputs / "ready")
+
+
+def test_children_end_with_their_executor(script: Script, prepare) -> None:
+    job = prepare(image=script(GRANDCHILDREN.rpartition("time.sleep")[0]))
+
+    run_job(job)
+
+    assert_gone(job.outputs / "ready")
+
+
+def test_interrupted_task_ends_its_executor(script: Script, prepare) -> None:
+    job = prepare(image=script(GRANDCHILDREN + "\n"))
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 2.0)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_job(job)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert_gone(job.outputs / "ready")
+
+
+def test_killed_task_leaves_no_process(script: Script, prepare, tmp_path: Path) -> None:
+    job = prepare(image=script(GRANDCHILDREN))
+    (tmp_path / "job.pickle").write_bytes(pickle.dumps(job))
+    code = (
+        "import pickle, sys; from mir_ops.executor import run_job;"
+        "run_job(pickle.load(open(sys.argv[1], 'rb')))"
+    )
+    task = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job.pickle")])
+    wait_for((job.outputs / "ready").exists)
+
+    os.kill(task.pid, signal.SIGKILL)
+    task.wait()
+
+    assert_gone(job.outputs / "ready", seconds=10)
+
+
+def test_executor_sees_a_clean_environment(script: Script, prepare, monkeypatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    image = script(
+        "import json, os, pathlib\n"
+        "home = pathlib.Path.home()\n"
+        "(home / 'x').write_text('x')\n"
+        "out = pathlib.Path(os.environ['MIR_OUT'])\n"
+        "(out / 'seen.json').write_text(json.dumps(dict(os.environ)))\n"
+    )
+    job = prepare(image=image, limits=Limits(cpus=2))
+
+    run_job(job)
+
+    seen = json.loads((job.outputs / "seen.json").read_text())
+    assert set(seen) - {"LC_CTYPE"} == {
+        "CUDA_VISIBLE_DEVICES",
+        "HOME",
+        "LANG",
+        "MIR_IN",
+        "MIR_OUT",
+        "OMP_NUM_THREADS",
+        "PATH",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPATH",
+        "PYTHONUNBUFFERED",
+        "TMPDIR",
+    }
+    assert not Path(seen["HOME"]).exists()
+
+
+def test_memory_limit_ends_a_greedy_executor(script: Script, prepare) -> None:
+    image = script("x = bytearray(1 << 30)\n")
+    with pytest.raises(ExecutorFailedError, match="MemoryError"):
+        run_job(prepare(image=image, limits=Limits(memory_bytes=256 << 20)))
+
+
+def test_old_output_is_gone_before_a_new_try(prepare) -> None:
+    job = prepare(config={"crash_code": 1})
+    (job.outputs / "models" / "result.yaml").write_text("of an earlier try")
+
+    with pytest.raises(ExecutorFailedError):
+        run_job(job)
+
+    assert not (job.outputs / "models" / "result.yaml").exists()
+
+
+def test_image_without_a_folder_cannot_run_as_a_process(prepare) -> None:
+    job = prepare(image=ExecutorImage(name="remote", image="remote:1"), op_id=op_id("remote"))
+    with pytest.raises(InvalidInputError) as caught:
+        run_job(job)
+    assert str(caught.value) == "Executor `remote` has no `start.py` to run as a process"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def assert_gone(pids: Path, seconds: float = 5.0) -> None:
+    for pid in pids.read_text().split():
+        wait_for(lambda pid=pid: not is_running(int(pid)), seconds)
+
+
+def is_running(pid: int) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX"
+    return False
