@@ -73,15 +73,16 @@ def read_table(
 ) -> pa.Table | None:
     """The rows of a table with their state, sorted; None when it has no segment for these ids."""
     wanted = None if ids is None else np.sort(rows.to_numpy(ids))
-    segments = [segment for segment in table.all if _may_hold(segment, wanted)]
+    held = [segment for segment in table.base if _may_hold(segment, wanted)]
+    # By place, not by id: a delta with the bytes of a base segment is still newer than it.
+    segments = held + [segment for segment in table.deltas if _may_hold(segment, wanted)]
     if not segments:
         return None
     with ThreadPoolExecutor(min(8, len(segments))) as pool:
         read = list(
             pool.map(lambda segment: read_segment(objects, segment, columns, ids), segments)
         )
-    base = [part for part, segment in zip(read, segments, strict=True) if segment in table.base]
-    deltas = read[len(base) :]
+    base, deltas = read[: len(held)], read[len(held) :]
     parts = [_joined(base), *deltas] if base else deltas
     merged = rows.newest(parts)
     return merged if tombstones else rows.covered_only(merged)

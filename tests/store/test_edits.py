@@ -60,6 +60,21 @@ def test_newest_answer_replaces_all_boxes_of_an_asset(store: Store) -> None:
     recount(version)
 
 
+def test_putting_the_same_rows_again_changes_no_row(store: Store) -> None:
+    ids = asset_ids(5)
+    commit_assets(store, "b", ids, boxes=2)
+    before = store.read("b")
+
+    with store.edit("b", op_id="again", operation=OPERATION, message="Again") as edit:
+        edit.put_assets(before.assets())
+        edit.put_layer("ground_truth", before.layer("ground_truth"))
+
+    version = store.read("b")
+    assert version.assets().equals(before.assets())
+    assert version.layer("ground_truth").equals(before.layer("ground_truth"))
+    recount(version)
+
+
 def test_removed_asset_leaves_every_layer(store: Store) -> None:
     ids = asset_ids(5)
     commit_assets(store, "b", ids, boxes=1)
