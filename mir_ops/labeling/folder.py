@@ -220,9 +220,13 @@ def _read_file(path: Path) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        is_plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-        return file.read(MAX_BYTES + 1) if is_plain else None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _skipped(folder: Path, names: Iterable[str]) -> set[str]:

@@ -125,7 +125,12 @@ class EvaluationStep:
             self.model.op_id, metrics=metrics, predictions=commit.id
         )
         return entry.finish(
-            {"commit": commit.id, "model_id": self.model.model_id, "metrics": metrics}
+            {
+                "op_id": entry.op_id,
+                "commit": commit.id,
+                "model_id": self.model.model_id,
+                "metrics": metrics,
+            }
         )
 
     @property

@@ -141,6 +141,7 @@ class MiningStep:
     def _nothing(self) -> dict[str, Any]:
         spec = self.entry.round.spec.mining
         return {
+            "op_id": self.entry.op_id,
             "strategy": spec.strategy,
             "budget": spec.budget,
             "model_id": self.model.model_id,
