@@ -123,11 +123,12 @@ def _about(project: str, version: Version) -> dict[str, Any]:
 
 
 def _with_layers(version: Version, selection: Selection) -> Selection:
-    """The layers that were asked for and exist; without a question ground truth and one model."""
+    """The layers that were asked for and exist; else ground truth and the version's own model."""
     known = drawable_layers(version)
     if selection.layers is None:
         truth = [name for name in known if name == "ground_truth"]
-        models = [name for name in known if name != "ground_truth"]
+        own = f"predictions:{version.commit.operation.parameters.get('model')}"
+        models = sorted((name for name in known if name not in truth), key=lambda name: name != own)
         return replace(selection, layers=(*truth, *models[:1]))
     wanted = set(selection.layers)
     return replace(selection, layers=tuple(name for name in known if name in wanted))

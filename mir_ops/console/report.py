@@ -144,7 +144,8 @@ def _mined(store: Store, turn: RoundView) -> MinedRound | None:
         return None
     version = store.read(turn.mined)
     models = [layer for layer in drawable_layers(version) if layer != "ground_truth"]
-    selection = Selection(layers=tuple(models), picked=True)
+    own = f"predictions:{turn.model}"
+    selection = Selection(layers=(own,) if own in models else tuple(models), picked=True)
     ids = matching_assets(version, selection)
     cards = read_cards(version, ids[:MOST_IMAGES], selection)
     if turn.labels:

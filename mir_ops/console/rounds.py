@@ -38,6 +38,7 @@ class RoundView:
     map50_95: float | None = None
     chosen: int | None = None
     reason: str | None = None
+    model: str | None = None
     training: str | None = None
     evaluation: str | None = None
     mined: str | None = None
@@ -165,6 +166,7 @@ def _round_view(
         map50_95=_share(metrics.get("map50_95")),
         chosen=_count(left.get("mine", {}).get("picked")),
         reason=turn.reason,
+        model=model.model_id if model else None,
         training=training,
         evaluation=model.predictions if model else None,
         mined=_commit(left, "mine"),

@@ -46,10 +46,9 @@ def external_views() -> list[dict[str, Any]]:
     """For `AirflowPlugin.external_views`; no leading slash, as a base URL may have a path."""
     return [
         {
-            "name": "Datasets and rounds",
+            "name": "Datasets",
             "href": f"{URL_PREFIX.lstrip('/')}/",
             "destination": "nav",
-            "category": "browse",
             "url_route": "mir",
             "nav_top_level": True,
         }

@@ -1,4 +1,4 @@
-"""The console behind Airflow's own simple auth manager, without the rest of an API server.
+"""Airflow's API server as `airflow api-server` has it, plugins included, on a database of its own.
 
 Started by `test_console_guard.py` with a fresh AIRFLOW_HOME; prints one JSON line when it listens.
 """
@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import uvicorn
 from airflow import models, settings
-from airflow.api_fastapi.app import create_auth_manager
+from airflow.api_fastapi.app import create_app, create_auth_manager
 from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
 from airflow.models.base import Base
 from airflow.models.dag import DagModel
@@ -20,9 +20,6 @@ from airflow.models.dagbundle import DagBundleModel
 from airflow.models.revoked_token import RevokedToken
 from airflow.models.team import Team
 from airflow.utils.session import create_session
-from mir_airflow.console import fastapi_apps
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 TEAM_OF_DAG = {
     "active_learning_round": "ops",
@@ -47,8 +44,7 @@ def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     sys.stdout.write(json.dumps({"port": listener.getsockname()[1], "tokens": tokens}) + "\n")
     sys.stdout.flush()
-    (mounted,) = fastapi_apps()
-    app = Starlette(routes=[Mount(mounted["url_prefix"], mounted["app"])])
+    app = create_app()
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 

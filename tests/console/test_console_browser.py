@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from browser_tab import CHROMIUM, Tab
 from console_data import Shown
-from playwright import sync_api
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -21,7 +20,6 @@ from starlette.routing import Mount, Route
 from mir_ops.console.app import create_app
 from mir_ops.console.report import write_folder_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
@@ -32,15 +30,6 @@ FRAME = (
     '<iframe sandbox="allow-scripts allow-same-origin allow-forms allow-downloads" '
     'src="/mir/" width="1200" height="900"></iframe>'
 )
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -69,40 +58,6 @@ def _running(app: Starlette) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-class Tab:
-    """A page, and everything that it asked for or complained about."""
-
-    def __init__(self, page: sync_api.Page) -> None:
-        self.page = page
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("requestfailed", self._miss)
-        page.on("console", self._hear)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-
-    def _miss(self, request: sync_api.Request) -> None:
-        # Leaving a page aborts what it was still loading.
-        if request.failure != "net::ERR_ABORTED":
-            self.complaints.append(request.url)
-
-    def _hear(self, message: sync_api.ConsoleMessage) -> None:
-        if message.type == "error":
-            self.complaints.append(message.text)
-
-    def elsewhere(self, *allowed: str) -> list[str]:
-        return [url for url in self.requests if not url.startswith((*allowed, "data:"))]
-
-
-@pytest.fixture
-def tab() -> Iterator[Tab]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield Tab(browser.new_page(viewport={"width": 1280, "height": 900}))
-        browser.close()
 
 
 def test_images_and_their_boxes_are_seen(served: str, shown: Shown, tab: Tab) -> None:

@@ -1,0 +1,105 @@
+"""A real Airflow API server to ask, and its users.
+
+Projects are told apart by Airflow's teams: `round__digits` is red's, `round__secret` blue's, the
+DAG that runs any project's rounds is ops's.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from console_data import Shown
+
+USERS = (
+    "admin:admin,red:viewer:red,blue:op:blue,ops:viewer:ops,green:user:green,none:,odd:auditor:red"
+)
+COOKIE = "_token"
+PASSWORD = "for-the-test"
+
+
+class Answer(NamedTuple):
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """The running server, and a token for each user."""
+
+    port: int
+    tokens: dict[str, str]
+
+    def status(self, user: str | None, path: str, method: str = "GET", **headers: str) -> int:
+        return self.ask(user, path, method, **headers).status
+
+    def ask(self, user: str | None, path: str, method: str = "GET", **headers: str) -> Answer:
+        """Send the path as it is: other clients tidy it up first."""
+        if user:
+            headers["Cookie"] = f"{COOKIE}={self.tokens[user]}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, f"/mir{path}", headers=headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read(), dict(answer.getheaders()))
+        finally:
+            connection.close()
+
+
+@contextmanager
+def serve_guarded(shown: Shown, home: Path) -> Iterator[Guarded]:
+    """Run `guarded_server.py` on a fresh Airflow home."""
+    connection = {
+        "conn_type": "mir",
+        "extra": {
+            "store_url": shown.store.url,
+            "catalog_url": f"sqlite:///{home}/catalog.db",
+            "work_dir": str(home),
+        },
+    }
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__MULTI_TEAM": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": USERS,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords(home)),
+        "AIRFLOW__API_AUTH__JWT_SECRET": "a" * 64,
+        "AIRFLOW_CONN_MIR_DEFAULT": json.dumps(connection),
+    }
+    script = Path(__file__).with_name("guarded_server.py")
+    with (
+        (home / "server.log").open("w") as log,
+        subprocess.Popen(
+            [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, stderr=log, text=True
+        ) as process,
+    ):
+        try:
+            yield _started(process, home / "server.log")
+        finally:
+            process.terminate()
+
+
+def _passwords(home: Path) -> Path:
+    path = home / "passwords.json"
+    path.write_text(json.dumps({user.split(":")[0]: PASSWORD for user in USERS.split(",")}))
+    return path
+
+
+def _started(process: subprocess.Popen[str], log: Path) -> Guarded:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith('{"port"'):
+            said = json.loads(line)
+            return Guarded(said["port"], said["tokens"])
+    raise AssertionError(log.read_text())
