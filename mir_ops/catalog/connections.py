@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from mir_ops.errors import InvalidInputError, StoreError
+from mir_ops.errors import ConflictError, InvalidInputError, StoreError
 
 HEAD: Final = "0001"
 VERSION_TABLE: Final = "mir_catalog_version"  # Airflow's own is `alembic_version`
@@ -43,6 +43,7 @@ def open_engine(url: str) -> Engine:
 def writing(engine: Engine) -> Iterator[Session]:
     """A transaction that may write: on SQLite it waits its turn before it reads anything."""
     with (
+        _explained(engine),
         engine.connect().execution_options(mir_writes=True) as connection,
         connection.begin(),
         Session(bind=connection, expire_on_commit=False) as session,
@@ -54,22 +55,35 @@ def writing(engine: Engine) -> Iterator[Session]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """A transaction that only reads: one moment's picture of the catalog."""
-    with Session(bind=engine) as session:
+    with _explained(engine), Session(bind=engine) as session:
         yield session
+
+
+@contextmanager
+def _explained(engine: Engine) -> Iterator[None]:
+    """The database's own errors as ours: without statements, values or passwords."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise ConflictError(
+            f"Somebody else wrote the same to the catalog at the same time: {error.orig}",
+            code="catalog-conflict",
+            hint="Try again",
+        ) from None
+    except DBAPIError as error:
+        raise StoreError(
+            f"The catalog `{engine.url.render_as_string()}` does not work: {error.orig}",
+            code="catalog-unavailable",
+            hint="Check the catalog's address, and that its database runs",
+        ) from None
 
 
 def migrate(engine: Engine) -> None:
     """Bring the database to `HEAD`; many processes may do so at once."""
-    try:
+    with _explained(engine):
         if _revision(engine) != HEAD:
             with _alone(engine):
                 _upgrade(engine)
-    except DBAPIError as error:
-        raise StoreError(
-            f"The catalog `{engine.url.render_as_string()}` cannot be opened: {error.orig}",
-            code="catalog-unavailable",
-            hint="Check the catalog's address, and that its database runs",
-        ) from None
 
 
 def _parse(url: str) -> URL:

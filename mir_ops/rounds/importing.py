@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,10 +39,10 @@ def import_data(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     inputs = {"sources": digests, "classes": list(round_.spec.classes)}
 
     def work(entry: Entry) -> dict[str, Any]:
-        taken: dict[str, Any] = {"new_data": None, "images": {}, "issues": 0}
+        taken: dict[str, Any] = {"new_data": None, "images": {}, "issues": {}}
         for position, source in enumerate(sources):
-            entry.progress(100 * position / len(sources), f"importing {source.role}")
-            taken |= _import(entry, source, digests[source.role], taken)
+            follow = _follower(entry, source.role, position, len(sources))
+            taken |= _import(entry, source, digests[source.role], taken, follow)
         return taken
 
     return once(new_entry(ws, place, round_id, "import_data", inputs), work)
@@ -115,7 +115,13 @@ def _digest(source: Source) -> str:
     return source_digest(source.path)
 
 
-def _import(entry: Entry, source: Source, digest: str, taken: Mapping[str, Any]) -> dict[str, Any]:
+def _import(
+    entry: Entry,
+    source: Source,
+    digest: str,
+    taken: Mapping[str, Any],
+    follow: Callable[[float, str], None],
+) -> dict[str, Any]:
     result = import_dataset(
         entry.ws.store,
         source.path,
@@ -125,13 +131,29 @@ def _import(entry: Entry, source: Source, digest: str, taken: Mapping[str, Any])
         unknown_classes="stop",
         taxonomy=_declared(entry, source.branch),
         message=f"Import {source.role.replace('_', ' ')} of {entry.round.project}",
+        on_progress=follow,
         **entry.provenance,
     )
+    issues = {issue.code: issue.count for issue in result.report.issues}
     return {
         source.role: result.commit.id,
         "images": {**taken["images"], source.role: result.report.taken.get("images", 0)},
-        "issues": taken["issues"] + sum(issue.count for issue in result.report.issues),
+        "issues": {**taken["issues"], **({source.role: issues} if issues else {})},
     }
+
+
+def _follower(entry: Entry, role: str, position: int, total: int) -> Callable[[float, str], None]:
+    """Passes the progress of one import on, at most once for each percent."""
+    shown = -1
+
+    def follow(share: float, message: str) -> None:
+        nonlocal shown
+        percent = 100 * (position + share) / total
+        if int(percent) > shown:
+            shown = int(percent)
+            entry.progress(percent, f"{role.replace('_', ' ')}: {message}")
+
+    return follow
 
 
 def _import_operation(entry: Entry, source: Source, digest: str) -> str:

@@ -244,3 +244,15 @@ def test_catalog_may_share_a_database_with_airflow(catalog_url: str) -> None:
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "abc"
     engine.dispose()
+
+
+def test_broken_database_is_explained_without_statements(tmp_path: Path, spec: ProjectSpec) -> None:
+    catalog = Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}")
+    with catalog.engine.begin() as connection:
+        connection.execute(text("DROP TABLE mir_projects"))
+
+    with pytest.raises(StoreError) as caught:
+        catalog.projects.apply(spec)
+    assert caught.value.code == "catalog-unavailable"
+    assert "no such table: mir_projects" in str(caught.value)
+    assert "SELECT" not in str(caught.value)
