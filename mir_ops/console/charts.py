@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-_WIDTH, _HEIGHT = 960, 320
+_WIDTH, _HEIGHT = 1120, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 28, 24, 52
 _EMPTY = Markup('<p class="empty">{}</p>')
 

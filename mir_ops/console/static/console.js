@@ -6,6 +6,10 @@ const names = document.getElementById("names");
 document.documentElement.classList.add("js");
 
 if (filters) {
+  // On a narrow screen the images come first.
+  if (window.matchMedia("(max-width: 860px)").matches) {
+    filters.querySelector("details").open = false;
+  }
   filters.addEventListener("change", (event) => {
     if (event.target.name) filters.requestSubmit();
   });
