@@ -49,20 +49,18 @@ def postgres_server() -> Iterator[str]:
     data = home / "data"
     if os.geteuid() == 0:
         shutil.chown(home, "postgres")
-    run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": home}
-    subprocess.run(
-        _command(binaries, "initdb", "-D", str(data), "-A", "trust", "-U", "mir", "--no-sync"),
-        **run,
-    )
+
+    def run(name: str, *arguments: str) -> None:
+        command = _command(binaries, name, *arguments)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=home)
+
+    run("initdb", "-D", str(data), "-A", "trust", "-U", "mir", "--no-sync")
     options = f"-c listen_addresses= -k {home} -F"
-    start = ("-D", str(data), "-w", "-l", str(home / "log"), "-o", options, "start")
-    subprocess.run(_command(binaries, "pg_ctl", *start), **run)
+    run("pg_ctl", "-D", str(data), "-w", "-l", str(home / "log"), "-o", options, "start")
     try:
         yield f"postgresql+psycopg2://mir@/{{name}}?host={home}"
     finally:
-        subprocess.run(
-            _command(binaries, "pg_ctl", "-D", str(data), "-m", "immediate", "stop"), **run
-        )
+        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
         shutil.rmtree(home, ignore_errors=True)
 
 
