@@ -50,9 +50,11 @@ class ImageSet:
         return found
 
     def batch(self, numbers: Sequence[int]) -> Tensor:
-        """Images as floats from -1 to 1, channels first."""
+        """Images as floats, channels first, each with mean 0 and spread 1 in each channel."""
         pixels = np.stack([self.read(number)[0] for number in numbers])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float() / 255.0
+        spread, mean = torch.std_mean(images, dim=(2, 3), keepdim=True)
+        return (images - mean) / (spread + 0.05)
 
 
 class BoxSet:
@@ -97,7 +99,13 @@ def read_square(path: Path, size: int) -> tuple[np.ndarray, Placement]:
 
 
 def vary(
-    images: Tensor, boxes: Tensor, owners: Tensor, dice: torch.Generator, *, flip: bool
+    images: Tensor,
+    boxes: Tensor,
+    owners: Tensor,
+    dice: torch.Generator,
+    *,
+    flip: bool,
+    invert: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Move, zoom, brighten, and mirror where classes allow it; boxes that leave are dropped."""
     batch, _, size, _ = images.shape
@@ -114,16 +122,21 @@ def vary(
     images = functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )
-    images = _relight(images, dice)
+    images = _relight(images, dice, invert=invert)
     boxes, owners = _move_boxes(boxes, owners, theta, size)
     return images, boxes, owners
 
 
-def _relight(images: Tensor, dice: torch.Generator) -> Tensor:
+def _relight(images: Tensor, dice: torch.Generator, *, invert: bool) -> Tensor:
+    """Other colours, other contrast, and the negative where that keeps the classes apart."""
     batch = len(images)
+    order = torch.rand(batch, 3, generator=dice).argsort(dim=1)
+    images = images[torch.arange(batch)[:, None], order]
     contrast = torch.exp((torch.rand(batch, 1, 1, 1, generator=dice) - 0.5) * 0.5)
-    light = (torch.rand(batch, 3, 1, 1, generator=dice) - 0.5) * 0.3
-    return images * contrast + light
+    if invert:
+        negative = torch.rand(batch, 1, 1, 1, generator=dice) < 0.5
+        contrast = torch.where(negative, -contrast, contrast)
+    return images * contrast
 
 
 def _move_boxes(boxes: Tensor, owners: Tensor, theta: Tensor, size: int) -> tuple[Tensor, Tensor]:

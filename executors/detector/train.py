@@ -16,6 +16,7 @@ from model import Architecture, Detector, adopt_weights, class_index, detection_
 _BAD_DATASET = 300002
 _NOT_A_NUMBER = 300201
 _REPORT_EVERY = 20
+_FILLED_PER_EMPTY = 8
 _MEASURED_SHARE = 0.1  # of the progress bar
 
 
@@ -54,14 +55,17 @@ class _Training:
         self.iterations = iterations
         self.done = 0
         self.size = min(int(config.get("batch_size", 16)), 4096)
-        self.rate = float(config.get("learning_rate", 0.004))
+        self.rate = float(config.get("learning_rate", 0.008))
         self.varied = bool(config.get("augment", True))
         self.flip = bool(config.get("flip", False))
+        self.invert = bool(config.get("invert", True))
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=self.rate, weight_decay=0.01, fused=True
         )
         self.dice = torch.Generator().manual_seed(int(config.get("seed", 0)))
         self.bfloat16 = str(config.get("precision", "float32")) == "bfloat16"
+        self.filled = [number for number, found in enumerate(boxes.boxes) if len(found)]
+        self.empty = [number for number, found in enumerate(boxes.boxes) if not len(found)]
         self._order: list[int] = []
 
     def run_until(self, iteration: int) -> None:
@@ -77,7 +81,9 @@ class _Training:
         images = self.images.batch(numbers)
         boxes, owners = self.boxes.batch(numbers)
         if self.varied:
-            images, boxes, owners = vary(images, boxes, owners, self.dice, flip=self.flip)
+            images, boxes, owners = vary(
+                images, boxes, owners, self.dice, flip=self.flip, invert=self.invert
+            )
         images = images.to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             heat, sides = self.model(images)
@@ -91,11 +97,16 @@ class _Training:
         return float(loss.detach())
 
     def _next_numbers(self) -> Sequence[int]:
-        """Every image once before any image twice."""
+        """Every image with objects once before any twice; of empty ones only a few in between."""
         while len(self._order) < self.size:
-            self._order += torch.randperm(len(self.images), generator=self.dice).tolist()
+            few = self._shuffled(self.empty)[: len(self.filled) // _FILLED_PER_EMPTY]
+            self._order += self._shuffled(self.filled + few or self.empty)
         numbers, self._order = self._order[: self.size], self._order[self.size :]
         return numbers
+
+    def _shuffled(self, numbers: list[int]) -> list[int]:
+        order = torch.randperm(len(numbers), generator=self.dice).tolist()
+        return [numbers[place] for place in order]
 
     def _report(self, loss: float) -> None:
         if not math.isfinite(loss):
