@@ -40,6 +40,7 @@ class LocalObjects:
         self.url = root.as_uri()
         self._unsynced: set[Path] = set()
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()
 
     def find(self, key: str) -> bytes | None:
         with _errors(key):
@@ -97,16 +98,18 @@ class LocalObjects:
                 pass
 
     def sync(self) -> None:
-        with self._lock:
-            directories, self._unsynced = self._unsynced, set()
-        try:
-            with _errors("directories"), ThreadPoolExecutor(_THREADS) as pool:
-                for _ in pool.map(_sync_directory, directories):
-                    pass
-        except BaseException:
+        # One at a time: a thread that finds nothing to sync must not overtake the one that does it.
+        with self._syncing:
             with self._lock:
-                self._unsynced |= directories
-            raise
+                directories, self._unsynced = self._unsynced, set()
+            try:
+                with _errors("directories"), ThreadPoolExecutor(_THREADS) as pool:
+                    for _ in pool.map(_sync_directory, directories):
+                        pass
+            except BaseException:
+                with self._lock:
+                    self._unsynced |= directories
+                raise
 
     def find_versioned(self, key: str) -> Versioned | None:
         body = self.find(key)

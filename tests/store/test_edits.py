@@ -210,11 +210,14 @@ def test_deleted_branch_starts_anew_and_repeats_its_operations(store: Store) -> 
     store.branch("b").delete()
     assert not store.branch("b").exists
     assert store.find_operation("b", "import") is None
+    commit_assets(store, "b", asset_ids(1, seed=7), op_id="other")
+    assert store.find_operation("b", "import") is None
+    store.branch("b").delete()
     again = commit_assets(store, "b", asset_ids(2), op_id="import")
 
     assert again.parents == ()
     assert store.find_operation("b", "import") == again
-    assert store.branch("b").seq == 3
+    assert store.branch("b").seq == 5
     assert store.read(first).stats.assets == 2
 
 

@@ -233,6 +233,12 @@ def test_place_without_a_store_is_refused(tmp_path: Path) -> None:
     assert Store.open(str(tmp_path), create=True).id == Store.open(tmp_path.as_uri()).id
 
 
+def test_local_address_takes_one_option(tmp_path: Path) -> None:
+    assert Store.open(f"{tmp_path.as_uri()}?network=allow", create=True).branches() == []
+    with pytest.raises(MirError, match="A local store has no option `colour`"):
+        Store.open(f"{tmp_path.as_uri()}?colour=red")
+
+
 def test_opening_and_logging_need_no_pyarrow(local_store: Store) -> None:
     import subprocess
     import sys
