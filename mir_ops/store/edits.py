@@ -59,7 +59,6 @@ class Edit:
         round: str | None = None,  # noqa: A002 - the word of the domain
         run: str | None = None,
         keywords: Sequence[str] = (),
-        changes: ChangeSet | Compaction | None = None,
     ) -> None:
         from mir_ops.store.changesets import ChangeSet
 
@@ -77,7 +76,7 @@ class Edit:
         self._run = run
         self._keywords = tuple(keywords)
         self._gathered = ChangeSet()
-        self._changes = changes or self._gathered
+        self._changes: ChangeSet | Compaction = self._gathered
         self._start: str | None = None
         self._commit: Commit | None = None
 
@@ -123,6 +122,10 @@ class Edit:
     def put_taxonomy(self, taxonomy: Taxonomy) -> None:
         """Replace names and aliases of the classes."""
         self._gathered.taxonomy = taxonomy
+
+    def take(self, changes: ChangeSet | Compaction) -> None:
+        """Commit these changes, made elsewhere, instead of the ones put here."""
+        self._changes = changes
 
     def __enter__(self) -> Self:
         self._start = read_ref(self._objects, keys.head(self.branch)).commit

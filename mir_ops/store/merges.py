@@ -12,6 +12,7 @@ from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.store import rows
 from mir_ops.store.ancestry import find_merge_base
 from mir_ops.store.changesets import ChangeSet
+from mir_ops.store.commits import Commit
 from mir_ops.store.comparisons import compare
 from mir_ops.store.diffs import candidates, compare_versions, read_covered
 from mir_ops.store.schema import SPLITS
@@ -184,18 +185,29 @@ class Merge:
         self.changes.taxonomy = Taxonomy((*first.classes, *added))
 
 
-def merge_changes(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a merge commits: changes on top of a version, and the other parents."""
+
+    base: Version
+    parents: Sequence[Commit]
+    changes: ChangeSet
+
+
+def plan_merge(
     store: Store,
-    host: Version,
-    guests: Sequence[Version],
+    sources: Sequence[Version],
     *,
     strategy: str,
     splits: Sequence[str | None] | None,
     exclude: Sequence[Version],
-) -> ChangeSet:
-    """What has to change on top of the host to hold the guests' changes too."""
-    given = list(splits) if splits is not None else [None] * (1 + len(guests))
-    _check(strategy, given, 1 + len(guests))
+) -> Plan:
+    """How the first source, the host, comes to hold the changes of the others."""
+    given = list(splits) if splits is not None else [None] * len(sources)
+    _check(strategy, given, len(sources))
+    host, guests = sources[0], sources[1:]
+    if not any(given) and not exclude and len(guests) == 1 and _descends(store, guests[0], host):
+        return Plan(base=guests[0], parents=[host.commit], changes=ChangeSet())
     excluded = rows.sorted_unique([version.asset_ids() for version in exclude])
     merge = Merge(store, Source(version=host, split=given[0]), _strategy(strategy), excluded)
     merge.set_host_split()
@@ -204,13 +216,12 @@ def merge_changes(
     merge.check()
     if len(excluded):
         merge.changes.remove_assets(excluded)
-    return merge.changes
+    return Plan(base=host, parents=[guest.commit for guest in guests], changes=merge.changes)
 
 
-def can_fast_forward(store: Store, host: Version, guest: Version) -> bool:
-    """Whether the guest contains the host's whole history."""
-    base = find_merge_base(store.commit, host.commit, guest.commit)
-    return base is not None and base.id == host.id
+def _descends(store: Store, version: Version, ancestor: Version) -> bool:
+    base = find_merge_base(store.commit, ancestor.commit, version.commit)
+    return base is not None and base.id == ancestor.id
 
 
 def _check(strategy: str, splits: Sequence[str | None], sources: int) -> None:

@@ -165,45 +165,32 @@ class Store:
         project: str | None = None,
         round: int | str | None = None,  # noqa: A002 - the word of the domain
         run: str | None = None,
-        keywords: Sequence[str] = (),
     ) -> Commit:
         """Commit the host with the changes of the guests.
 
         `splits` sets the split of each source's assets, the host's first; assets of the versions
         in `exclude` are left out. Under `stop` a conflict raises and the branch stays where it is.
         """
-        from mir_ops.store.merges import can_fast_forward, merge_changes
+        from mir_ops.store.merges import plan_merge
 
         if found := self.find_operation(branch, op_id):
             return found
-        target, others = self._version(host), [self._version(guest) for guest in guests]
-        base, parents = target, others
-        plain = splits is None or not any(splits)
-        if plain and not exclude and len(others) == 1 and can_fast_forward(self, target, others[0]):
-            base, parents, changes = others[0], [target], None
-        else:
-            left_out = [self._version(version) for version in exclude]
-            changes = merge_changes(
-                self, target, others, strategy=strategy, splits=splits, exclude=left_out
-            )
-        keys.check_branch_name(branch)
-        keys.check_op_id(op_id)
-        with Edit(
-            self,
+        sources = [self._version(source) for source in (host, *guests)]
+        left_out = [self._version(version) for version in exclude]
+        plan = plan_merge(self, sources, strategy=strategy, splits=splits, exclude=left_out)
+        with self.edit(
             branch,
             op_id=op_id,
             operation=operation,
             message=message,
-            base=base.commit,
-            parents=[version.id for version in parents],
+            base=plan.base,
+            parents=plan.parents,
             author=author,
             project=project,
-            round=None if round is None else str(round),
+            round=round,
             run=run,
-            keywords=keywords,
-            changes=changes,
         ) as edit:
-            pass
+            edit.take(plan.changes)
         return edit.commit
 
     def diff(self, a: str | Commit | Version, b: str | Commit | Version) -> Diff:
@@ -221,15 +208,13 @@ class Store:
         tables = Version(self.objects, tip).manifest.tables
         if not any(is_due(table) for table in tables.values()):
             return tip
-        with Edit(
-            self,
+        with self.edit(
             branch,
             op_id=op_id or f"compact-{tip.id}",
             operation=Operation(kind="compact", inputs=(tip.id,)),
             message="Compact",
-            changes=Compaction(),
         ) as edit:
-            pass
+            edit.take(Compaction())
         return edit.commit
 
     def put_blob(self, source: bytes | Path) -> str:
