@@ -23,7 +23,7 @@ _MEASURED_SHARE = 0.1  # of the progress bar
 def train(task: Task) -> None:
     """Train, measure and keep the stages `half` and `last`."""
     config = task.config
-    iterations = int(config.get("iterations", 400))
+    iterations = int(config.get("iterations", 800))
     _make_repeatable(int(config.get("seed", 0)), int(config.get("threads", 1)))
     items, checks = task.training_items(), task.validation_items()
     if not items or not checks:
@@ -54,8 +54,8 @@ class _Training:
         self.task, self.model, self.images, self.boxes = task, model, images, boxes
         self.iterations = iterations
         self.done = 0
-        self.size = min(int(config.get("batch_size", 16)), 4096)
-        self.rate = float(config.get("learning_rate", 0.008))
+        self.size = min(int(config.get("batch_size", 8)), 4096)
+        self.rate = float(config.get("learning_rate", 0.005))
         self.varied = bool(config.get("augment", True))
         self.flip = bool(config.get("flip", False))
         self.invert = bool(config.get("invert", True))
