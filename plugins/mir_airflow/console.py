@@ -17,6 +17,7 @@ from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.dag import DagModel
+from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.utils.session import create_session
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.security import HTTPBearer
@@ -27,6 +28,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mir_ops.console.app import create_app
 from mir_ops.console.sources import Sources
+from mir_ops.errors import StoreError
 from mir_ops.workspace import Workspace
 
 URL_PREFIX: Final = "/mir"
@@ -151,7 +153,15 @@ def _known_dags(project: str | None) -> dict[str, str | None]:
 def _open_sources() -> Sources:
     from mir_airflow.hooks.mir import MirHook
 
-    return _sources_of(MirHook().workspace())
+    try:
+        workspace = MirHook().workspace()
+    except AirflowNotFoundException as error:
+        raise StoreError(
+            str(error),
+            code="no-connection",
+            hint="Make a connection of type MIR workspace under Admin > Connections",
+        ) from None
+    return _sources_of(workspace)
 
 
 @lru_cache(maxsize=2)

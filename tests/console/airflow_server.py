@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,17 +78,15 @@ def serve_guarded(shown: Shown, home: Path) -> Iterator[Guarded]:
         "AIRFLOW__API_AUTH__JWT_SECRET": "a" * 64,
         "AIRFLOW_CONN_MIR_DEFAULT": json.dumps(connection),
     }
-    script = Path(__file__).with_name("guarded_server.py")
-    with (
-        (home / "server.log").open("w") as log,
-        subprocess.Popen(
-            [sys.executable, str(script)], env=env, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as process,
-    ):
+    script, ready = Path(__file__).with_name("guarded_server.py"), home / "ready.json"
+    with (home / "server.log").open("wb") as log:
+        command = [sys.executable, str(script), str(ready)]
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
-            yield _started(process, home / "server.log")
+            yield _started(process, ready)
         finally:
-            process.terminate()
+            process.kill()
+            process.wait()
 
 
 def _passwords(home: Path) -> Path:
@@ -96,10 +95,11 @@ def _passwords(home: Path) -> Path:
     return path
 
 
-def _started(process: subprocess.Popen[str], log: Path) -> Guarded:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith('{"port"'):
-            said = json.loads(line)
-            return Guarded(said["port"], said["tokens"])
-    raise AssertionError(log.read_text())
+def _started(process: subprocess.Popen[bytes], ready: Path) -> Guarded:
+    deadline = time.monotonic() + 120
+    while not ready.exists():
+        ended = process.poll() is not None or time.monotonic() > deadline
+        assert not ended, ready.with_name("server.log").read_text()
+        time.sleep(0.1)
+    said = json.loads(ready.read_text())
+    return Guarded(said["port"], said["tokens"])

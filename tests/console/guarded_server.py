@@ -1,6 +1,6 @@
 """Airflow's API server as `airflow api-server` has it, plugins included, on a database of its own.
 
-Started by `test_console_guard.py` with a fresh AIRFLOW_HOME; prints one JSON line when it listens.
+Started with a fresh AIRFLOW_HOME; writes the file that it is given once it listens.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import socket
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import uvicorn
 from airflow import models, settings
@@ -42,8 +43,9 @@ def main() -> None:
             session.add(row)
     tokens = _tokens()
     listener = socket.create_server(("127.0.0.1", 0))
-    sys.stdout.write(json.dumps({"port": listener.getsockname()[1], "tokens": tokens}) + "\n")
-    sys.stdout.flush()
+    written = Path(sys.argv[1] + ".new")
+    written.write_text(json.dumps({"port": listener.getsockname()[1], "tokens": tokens}))
+    written.rename(sys.argv[1])
     app = create_app()
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
