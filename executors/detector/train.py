@@ -23,7 +23,7 @@ _MEASURED_SHARE = 0.1  # of the progress bar
 def train(task: Task) -> None:
     """Train, measure and keep the stages `half` and `last`."""
     config = task.config
-    iterations = int(config.get("iterations", 800))
+    iterations = int(config.get("iterations", 600))
     _make_repeatable(int(config.get("seed", 0)), int(config.get("threads", 1)))
     items, checks = task.training_items(), task.validation_items()
     if not items or not checks:
@@ -55,7 +55,7 @@ class _Training:
         self.iterations = iterations
         self.done = 0
         self.size = min(int(config.get("batch_size", 8)), 4096)
-        self.rate = float(config.get("learning_rate", 0.005))
+        self.rate = float(config.get("learning_rate", 0.01))
         self.varied = bool(config.get("augment", True))
         self.flip = bool(config.get("flip", False))
         self.invert = bool(config.get("invert", True))

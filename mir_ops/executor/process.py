@@ -6,17 +6,20 @@ this runner is for the executors that come with the project and for others you t
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final, Literal
 
-from mir_ops.errors import InvalidInputError
+from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.executor.jobs import Job
 from mir_ops.executor.monitor import Progress, check_outcome, follow_monitor
 from mir_ops.executor.outputs import clear_outputs
@@ -24,6 +27,7 @@ from mir_ops.executor.outputs import clear_outputs
 _KEEPER: Final = Path(__file__).with_name("keeper.py")
 _FOLLOW_SECONDS: Final = 0.25
 _GRACE_SECONDS: Final = 3.0
+_AWAIT_OTHER_SECONDS: Final = 10.0
 
 
 def run_job(
@@ -42,19 +46,47 @@ def run_job(
             code="no-such-runner",
             hint="Containers are run by the Airflow operator",
         )
-    clear_outputs(job)
-    home = job.folder / "home"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(mode=0o700)
-    try:
-        exit_code, reason = _run_kept(job, home, on_progress)
-    finally:
+    with _owned(job) as lock:
+        clear_outputs(job)
+        home = job.folder / "home"
         shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(mode=0o700)
+        try:
+            exit_code, reason = _run_kept(job, home, lock, on_progress)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
     check_outcome(job, exit_code, reason)
 
 
+@contextmanager
+def _owned(job: Job) -> Iterator[int]:
+    """Hold the folder. The keeper holds it as well: the executor of a killed task is awaited."""
+    handle = os.open(job.folder / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + _AWAIT_OTHER_SECONDS
+        while not _try_lock(handle):
+            if time.monotonic() > deadline:
+                raise ConflictError(
+                    f"Job `{job.op_id[:12]}` is running already",
+                    code="job-running",
+                    hint="Wait for the other task, or end it",
+                )
+            time.sleep(0.1)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _run_kept(
-    job: Job, home: Path, on_progress: Callable[[Progress], None] | None
+    job: Job, home: Path, lock: int, on_progress: Callable[[Progress], None] | None
 ) -> tuple[int | None, str | None]:
     # The keeper holds our end of a pipe: when we die in any way, the pipe ends and it acts.
     keeper = subprocess.Popen(
@@ -64,6 +96,7 @@ def _run_kept(
         cwd=job.folder,
         env={"PATH": os.defpath, "LANG": "C.UTF-8"},
         start_new_session=True,
+        pass_fds=(lock,),
     )
     assert keeper.stdin is not None
     assert keeper.stdout is not None

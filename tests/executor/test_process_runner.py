@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from executor_jobs import op_id
 
-from mir_ops.errors import InvalidInputError
+from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.executor import (
     ExecutorFailedError,
     ExecutorImage,
@@ -141,6 +142,19 @@ def test_killed_task_leaves_no_process(script: Script, prepare, tmp_path: Path) 
     task.wait()
 
     assert_gone(job.outputs / "ready", seconds=10)
+
+
+def test_second_run_of_a_job_waits_and_then_refuses(prepare, monkeypatch) -> None:
+    monkeypatch.setattr("mir_ops.executor.process._AWAIT_OTHER_SECONDS", 0.3)
+    job = prepare(config={"hang": True}, limits=Limits(time_seconds=4))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(run_job, job)
+        wait_for(job.monitor_path.exists)
+        with pytest.raises(ConflictError) as caught:
+            run_job(job)
+        assert str(caught.value) == f"Job `{job.op_id[:12]}` is running already"
+        with pytest.raises(ExecutorFailedError, match="time limit"):
+            first.result()
 
 
 def test_executor_sees_a_clean_environment(script: Script, prepare, monkeypatch) -> None:
