@@ -77,7 +77,7 @@ def test_entropy_of_a_box_with_a_confidence_alone_is_that_of_a_coin() -> None:
     assert scores[B]["rank"] is None
     assert (
         scores[A]["reason"]
-        == "entropy 1 bits over 1 boxes, least certain: class 0 at confidence 0.5"
+        == "entropy 1 bits: class 0 at confidence 0.5 is the least certain of 1 boxes"
     )
 
 
@@ -107,8 +107,15 @@ def test_classes_outside_the_project_do_not_count() -> None:
     assert "no predicted boxes" in str(scores[B]["reason"])
 
 
-def test_boxes_of_one_image_add_up_whatever_chunks_they_come_in() -> None:
-    rows = [(A, 0, 0.5, None), (B, 0, 0.5, {0: 0.5}), (A, 1, 0.5, {1: 0.5}), (A, 1, 0.5, None)]
+def test_the_least_certain_box_decides_and_not_how_many_there_are() -> None:
+    scores = pick("entropy", [A, B], [(A, 0, 0.5, None)] + [(B, 0, 0.1, None)] * 50)
+
+    assert scores[A]["rank"] == 0
+    assert scores[B]["score"] == pytest.approx(0.468996, abs=1e-6)
+
+
+def test_the_score_does_not_depend_on_the_chunks_that_boxes_come_in() -> None:
+    rows = [(A, 0, 0.1, None), (B, 0, 0.9, {0: 0.9}), (A, 1, 0.1, {1: 0.5}), (A, 1, 0.5, None)]
     whole = predicted(rows)
     parts = pa.concat_tables([whole.slice(2, 2), whole.slice(0, 1), whole.slice(1, 1)])
 
@@ -121,8 +128,10 @@ def test_boxes_of_one_image_add_up_whatever_chunks_they_come_in() -> None:
             budget=1,
             seed=0,
         )
-        assert table.column("score").to_pylist() == [3.0, 1.0]
-        assert dict(table.column("components")[0].as_py()) == {"entropy": 3.0, "boxes": 3.0}
+        assert table.column("score").to_pylist() == pytest.approx([1.0, 0.468996], abs=1e-6)
+        components = dict(table.column("components")[0].as_py())
+        expected = {"entropy": 1.0, "total": 2.468996, "boxes": 3.0}
+        assert components == pytest.approx(expected, abs=1e-6)
 
 
 def test_images_without_boxes_are_picked_about_as_often_as_they_occur() -> None:

@@ -11,27 +11,33 @@ from mir_ops.mining.candidates import Boxes, Candidates, Floats, Integers, sum_b
 from mir_ops.mining.registry import Scored, register
 
 
-@register("entropy", "Prefer images whose predicted boxes are uncertain; spread in the rest")
+@register("entropy", "Prefer images with a box that the model is unsure about")
 def entropy(candidates: Candidates) -> Scored:
-    """Sum the entropies (in bits) of an image's boxes.
+    """Score an image by the entropy (in bits) of its least certain box.
 
     A box's shares are its class probabilities, or its confidence alone; what they leave of 1 is
-    one more outcome, "none of these". An image without boxes has no entropy, and may hold what
-    the model misses: it takes the score found at its own random draw among the images with
-    boxes, so such images are picked about as often as they occur.
+    one more outcome, "none of these". The sum over the boxes would pick the noisiest images, full
+    of faint boxes. An image without boxes has no entropy, and may hold what the model misses: it
+    takes the score found at its own random draw among the images with boxes, so such images are
+    picked about as often as they occur.
     """
-    bits = box_entropy(candidates.boxes)
-    counts = candidates.box_counts()
-    total = sum_by(candidates.boxes.owner, bits, len(candidates))
-    unseen = counts == 0
+    bits, counts = box_entropy(candidates.boxes), candidates.box_counts()
+    seen = counts > 0
+    least_certain = _least_certain(candidates.boxes, bits, counts[seen])
+    highest = np.zeros(len(candidates))
+    highest[seen] = bits[least_certain]
     draw = candidates.draws()
-    score = total.copy()
+    score = highest.copy()
     # Without any box anywhere there is nothing to be uncertain about: pick at random.
-    score[unseen] = draw[unseen] if unseen.all() else np.quantile(total[~unseen], draw[unseen])
+    score[~seen] = np.quantile(highest[seen], draw[~seen]) if seen.any() else draw
     return Scored(
         score=score,
-        reason=_reasons(candidates, total, counts, bits),
-        components={"entropy": total, "boxes": counts},
+        reason=_reasons(candidates, counts, bits, least_certain),
+        components={
+            "entropy": highest,
+            "total": sum_by(candidates.boxes.owner, bits, len(candidates)),
+            "boxes": counts,
+        },
     )
 
 
@@ -54,28 +60,33 @@ def _terms(shares: Floats) -> Floats:
     return terms
 
 
-def _reasons(candidates: Candidates, total: Floats, counts: Integers, bits: Floats) -> pa.Array:
-    boxes, seen = candidates.boxes, np.flatnonzero(counts)
-    # Last of each image after sorting by image, then entropy: its most uncertain box.
-    order = np.lexsort((bits, boxes.owner))
-    worst = order[np.cumsum(counts[seen]) - 1]
+def _least_certain(boxes: Boxes, bits: Floats, counts: Integers) -> Integers:
+    """The position of one box per image that has any; `counts` says how many each has."""
+    order = np.lexsort((bits, boxes.owner))  # by image, then entropy: the last of each image
+    positions: Integers = order[np.cumsum(counts) - 1]
+    return positions
+
+
+def _reasons(
+    candidates: Candidates, counts: Integers, bits: Floats, least_certain: Integers
+) -> pa.Array:
+    boxes, seen = candidates.boxes, counts > 0
     text = pc.binary_join_element_wise(
         "entropy",
-        _text(total[seen], 3),
-        "bits over",
-        pa.array(counts[seen]).cast(pa.string()),
-        "boxes, least certain: class",
-        pa.array(boxes.class_id[worst]).cast(pa.string()),
+        _text(bits[least_certain], 3),
+        "bits: class",
+        pa.array(boxes.class_id[least_certain]).cast(pa.string()),
         "at confidence",
-        _text(boxes.confidence[worst], 3),
+        _text(boxes.confidence[least_certain], 3),
+        "is the least certain of",
+        pa.array(counts[seen]).cast(pa.string()),
+        "boxes",
         " ",
     )
-    position = np.zeros(len(candidates), dtype=np.int64)
-    position[seen] = np.arange(len(seen))
-    reasons = pa.array(text).take(pa.array(position, mask=counts == 0))
-    return pc.fill_null(
-        reasons, f"no predicted boxes: placed by chance with seed {candidates.seed}"
-    )
+    position = np.cumsum(seen) - 1
+    reasons = pa.array(text).take(pa.array(position, mask=~seen))
+    unseen = f"no predicted boxes: placed by chance with seed {candidates.seed}"
+    return pc.fill_null(reasons, unseen)
 
 
 def _text(values: npt.NDArray[np.float64], decimals: int) -> pa.Array:
