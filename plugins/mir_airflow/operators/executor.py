@@ -70,6 +70,7 @@ class ExecutorOperator(DockerOperator):
         )
         self.round_id = round_id
         self.mir_conn_id = mir_conn_id
+        self._ended = False
         self._runs_process = False
         self._container_id: str | None = None
 
@@ -91,14 +92,16 @@ class ExecutorOperator(DockerOperator):
         return result
 
     def on_kill(self) -> None:
+        self._ended = True
         if self._container_id is not None:
             self._remove_container()
         elif self._runs_process:
             # A signal handler of Airflow calls this: only an exception ends what it interrupted.
-            raise StoreError("The task was ended from outside", code="task-ended")
+            raise Interrupted
 
     def _run_step(self, context: Context, workspace: Workspace, step: Step) -> dict[str, Any]:
         from mir_ops.executor import ExecutorFailedError
+        from mir_ops.rounds.steps import fail_round
 
         job = step.prepare()
         self.log.info("Prepared the job in %s", job.folder)
@@ -107,6 +110,10 @@ class ExecutorOperator(DockerOperator):
             run(context, job, step)
         except BaseException as error:
             step.fail(str(error) or type(error).__name__)
+            if self._ended:
+                # A cancelled run calls nobody back. If there is another try, it takes up the round.
+                fail_round(workspace, context["run_id"], "The run was ended from outside")
+                raise StoreError("The task was ended from outside", code="task-ended") from error
             if isinstance(error, ExecutorFailedError):
                 _explain_failure(self.log, error)
                 # The same input would fail the same way: hours of training are not tried again.
@@ -247,6 +254,10 @@ class ExecutorOperator(DockerOperator):
         if container is not None:
             with suppress(APIError):
                 self.cli.remove_container(container, force=True, v=True)
+
+
+class Interrupted(BaseException):
+    """Out of a signal handler, so that nobody on the way takes it for an error of theirs."""
 
 
 class LogFile:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.bases.branch import BranchMixIn
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from mir_airflow.hooks.mir import LabelsHook, MirHook
 from mir_airflow.links import VERSION_KEY, DatasetVersionLink
 from mir_airflow.places import explained, place_of
 from mir_airflow.retries import MIR_RETRIES, OPENING_RETRIES
+from mir_ops.errors import ConflictError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,18 +51,45 @@ class OpenRoundOperator(BaseOperator):
         self.mir_conn_id = mir_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from mir_ops.rounds.steps import open_round
-
         with explained(self.log):
             workspace = MirHook(self.mir_conn_id).workspace()
-            opened = open_round(
-                workspace,
-                place_of(context, workspace.deployment),
-                project=self.project,
-                conf={**context["params"], **(context["dag_run"].conf or {})},
-            )
+            try:
+                opened = self._open(context, workspace)
+            except ConflictError as error:
+                if error.code != "round-open" or not self._give_up_ended(context, workspace):
+                    raise
+                opened = self._open(context, workspace)
         self.log.info("Opened round %d of %s", opened["number"], opened["project"])
         return opened
+
+    def _open(self, context: Context, workspace: Workspace) -> dict[str, Any]:
+        from mir_ops.rounds.steps import open_round
+
+        return open_round(
+            workspace,
+            place_of(context, workspace.deployment),
+            project=self.project,
+            conf={**context["params"], **(context["dag_run"].conf or {})},
+        )
+
+    def _give_up_ended(self, context: Context, workspace: Workspace) -> bool:
+        """Whether the open round's run has ended: Airflow tells nobody when a person does that."""
+        from mir_ops.rounds.steps import fail_round
+
+        rounds = workspace.catalog.rounds.list(self.project)
+        holder = next((each for each in rounds if each.state == "open"), None)
+        if holder is None or holder.deployment != workspace.deployment:
+            return False
+        try:
+            state = context["ti"].get_dagrun_state(dag_id=holder.dag_id, run_id=holder.run_id)
+        except AirflowRuntimeError as error:
+            self.log.warning("Could not ask for run %s: %s", holder.run_id, error)
+            return False
+        if state not in ("success", "failed"):
+            return False
+        self.log.warning("Giving up round %d: its run has ended (%s)", holder.number, state)
+        fail_round(workspace, holder.run_id, "The run ended before the round was closed")
+        return True
 
 
 class StepOperator(BaseOperator):

@@ -84,6 +84,11 @@ class LabelsTrigger(BaseTrigger):
                 return
             await asyncio.sleep(max(0.0, min(pause, remaining)))
 
+    async def on_kill(self) -> None:
+        """A person ended the waiting; a cancelled run calls nobody else back."""
+        workspace = await MirHook(self.mir_conn_id).aworkspace()
+        await asyncio.to_thread(give_up, workspace, self.round_id)
+
     async def _poll(self, pause: float) -> tuple[LabelsEvent | None, float]:
         """What ends the waiting, if anything does; and how long to wait before asking again."""
         try:
@@ -100,6 +105,13 @@ class LabelsTrigger(BaseTrigger):
             return LabelsEvent(status="done", message=said, hint=None), pause
         self.log.info("%s", said)
         return None, self.poll_seconds
+
+
+def give_up(workspace: Workspace, round_id: int) -> None:
+    from mir_ops.rounds.steps import fail_round
+
+    run_id = workspace.catalog.rounds.get(round_id).run_id
+    fail_round(workspace, run_id, "The run was ended from outside")
 
 
 def describe(progress: LabelProgress) -> str:
