@@ -1,0 +1,59 @@
+"""CI names the parts that it must test; a skip of one of them is a failure."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(folder: Path, program: str, required: str) -> subprocess.CompletedProcess[str]:
+    (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    (folder / "test_parts.py").write_text(program)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"),
+         "--rootdir", str(folder), str(folder)],
+        env={**os.environ, "MIR_REQUIRE": required},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+SKIPS = """
+import pytest
+
+@pytest.mark.docker
+def test_containers():
+    pytest.skip("no engine")
+
+@pytest.mark.s3
+def test_buckets():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("required", "code"), [("", 0), ("s3", 0), ("docker", 1), ("s3,browser", 1)]
+)
+def test_a_skipped_part_fails_only_where_it_is_required(
+    tmp_path: Path, required: str, code: int
+) -> None:
+    assert run(tmp_path, SKIPS, required).returncode == code
+
+
+def test_the_reason_of_the_skip_is_said(tmp_path: Path) -> None:
+    done = run(tmp_path, SKIPS, "docker")
+
+    assert "no engine" in done.stdout
+    assert "MIR_REQUIRE: no test of `docker` passed" in done.stdout
+
+
+def test_a_file_that_skips_itself_fails(tmp_path: Path) -> None:
+    done = run(tmp_path, "import pytest\npytest.importorskip('no_such_package')\n", "s3")
+
+    assert done.returncode == 1
+    assert "test_parts.py was skipped as a whole" in done.stdout
