@@ -30,11 +30,13 @@ def airflow(world: RoundWorld) -> Iterator[LocalAirflow]:
     for file in DAGS.glob("*.py"):
         (dags / file.name).write_text(file.read_text())
     (dags / "people_round.py").write_text(_for_people())
+    (dags / "container_round.py").write_text(_in_containers())
     with LocalAirflow(
         world.root / "airflow", dags=dags, connections=world.connections(), users=USERS
     ) as started:
         started.wait_for_dag("active_learning_round")
         started.wait_for_dag("people_round")
+        started.wait_for_dag("container_round")
         yield started
     assert processes_below(world.root) == {}
 
@@ -70,4 +72,12 @@ def _for_people() -> str:
     for operator in ("CreateLabelTaskOperator(", "LabelsSensor(", "ImportLabelsOperator("):
         text = text.replace(f"= {operator}", f'= {operator}labels_conn_id="people", ')
     text = text.replace('dag_id="active_learning_round"', 'dag_id="people_round"')
+    return text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")
+
+
+def _in_containers() -> str:
+    """The round's DAG with the docker runner, and quick to try again."""
+    text = (DAGS / "active_learning_round.py").read_text()
+    text = text.replace("of_round = {", 'of_round = {"mir_conn_id": "containers", ')
+    text = text.replace('dag_id="active_learning_round"', 'dag_id="container_round"')
     return text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")

@@ -25,6 +25,15 @@ def processes_below(folder: Path) -> dict[int, str]:
     return found
 
 
+def task_processes(home: Path) -> list[int]:
+    """The processes of an Airflow that run a task just now."""
+    return [
+        pid
+        for pid, command in processes_below(home).items()
+        if command.startswith("airflow worker -- ") and "LocalExecutor" not in command
+    ]
+
+
 def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

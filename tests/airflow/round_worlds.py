@@ -37,18 +37,15 @@ class RoundWorld:
         return self.root / "people"
 
     def connections(self) -> dict[str, dict[str, Any]]:
-        workspace = self.workspace
+        extra = {
+            "store_url": self.workspace.store_url,
+            "catalog_url": self.workspace.catalog_url,
+            "work_dir": str(self.workspace.work_dir),
+            "deployment": self.workspace.deployment,
+        }
         return {
-            "mir_default": {
-                "conn_type": "mir",
-                "extra": {
-                    "store_url": workspace.store_url,
-                    "catalog_url": workspace.catalog_url,
-                    "work_dir": str(workspace.work_dir),
-                    "runner": workspace.runner,
-                    "deployment": workspace.deployment,
-                },
-            },
+            "mir_default": {"conn_type": "mir", "extra": {**extra, "runner": "process"}},
+            "containers": {"conn_type": "mir", "extra": {**extra, "runner": "docker"}},
             "mir_labels": {
                 "conn_type": "mir_labels",
                 "extra": {"store_url": self.oracle.as_uri(), "rev": "truth"},

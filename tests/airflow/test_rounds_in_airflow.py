@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import processes_below
+from processes import processes_below, task_processes
 from round_worlds import RoundWorld
 
 from mir_ops.catalog import Round
@@ -67,6 +67,13 @@ def test_tasks_link_to_the_versions_they_made(
     tip = world.workspace.store.branch("good/training").tip()
     address = f"{airflow.url}/mir/projects/good/versions/{tip.id}"
     assert links == {"Dataset version": address}
+
+
+def test_the_gates_log_is_what_the_gate_found(airflow: LocalAirflow, finished: DagRun) -> None:
+    log = airflow.client.log(DAG, finished.run_id, "gate_data")
+
+    assert "'blocked': False" in log
+    assert len(log.splitlines()) < 30
 
 
 def test_clearing_what_succeeded_makes_nothing_new(
@@ -215,7 +222,7 @@ def test_a_killed_worker_trains_once(airflow: LocalAirflow, world: RoundWorld) -
     _until(lambda: _state(airflow, run, "train") == "running")
     _until(lambda: bool(processes_below(world.workspace.jobs_dir)))
 
-    for pid in _task_processes(world):
+    for pid in task_processes(world.root):
         os.kill(pid, signal.SIGKILL)
 
     _until(lambda: _state(airflow, run, "train") == "success")
@@ -242,15 +249,6 @@ def _state(airflow: LocalAirflow, run: DagRun, task: str) -> str:
 
 def _round(world: RoundWorld, project: str) -> Round:
     return world.workspace.catalog.rounds.list(project)[0]
-
-
-def _task_processes(world: RoundWorld) -> list[int]:
-    commands = processes_below(world.root).items()
-    return [
-        pid
-        for pid, command in commands
-        if command.startswith("airflow worker -- ") and "LocalExecutor" not in command
-    ]
 
 
 def _until(met: Callable[[], bool]) -> None:

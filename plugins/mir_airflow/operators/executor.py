@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FOLLOW_SECONDS = 1.0
 LONGEST_LINE = 16_384
 MOST_LOG = 1 << 20
+MOST_LINES = 20_000
 
 
 class ExecutorOperator(DockerOperator):
@@ -160,6 +161,7 @@ class ExecutorOperator(DockerOperator):
             with self._followed(container, reason):
                 self._pass_on_log(stream)
                 status = self.cli.wait(container)["StatusCode"]
+            self._keep_log(container)
         except NotFound:
             reason.append("its container was removed")
         finally:
@@ -248,6 +250,14 @@ class ExecutorOperator(DockerOperator):
             step.progress(said.percent, said.message)
         except MirError as error:
             self.log.warning("Could not write the progress down: %s", error)
+
+    def _keep_log(self, container: str) -> None:
+        """The log belongs to what is collected; an image may have written it itself."""
+        with suppress(FileExistsError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(self._job.log_path, flags, 0o644)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self.cli.logs(container, tail=MOST_LINES))
 
     def _remove_container(self) -> None:
         container, self._container_id = self._container_id, None

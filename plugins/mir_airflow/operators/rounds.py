@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -150,6 +151,8 @@ class GateOperator(StepOperator):
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         from mir_ops.rounds.steps import check_gate
 
+        # It tells hundreds of things about itself at import, ahead of what the gate found.
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
         return check_gate(workspace, place, round_id, stage=self.stage)
 
 
