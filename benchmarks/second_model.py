@@ -95,7 +95,7 @@ class Lab:
     store: Store
     folder: Path
     seed: int
-    iterations: int
+    iterations: int | None
 
     @property
     def classes(self) -> dict[str, int]:
@@ -131,13 +131,16 @@ class Lab:
         sources = [*(f"tr:{part}" for part in parts), "va:validation"]
         merge(self.store, sources, branch, op_id=self.op_id("merge", branch))
         version = self.store.read(branch)
+        config = {"seed": self.seed}
+        if self.iterations is not None:
+            config["iterations"] = self.iterations
         job = prepare_training(
             self.store,
             version,
             op_id=self.op_id("train", branch),
             image=bundled_image("detector"),
             class_names=CLASS_NAMES,
-            config={"iterations": self.iterations, "seed": self.seed},
+            config=config,
             jobs_dir=self.folder / "jobs",
             cache=self._cache,
             limits=Limits(),
@@ -275,7 +278,7 @@ def main() -> int:
     parser.add_argument("--budget", type=int, default=100, help="labelled in between")
     parser.add_argument("--validation", type=int, default=240)
     parser.add_argument("--pool", type=int, default=1500)
-    parser.add_argument("--iterations", type=int, default=400)
+    parser.add_argument("--iterations", type=int, help="of each training; default: the detector's")
     args = parser.parse_args()
     started = time.monotonic()
     lines = []
