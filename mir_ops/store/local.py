@@ -17,6 +17,7 @@ from typing import Final
 
 from mir_ops.errors import InvalidInputError, StoreError
 from mir_ops.store.objects import (
+    Entry,
     OutcomeUnknownError,
     PreconditionError,
     Versioned,
@@ -145,6 +146,16 @@ class LocalObjects:
             found += [f"{parent}/{name}" for name in names if not name.startswith(".")]
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        for entry in self._walk(prefix.rpartition("/")[0]):
+            if entry.key.startswith(prefix) and not entry.key.rpartition("/")[2].startswith("."):
+                yield entry
+
+    def leftovers(self) -> Iterator[Entry]:
+        for entry in self._walk(""):
+            if entry.key.rpartition("/")[2].startswith(_TEMPORARY):
+                yield entry
+
     def delete(self, key: str) -> None:
         with _errors(key):
             self._path(key).unlink(missing_ok=True)
@@ -157,6 +168,15 @@ class LocalObjects:
         if ".." in key.split("/") or key.startswith("/"):
             raise InvalidInputError(f"`{key}` is not a key of a store", code="invalid-key")
         return self.root / key
+
+    def _walk(self, folder: str) -> Iterator[Entry]:
+        """Every file below a folder, also temporary ones; others may remove some meanwhile."""
+        for directory, _, names in os.walk(self.root / folder):
+            parent = Path(directory).relative_to(self.root)
+            for name in names:
+                with suppress(FileNotFoundError):
+                    status = os.stat(os.path.join(directory, name))
+                    yield Entry((parent / name).as_posix(), status.st_size, status.st_mtime)
 
     def _prepare(self, directory: Path) -> None:
         """Make the directory; each new one's name must reach the disk with its parent."""
@@ -214,7 +234,7 @@ def _errors(key: str) -> Iterator[None]:
             errno.ENOSPC: ("disk-full", "Free some space and run the same command again"),
             errno.EDQUOT: ("disk-full", "Raise the quota and run the same command again"),
             errno.EACCES: ("permission-denied", "Give this user access to the store's directory"),
-            errno.EROFS: ("permission-denied", "The file system is mounted read-only"),
+            errno.EROFS: ("read-only", "Mount the file system for writing, or copy the store"),
         }
         code, hint = hints.get(error.errno or 0, ("input-output-error", "Check the disk"))
         raise StoreError(f"Cannot access `{key}`: {error}", code=code, hint=hint) from error

@@ -33,6 +33,15 @@ class Versioned:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a listing says about one object. `modified` is seconds since 1970, by the server."""
+
+    key: str
+    size: int
+    modified: float
+
+
 class ObjectStore(Protocol):
     """Immutable objects are created once under a key; mutable ones move by compare-and-swap.
 
@@ -77,6 +86,12 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with `prefix`, ascending."""
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """Objects whose keys start with `prefix`, a page at a time, in no promised order."""
+
+    def leftovers(self) -> Iterator[Entry]:
+        """Files of killed writers, which no key names."""
+
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
 
@@ -91,6 +106,7 @@ class MemoryObjects:
         self.url = url
         self._bodies: dict[str, bytes] = {}
         self._etags: dict[str, str] = {}
+        self._times: dict[str, float] = {}
         self._counter = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -141,6 +157,13 @@ class MemoryObjects:
     def list(self, prefix: str) -> Iterator[str]:
         return iter(sorted(key for key in self._bodies if key.startswith(prefix)))
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        for key in self.list(prefix):
+            yield Entry(key, len(self._bodies[key]), self._times[key])
+
+    def leftovers(self) -> Iterator[Entry]:
+        return iter(())
+
     def delete(self, key: str) -> None:
         with self._lock:
             self._bodies.pop(key, None)
@@ -151,6 +174,7 @@ class MemoryObjects:
 
     def _put(self, key: str, body: bytes) -> None:
         self._bodies[key] = body
+        self._times[key] = self.clock()
         self._etags[key] = str(next(self._counter))
 
 

@@ -26,6 +26,7 @@ from botocore.exceptions import (
 
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError, StoreError
 from mir_ops.store.objects import (
+    Entry,
     OutcomeUnknownError,
     PreconditionError,
     Versioned,
@@ -46,6 +47,7 @@ _WRONG_KEYS: Final = (
     "ExpiredToken",
     "AuthorizationHeaderMalformed",
 )
+_FULL: Final = ("QuotaExceeded", "XMinioStorageFull", "InsufficientStorage")
 _LOST: Final = (HTTPClientError, ConnectionError, TimeoutError)
 
 
@@ -163,12 +165,20 @@ class S3Objects:
             raise self._error(key, error) from error
 
     def list(self, prefix: str) -> Iterator[str]:
+        return iter(sorted(entry.key for entry in self.entries(prefix)))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._key(prefix)
         )
         with self._errors(prefix):
-            found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return iter(sorted(key.removeprefix(self._prefix) for key in found))
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    key = entry["Key"].removeprefix(self._prefix)
+                    yield Entry(key, entry["Size"], entry["LastModified"].timestamp())
+
+    def leftovers(self) -> Iterator[Entry]:
+        return iter(())  # an object appears whole or not at all
 
     def delete(self, key: str) -> None:
         with self._errors(key):
@@ -261,6 +271,18 @@ class S3Objects:
                 f"The server refused the credentials for `{self.url}`: {code}",
                 code="wrong-credentials",
                 hint="Check access key, secret key and region",
+            )
+        if code == "RequestTimeTooSkewed":
+            return StoreError(
+                f"The server at `{self.url}` and this machine disagree about the time",
+                code="clock-skew",
+                hint="Set this machine's clock, for example with NTP",
+            )
+        if code in _FULL or _status(error) == 507:
+            return StoreError(
+                f"The server at `{self.url}` has no space for `{key}`: {code}",
+                code="disk-full",
+                hint="Free some space or raise the quota, and run the same command again",
             )
         if _status(error) == 403:
             return StoreError(

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from google.protobuf.message import DecodeError
-
-from mir_ops.errors import NotFoundError, StoreError
-from mir_ops.proto import store_pb2
-from mir_ops.store import blobs, keys, refs, registry, revisions, wire
+from mir_ops.store import blobs, keys, refs, registry, revisions
 from mir_ops.store.commits import Commit, Operation, read_commit
 from mir_ops.store.edits import Edit
-from mir_ops.store.objects import (
-    ObjectStore,
-    OutcomeUnknownError,
-    PreconditionError,
-    corrupt_object,
-)
+from mir_ops.store.features import create_store, read_features, read_identity
+from mir_ops.store.objects import ObjectStore
 from mir_ops.store.operations import find_committed
+from mir_ops.store.probes import Depth
 from mir_ops.store.urls import no_such_store, open_objects
 from mir_ops.store.versions import Version
 
 if TYPE_CHECKING:
     from mir_ops.store.diffs import Diff
-
-FORMAT_VERSION: Final = 1
-READER: Final = 1
-WRITER: Final = 1
 
 
 class Store:
@@ -58,19 +46,22 @@ class Store:
     ) -> Store:
         """Open the store at a URL; `create` makes one where there is none."""
         objects = open_objects(url, create=create, access_key=access_key, secret_key=secret_key)
-        return cls.on(objects, create=create or url.startswith("memory:"))
+        depth: Depth = "quick" if url.startswith("s3:") else "conditions"
+        return cls.on(objects, create=create or url.startswith("memory:"), probe=depth)
 
     @classmethod
-    def on(cls, objects: ObjectStore, *, create: bool = False) -> Store:
+    def on(
+        cls, objects: ObjectStore, *, create: bool = False, probe: Depth = "conditions"
+    ) -> Store:
         """The store whose bytes live here."""
         found = objects.find(keys.FORMAT)
         if found is None and not create:
             raise no_such_store(objects.url)
         if found is None:
-            _create(objects)
+            create_store(objects, probe)
             found = objects.find(keys.FORMAT) or b""
-        _check_features(objects)
-        return cls(objects, _store_id(objects, found))
+        read_features(objects)
+        return cls(objects, read_identity(objects, found))
 
     def branch(self, name: str) -> Branch:
         """A branch by name; it need not exist yet."""
@@ -300,74 +291,3 @@ class Branch:
 
     def _ref(self) -> refs.Ref:
         return refs.read_ref(self.store.objects, keys.head(self.name))
-
-
-def _create(objects: ObjectStore) -> None:
-    _check_swaps(objects)
-    features = wire.Message().uint(1, READER).uint(2, WRITER)
-    try:
-        objects.swap(keys.FEATURES, bytes(features), None)
-    except PreconditionError:
-        pass  # another process is creating the same store
-    except OutcomeUnknownError:
-        if objects.find(keys.FEATURES) is None:
-            raise
-    identity = wire.Message().uint(1, FORMAT_VERSION).text(2, secrets.token_hex(16))
-    identity.text(3, "sha256").uint(4, int(objects.clock() * 1_000_000))
-    objects.create(keys.FORMAT, bytes(identity))
-    objects.sync()
-
-
-def _check_swaps(objects: ObjectStore) -> None:
-    """A server that ignores preconditions would lose commits: refuse it before the first one."""
-    key = f"meta/probe-{secrets.token_hex(8)}"
-    objects.swap(key, b"first", None)
-    try:
-        first = objects.find_versioned(key)
-        objects.swap(key, b"second", first)
-        for expected in (None, first):
-            try:
-                objects.swap(key, b"third", expected)
-            except PreconditionError:
-                continue
-            raise StoreError(
-                f"The server at `{objects.url}` ignores preconditions of writes",
-                code="unsupported-server",
-                hint="Use a server with If-Match and If-None-Match on PutObject",
-            )
-    finally:
-        objects.delete(key)
-
-
-def _store_id(objects: ObjectStore, body: bytes) -> str:
-    try:
-        identity = store_pb2.Format.FromString(body)
-    except DecodeError as error:
-        raise corrupt_object(objects, keys.FORMAT, str(error)) from None
-    if identity.version != FORMAT_VERSION or identity.hash != "sha256":
-        raise _too_new(objects)
-    return identity.store_id
-
-
-def _check_features(objects: ObjectStore) -> None:
-    body = objects.find(keys.FEATURES)
-    if body is None:
-        raise NotFoundError(
-            f"`{objects.url}` lacks `{keys.FEATURES}`",
-            code="incomplete-store",
-            hint="Creating it was interrupted: create it again at the same address",
-        )
-    try:
-        features = store_pb2.Features.FromString(body)
-    except DecodeError as error:
-        raise corrupt_object(objects, keys.FEATURES, str(error)) from None
-    if features.min_reader > READER or features.min_writer > WRITER or features.features:
-        raise _too_new(objects)
-
-
-def _too_new(objects: ObjectStore) -> StoreError:
-    return StoreError(
-        f"The store at `{objects.url}` needs a newer version of this program",
-        code="store-too-new",
-        hint="Upgrade mir-ops",
-    )
