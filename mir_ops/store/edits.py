@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-from mir_ops.errors import ConflictError, MirError
-from mir_ops.store import keys, wire
+from mir_ops.errors import ConflictError, InvalidInputError, MirError, NotFoundError
+from mir_ops.store import keys
 from mir_ops.store.backoff import Backoff
 from mir_ops.store.commits import Commit, Operation, Stats, from_microseconds, write_commit
 from mir_ops.store.manifests import Manifest, read_manifest, write_manifest
 from mir_ops.store.operations import find_committed
+from mir_ops.store.pins import Pin
 from mir_ops.store.refs import (
-    WRITER,
     MovedError,
     Ref,
     move_ref,
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from mir_ops.taxonomy import Taxonomy
 
 log = logging.getLogger(__name__)
-
-_PINNED_SECONDS: Final = 24 * 3600
 
 
 class Edit:
@@ -75,6 +73,7 @@ class Edit:
         self._round = round
         self._run = run
         self._keywords = tuple(keywords)
+        self._pin = Pin(self._objects, op_id)
         self._gathered = ChangeSet()
         self._changes: ChangeSet | Compaction = self._gathered
         self._start: str | None = None
@@ -131,6 +130,8 @@ class Edit:
         self._start = read_ref(self._objects, keys.head(self.branch)).commit
         if self._base is not None and self._base.id == self._start:
             self._base = None
+        base = self._base.id if self._base else None
+        self._pin.hold(commit for commit in (self._start, base) if commit)
         return self
 
     def __exit__(
@@ -139,21 +140,27 @@ class Edit:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if kind is not None:
+            self._pin.release()
+            return
+        try:
             self._commit = self._commit_changes()
+        except (ConflictError, InvalidInputError, NotFoundError):
+            self._pin.release()
+            raise
+        except BaseException:
+            self._pin.abandon()
+            raise
+        self._pin.release()
 
     def _commit_changes(self) -> Commit:
         backoff = Backoff()
-        pinned = False
         while True:
             ref = read_ref(self._objects, keys.head(self.branch))
             if found := find_committed(self._objects, ref, self.op_id):
                 return self._store.commit(found)
             if ref.seen is None:
                 self._store.check_new_ref(keys.HEADS, self.branch)
-            if not pinned:
-                self._pin(ref)
-                pinned = True
             commit = self._write(ref)
             self._objects.sync()
             try:
@@ -175,7 +182,6 @@ class Edit:
         try:
             if after.commit == commit_id and after.seq == before.seq + 1:
                 record_move(self._objects, before, after, self.op_id)
-            self._objects.delete(keys.pin(self.op_id))
         except MirError as error:
             # The commit stands: the ref itself knows the operation until its record exists.
             log.warning("Wrote no record of operation %s: %s", self.op_id, error)
@@ -236,14 +242,6 @@ class Edit:
         if both:
             name, amount = next(iter(both.items()))
             raise self._conflict(f"both changed {amount} assets of `{name}`")
-
-    def _pin(self, ref: Ref) -> None:
-        bases = {commit for commit in (ref.commit, self._base and self._base.id) if commit}
-        message = wire.Message().text(1, self.op_id).text(2, WRITER)
-        message.uint(3, int((self._objects.clock() + _PINNED_SECONDS) * 1_000_000))
-        for commit_id in sorted(bases):
-            message.element(4, bytes.fromhex(commit_id))
-        self._objects.create(keys.pin(self.op_id), bytes(message))
 
     def _conflict(self, reason: str) -> ConflictError:
         return ConflictError(
