@@ -374,7 +374,6 @@ class Segment(_message.Message):
     TOMBSTONES_FIELD_NUMBER: _builtins.int
     MIN_KEY_FIELD_NUMBER: _builtins.int
     MAX_KEY_FIELD_NUMBER: _builtins.int
-    CLASSES_FIELD_NUMBER: _builtins.int
     SIDECAR_FIELD_NUMBER: _builtins.int
     id: _builtins.bytes
     """SHA-256 of the Parquet file"""
@@ -390,9 +389,7 @@ class Segment(_message.Message):
     """first 8 bytes, big endian, of the smallest asset id"""
     max_key: _builtins.int
     sidecar: _builtins.bytes
-    """reserved: key index of a base segment; absent: read the segment's columns"""
-    @_builtins.property
-    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassCount]: ...
+    """SHA-256 of the key sidecar; absent: read the segment's columns"""
     def __init__(
         self,
         *,
@@ -404,12 +401,11 @@ class Segment(_message.Message):
         tombstones: _builtins.int = ...,
         min_key: _builtins.int = ...,
         max_key: _builtins.int = ...,
-        classes: _abc.Iterable[Global___ClassCount] | None = ...,
         sidecar: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "byte_size", b"byte_size", "classes", b"classes", "id", b"id", "markers", b"markers", "max_key", b"max_key", "min_key", b"min_key", "rows", b"rows", "sidecar", b"sidecar", "tombstones", b"tombstones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "byte_size", b"byte_size", "id", b"id", "markers", b"markers", "max_key", b"max_key", "min_key", b"min_key", "rows", b"rows", "sidecar", b"sidecar", "tombstones", b"tombstones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

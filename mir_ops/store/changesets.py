@@ -9,14 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.errors import InvalidInputError
-from mir_ops.store import rows, segments
+from mir_ops.store import overlays, rows, segments
 from mir_ops.store.commits import Stats
 from mir_ops.store.counts import Counts, count, of_stats, to_stats
+from mir_ops.store.lookups import count_assets
 from mir_ops.store.manifests import Manifest, TableSegments, write_taxonomy
 from mir_ops.store.objects import ObjectStore
 from mir_ops.taxonomy import Taxonomy
-
-_COUNTED = ("asset_id", "class_id", "split", rows.STATE)
 
 
 @dataclass(slots=True)
@@ -122,24 +121,30 @@ def _apply(
 ) -> tuple[TableSegments, Counts]:
     if not parts:
         return current, counts
-    change = rows.newest(parts)
+    change = overlays.newest(parts)
     _check_vectors(objects, name, current, change)
     touched = rows.distinct(change)
-    old = segments.read_table(objects, current, _COUNTED, touched) if current.all else None
-    counts = counts.replaced(count(old), count(change))
+    old, covered = count_assets(objects, current, touched)
+    counts = counts.replaced(old, count(change))
     # A tombstone of an asset that was not covered would say nothing.
-    known = rows.as_ids([]) if old is None else rows.distinct(old)
-    said = pc.or_(
-        pc.not_equal(change[rows.STATE], rows.TOMBSTONE),
-        pc.is_in(change["asset_id"], value_set=known),
-    )
-    change = change.filter(said)
+    change = _without_tombstones_of(change, touched.filter(pa.array(~covered)))
     if change.num_rows == 0:
         return current, counts
-    if not current.all:
-        return TableSegments(base=segments.write_base(objects, change)), counts
+    if change.num_rows >= sum(segment.rows for segment in current.all):
+        # The change is the larger part: writing both as base costs no more than twice the change.
+        before = segments.read_table(objects, current)
+        both = change if before is None else overlays.overlay(before, change)
+        return TableSegments(base=segments.write_base(objects, rows.covered_only(both))), counts
     delta = segments.write_segment(objects, change)
     return replace(current, deltas=(*current.deltas, delta)), counts
+
+
+def _without_tombstones_of(change: pa.Table, ids: pa.Array) -> pa.Table:
+    tombstones = pc.equal(change[rows.STATE], rows.TOMBSTONE)
+    if len(ids) == 0 or not pc.any(tombstones).as_py():
+        return change
+    idle = pc.and_(tombstones, pc.is_in(change["asset_id"], value_set=ids))
+    return change.filter(pc.invert(idle))
 
 
 def _tombstones(name: str, ids: pa.Array) -> pa.Table:

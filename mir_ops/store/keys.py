@@ -13,6 +13,7 @@ FEATURES: Final = "meta/features"
 CLASSES: Final = "refs/classes"
 HEADS: Final = "refs/heads/"
 TAGS: Final = "refs/tags/"
+SHARING: Final = "meta/stores/"  # in a shared asset root: the stores that keep blobs there
 GC_EPOCH: Final = "gc/epoch"  # reserved for garbage collection, with gc/plan/ and purged/
 
 _LONGEST: Final = 200  # of an encoded name: file systems stop at 255 bytes
@@ -29,6 +30,11 @@ def blob(sha256: str) -> str:
 def segment(sha256: str) -> str:
     """A Parquet file of rows."""
     return f"seg/sha256/{sha256[:2]}/{sha256}.parquet"
+
+
+def sidecar(sha256: str) -> str:
+    """The key sidecar of a segment."""
+    return f"seg/sha256/{sha256[:2]}/{sha256}.keys"
 
 
 def stored_object(sha256: str) -> str:
@@ -59,6 +65,11 @@ def pin(op_id: str) -> str:
 def reflog(ref: str, seq: int, op_id: str) -> str:
     """One move of the ref `heads/<name>`, in order of `seq`."""
     return f"reflog/{encode(ref)}/{seq:012d}-{encode(op_id)}"
+
+
+def sharing_store(store_id: str) -> str:
+    """In a shared asset root: that this store keeps blobs there."""
+    return SHARING + encode(store_id)
 
 
 def encode(name: str) -> str:

@@ -10,7 +10,6 @@ from google.protobuf.message import DecodeError
 
 from mir_ops.proto import store_pb2
 from mir_ops.store import keys, wire
-from mir_ops.store.commits import class_count
 from mir_ops.store.objects import ObjectStore, corrupt_object, read_object
 
 if TYPE_CHECKING:
@@ -32,13 +31,17 @@ class Segment:
     tombstones: int = 0
     min_key: int
     max_key: int
-    classes: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # (rows, assets)
-    sidecar: str | None = None
+    sidecar: str | None = None  # the hash of its key sidecar, which large segments have
 
     @property
     def key(self) -> str:
         """Where the file is in the store."""
         return keys.segment(self.id)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every row of the file is one."""
+        return not self.markers and not self.tombstones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +145,7 @@ def _segment_message(segment: Segment) -> wire.Message:
     message.uint(3, segment.rows).uint(4, segment.assets)
     message.uint(5, segment.markers).uint(6, segment.tombstones)
     message.fixed(7, segment.min_key).fixed(8, segment.max_key)
-    for class_id, (rows, assets) in sorted(segment.classes.items()):
-        message.element(9, class_count(class_id, rows, assets))
-    return message.data(10, bytes.fromhex(segment.sidecar or ""))
+    return message.data(9, bytes.fromhex(segment.sidecar or ""))
 
 
 def _segment(read: store_pb2.Segment) -> Segment:
@@ -157,6 +158,5 @@ def _segment(read: store_pb2.Segment) -> Segment:
         tombstones=read.tombstones,
         min_key=read.min_key,
         max_key=read.max_key,
-        classes={count.class_id: (count.rows, count.assets) for count in read.classes},
         sidecar=read.sidecar.hex() or None,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import pyarrow as pa
 
 from mir_ops.errors import ConflictError, InvalidInputError
-from mir_ops.store import rows
+from mir_ops.store import overlays, rows
 from mir_ops.store.ancestry import find_merge_base
 from mir_ops.store.changesets import ChangeSet
 from mir_ops.store.commits import Commit
@@ -166,7 +166,7 @@ class Merge:
         parts = [] if (read := self.host.rows(name, ids)) is None else [read]
         parts += [rows.only(part, ids) for part in self.changes.parts.get(name, [])]
         parts = [part for part in parts if part.num_rows]
-        return rows.covered_only(rows.newest(parts)) if parts else None
+        return rows.covered_only(overlays.newest(parts)) if parts else None
 
     def _put(self, name: str, part: pa.Table) -> None:
         self.changes.add(name, part)

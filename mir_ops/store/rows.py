@@ -8,7 +8,7 @@ tombstone (the asset is no longer covered).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -110,22 +110,6 @@ def markers(ids: pa.Array, wanted: pa.Schema, state: int) -> pa.Table:
     return with_state(pa.Table.from_arrays(columns, schema=nullable), state)
 
 
-def newest(parts: Sequence[pa.Table]) -> pa.Table:
-    """Merge parts, oldest first: the newest part that names an asset decides all of its rows."""
-    kept: list[pa.Table] = []
-    decided: list[pa.Array] = []
-    for index, part in enumerate(reversed(parts)):
-        if decided:
-            known = pa.concat_arrays(decided)
-            part = part.filter(pc.invert(pc.is_in(part["asset_id"], value_set=known)))
-        if index + 1 < len(parts):
-            decided.append(distinct(part))
-        kept.append(part)
-    if len(kept) == 1:
-        return kept[0]
-    return sort(pa.concat_tables(reversed(kept), promote_options="permissive"))
-
-
 def typed(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     """Rows as read, with the types and the nullability that the schema promises.
 
@@ -167,12 +151,31 @@ def sort(table: pa.Table) -> pa.Table:
     by = [("asset_id", "ascending")]
     if "annotation_id" in table.column_names:
         by.append(("annotation_id", "ascending"))
-    return table if table.num_rows < 2 else table.sort_by(by)
+    return table if is_sorted(table) else table.sort_by(by)
+
+
+def is_sorted(table: pa.Table) -> bool:
+    """Whether the rows are in the order of their keys already."""
+    if table.num_rows < 2:
+        return True
+    ids = one_array(table["asset_id"])
+    first = prefixes(ids)
+    if (first[1:] < first[:-1]).any():
+        return False
+    same = same_as_before(ids)
+    tied = np.flatnonzero((first[1:] == first[:-1]) & ~same)
+    values = to_numpy(ids)
+    if (values[tied + 1] < values[tied]).any():
+        return False
+    if "annotation_id" not in table.column_names:
+        return True
+    numbers = one_array(table["annotation_id"]).to_numpy(zero_copy_only=False)
+    return not (same & (numbers[1:] < numbers[:-1])).any()
 
 
 def distinct(table: pa.Table) -> pa.Array:
     """The asset ids of rows sorted by asset id, each once."""
-    ids = _one_array(table["asset_id"])
+    ids = one_array(table["asset_id"])
     starts = run_starts(ids)
     return ids if len(starts) == len(ids) else ids.take(pa.array(starts))
 
@@ -181,21 +184,50 @@ def run_starts(ids: pa.Array) -> npt.NDArray[np.int64]:
     """Where each run of equal asset ids starts."""
     if len(ids) == 0:
         return np.zeros(0, np.int64)
-    keys = to_numpy(ids)
-    changed = np.flatnonzero(keys[1:] != keys[:-1]) + 1
+    changed = np.flatnonzero(~same_as_before(ids)) + 1
     return np.concatenate([np.zeros(1, np.int64), changed])
+
+
+def same_as_before(ids: pa.Array) -> npt.NDArray[np.bool_]:
+    """For each id but the first: whether it equals the one before it."""
+    words = _words(ids, "<u8")
+    equal: npt.NDArray[np.bool_] = words[1:, 0] == words[:-1, 0]
+    for column in range(1, 4):
+        equal &= words[1:, column] == words[:-1, column]
+    return equal
+
+
+def prefixes(ids: pa.Array, word: int = 0) -> npt.NDArray[np.uint64]:
+    """The first 8 bytes of each id as numbers that sort like the ids, or the 8 bytes at `word`."""
+    return _words(ids, ">u8")[:, word].astype(np.uint64)
+
+
+def _words(ids: pa.Array, kind: str) -> npt.NDArray[np.uint64]:
+    return to_numpy(ids).view(kind).reshape(-1, 4)
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array, copied only where it is in pieces."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def to_numpy(ids: pa.Array) -> npt.NDArray[np.bytes_]:
     """The 32-byte ids as numpy values that compare and sort like the ids."""
-    data = ids.buffers()[1]
     width = ids.type.byte_width
+    if len(ids) == 0:
+        return np.zeros(0, f"S{width}")
+    data = ids.buffers()[1]
     return np.frombuffer(data, f"S{width}", len(ids), ids.offset * width)
 
 
 def key_of(asset_id: bytes) -> int:
     """The first 8 bytes of an asset id, as a number that sorts like the ids."""
     return int.from_bytes(asset_id[:8], "big")
+
+
+def is_in(ids: pa.Array, others: pa.Array) -> npt.NDArray[np.bool_]:
+    """For each id: whether it is among the others."""
+    return np.asarray(pc.is_in(ids, value_set=others).to_numpy(zero_copy_only=False), bool)
 
 
 def only(table: pa.Table, ids: pa.Array) -> pa.Table:
@@ -225,16 +257,24 @@ def class_counts(table: pa.Table) -> Mapping[int, tuple[int, int]]:
     """Per class id: rows, and assets that have at least one. The table is sorted by asset id."""
     if "class_id" not in table.column_names or table.num_rows == 0:
         return {}
-    ids = _one_array(table["asset_id"])
-    starts = run_starts(ids)
-    ordinal = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(ids))))
-    classes = table["class_id"].to_numpy()
-    values, rows = np.unique(classes, return_counts=True)
-    pairs = np.unique(np.stack([classes.astype(np.int64), ordinal]), axis=1)
-    _, assets = np.unique(pairs[0], return_counts=True)
+    starts = run_starts(one_array(table["asset_id"]))
+    ordinals = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, table.num_rows)))
+    encoded = one_array(table["class_id"]).dictionary_encode()
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    return count_codes(ordinals, codes, encoded.dictionary.to_numpy(zero_copy_only=False))
+
+
+def count_codes(
+    ordinals: npt.NDArray[np.int64], codes: npt.NDArray[Any], classes: npt.NDArray[Any]
+) -> Mapping[int, tuple[int, int]]:
+    """Per class id: rows, and distinct ordinals; rows have the class at `codes` in `classes`."""
+    amount = len(classes)
+    rows = np.bincount(codes, minlength=amount)
+    pairs = np.unique(ordinals * amount + codes) % amount if len(codes) else np.zeros(0, np.int64)
+    assets = np.bincount(pairs, minlength=amount)
     return {
-        int(value): (int(count), int(covered))
-        for value, count, covered in zip(values, rows, assets, strict=True)
+        int(classes[index]): (int(rows[index]), int(assets[index]))
+        for index in np.flatnonzero(rows).tolist()
     }
 
 
@@ -277,8 +317,7 @@ def _column(table: pa.Table, name: str, field: pa.Field) -> pa.ChunkedArray:
 def _check_unique(table: pa.Table, name: str) -> None:
     if table.num_rows < 2:
         return
-    ids = to_numpy(_one_array(table["asset_id"]))
-    repeated = ids[1:] == ids[:-1]
+    repeated = same_as_before(one_array(table["asset_id"]))
     if "annotation_id" in table.column_names:
         numbers = table["annotation_id"].to_numpy()
         repeated &= numbers[1:] == numbers[:-1]
@@ -289,7 +328,3 @@ def _check_unique(table: pa.Table, name: str) -> None:
             code="repeated-key",
             hint="One row per asset, or per asset and annotation id",
         )
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,54 +15,43 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mir_ops.store import keys, rows
+from mir_ops.store import keys, overlays, rows, sidecars
 from mir_ops.store.manifests import Segment, TableSegments
 from mir_ops.store.objects import ObjectStore, corrupt_object, read_object
+from mir_ops.store.sidecars import Wanted
 
 PARTITION_ROWS: Final = 65_536
 _ROW_GROUP: Final = 16_384
+_LARGE: Final = 65_536  # a delta of so many rows has a sidecar, like every base segment
+_KEYS: Final = 1 << 64
+_THREADS: Final = 8
+_AHEAD: Final = 8
 _NO_DICTIONARY: Final = frozenset({"ymir_sha1", "perceptual_hash", "vector"})
 
 
 def write_segment(objects: ObjectStore, table: pa.Table) -> Segment:
     """Store rows that are sorted by asset id and carry their state."""
-    body = _parquet(table)
-    digest = hashlib.sha256(body).hexdigest()
-    objects.create(keys.segment(digest), body)
-    ids = rows.distinct(table)
-    state = table[rows.STATE].to_numpy()
-    return Segment(
-        id=digest,
-        byte_size=len(body),
-        rows=table.num_rows,
-        assets=len(ids),
-        markers=int((state == rows.MARKER).sum()),
-        tombstones=int((state == rows.TOMBSTONE).sum()),
-        min_key=rows.key_of(ids[0].as_py()),
-        max_key=rows.key_of(ids[-1].as_py()),
-        classes=rows.class_counts(rows.rows_only(table)),
-    )
+    return _write(objects, table, with_sidecar=table.num_rows >= _LARGE)
 
 
-def write_base(objects: ObjectStore, table: pa.Table) -> tuple[Segment, ...]:
-    """Store a whole table as base segments: ranges of the hash, about 64k rows each.
+def write_base(
+    objects: ObjectStore, table: pa.Table, low: int = 0, high: int = _KEYS
+) -> tuple[Segment, ...]:
+    """Store rows whose keys are from `low` to below `high` as base segments.
 
-    Ranges split at powers of two, so that equal rows give equal segments in every version.
+    Ranges split at powers of two of the hash, so that equal rows give equal segments in every
+    version; each has about 64k rows and a key sidecar.
     """
-    parts = max(1, -(-table.num_rows // PARTITION_ROWS))
-    bits = (parts - 1).bit_length()
-    ids = rows.to_numpy(table["asset_id"].combine_chunks())
-    bounds = [
-        (index << (64 - bits)).to_bytes(8, "big") if bits else b"" for index in range(1 << bits)
-    ]
-    starts = [*np.searchsorted(ids, np.array(bounds, "S32")).tolist(), table.num_rows]
-    slices = [
-        table.slice(start, stop - start)
-        for start, stop in itertools.pairwise(starts)
-        if stop > start
-    ]
-    with ThreadPoolExecutor(4) as pool:
-        return tuple(pool.map(lambda part: write_segment(objects, part), slices))
+    if table.num_rows == 0:
+        return ()
+    parts = -(-table.num_rows * _KEYS // (high - low) // PARTITION_ROWS)  # were all keys as dense
+    width = _KEYS >> max(0, parts - 1).bit_length()
+    prefixes = rows.prefixes(rows.one_array(table["asset_id"]))
+    bounds = np.array(range(-(-(low + 1) // width) * width, high, width), np.uint64)
+    starts = [0, *np.searchsorted(prefixes, bounds).tolist(), table.num_rows]
+    slices = [table.slice(a, b - a) for a, b in itertools.pairwise(starts) if b > a]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return tuple(pool.map(lambda part: _write(objects, part, with_sidecar=True), slices))
 
 
 def read_table(
@@ -68,24 +59,68 @@ def read_table(
     table: TableSegments,
     columns: Sequence[str] | None = None,
     ids: pa.Array | None = None,
-    *,
-    tombstones: bool = False,
 ) -> pa.Table | None:
     """The rows of a table with their state, sorted; None when it has no segment for these ids."""
-    wanted = None if ids is None else np.sort(rows.to_numpy(ids))
-    held = [segment for segment in table.base if _may_hold(segment, wanted)]
-    # By place, not by id: a delta with the bytes of a base segment is still newer than it.
-    segments = held + [segment for segment in table.deltas if _may_hold(segment, wanted)]
-    if not segments:
+    wanted = None if ids is None else rows.sorted_unique([ids])
+    parts = list(read_partitions(objects, table, columns, wanted))
+    if not parts:
         return None
-    with ThreadPoolExecutor(min(8, len(segments))) as pool:
-        read = list(
-            pool.map(lambda segment: read_segment(objects, segment, columns, ids), segments)
-        )
-    base, deltas = read[: len(held)], read[len(held) :]
-    parts = [_joined(base), *deltas] if base else deltas
-    merged = rows.newest(parts)
-    return merged if tombstones else rows.covered_only(merged)
+    if len(parts) == 1:
+        return parts[0].rows
+    return pa.concat_tables([part.rows for part in parts], promote_options="permissive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """The current rows of a range of keys; `segment` when a base segment alone holds them."""
+
+    rows: pa.Table
+    low: int
+    high: int
+    segment: Segment | None
+
+
+def read_partitions(
+    objects: ObjectStore,
+    table: TableSegments,
+    columns: Sequence[str] | None = None,
+    ids: pa.Array | None = None,
+) -> Iterator[Partition]:
+    """The rows of a table, range by range as its base is cut, tombstones left out.
+
+    `ids` (ascending) names the assets that are asked for. What no base segment's range holds
+    belongs to the range before.
+    """
+    wanted = None if ids is None else Wanted.of(ids)
+    over = _read_deltas(objects, table.deltas, columns, wanted)
+    if not table.base:
+        if over is not None:
+            yield Partition(rows=rows.covered_only(over), low=0, high=_KEYS, segment=None)
+        return
+    lows = [0, *(segment.min_key for segment in table.base[1:]), _KEYS]
+    bounds = np.array(lows[1:-1], np.uint64)
+    cuts = _cuts(None if over is None else rows.one_array(over["asset_id"]), bounds)
+    asked = _cuts(None if wanted is None else wanted.ids, bounds)
+
+    def read(index: int) -> Partition | None:
+        segment = table.base[index]
+        some = None if wanted is None else wanted.slice(asked[index], asked[index + 1])
+        part = None if over is None else over.slice(cuts[index], cuts[index + 1] - cuts[index])
+        found = _current(objects, segment, columns, some, part)
+        if found is None:
+            return None
+        alone = segment if part is None or part.num_rows == 0 else None
+        return Partition(rows=found, low=lows[index], high=lows[index + 1], segment=alone)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        ahead = deque[Future[Partition | None]]()
+        for index in range(len(table.base)):
+            ahead.append(pool.submit(read, index))
+            if len(ahead) > _AHEAD and (done := ahead.popleft().result()) is not None:
+                yield done
+        for future in ahead:
+            if (done := future.result()) is not None:
+                yield done
 
 
 def read_segment(
@@ -94,19 +129,10 @@ def read_segment(
     columns: Sequence[str] | None = None,
     ids: pa.Array | None = None,
 ) -> pa.Table:
-    """The rows of one segment, of all assets or of these."""
-    path = objects.local_path(segment.key)
-    try:
-        source = str(path) if path else pa.BufferReader(_verified(objects, segment))
-        file = pq.ParquetFile(source, memory_map=True, page_checksum_verification=True)
-        with file:
-            names = file.schema_arrow.names
-            kept = None if columns is None else [name for name in names if name in columns]
-            groups = _row_groups(file, ids)
-            table = file.read_row_groups(groups, columns=kept, use_threads=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise corrupt_object(objects, segment.key, str(error)) from None
-    return table if ids is None else rows.only(table, ids)
+    """The rows of one segment, of all assets or of these (ascending)."""
+    wanted = None if ids is None else Wanted.of(ids)
+    table = _read_file(objects, segment, columns, wanted)
+    return table if ids is None else overlays.select(table, ids)
 
 
 def read_schema(objects: ObjectStore, segment: Segment) -> pa.Schema:
@@ -120,6 +146,92 @@ def segment_ids(objects: ObjectStore, segments: Sequence[Segment]) -> list[pa.Ar
     with ThreadPoolExecutor(8) as pool:
         read = pool.map(lambda one: read_segment(objects, one, ["asset_id"]), segments)
         return [rows.distinct(table) for table in read]
+
+
+def _write(objects: ObjectStore, table: pa.Table, *, with_sidecar: bool) -> Segment:
+    table = table.combine_chunks()
+    body = _parquet(table)
+    digest = hashlib.sha256(body).hexdigest()
+    objects.create(keys.segment(digest), body)
+    sidecar = sidecars.build(table) if with_sidecar else None
+    beside = None if sidecar is None else hashlib.sha256(sidecar).hexdigest()
+    if sidecar is not None and beside is not None:
+        objects.create(keys.sidecar(beside), sidecar)
+    ids = rows.distinct(table)
+    state = rows.one_array(table[rows.STATE]).to_numpy()
+    return Segment(
+        id=digest,
+        byte_size=len(body),
+        rows=table.num_rows,
+        assets=len(ids),
+        markers=int((state == rows.MARKER).sum()),
+        tombstones=int((state == rows.TOMBSTONE).sum()),
+        min_key=rows.key_of(ids[0].as_py()),
+        max_key=rows.key_of(ids[-1].as_py()),
+        sidecar=beside,
+    )
+
+
+def _read_deltas(
+    objects: ObjectStore,
+    deltas: Sequence[Segment],
+    columns: Sequence[str] | None,
+    wanted: Wanted | None,
+) -> pa.Table | None:
+    """What the deltas say together, tombstones included."""
+    held = [segment for segment in deltas if wanted is None or _may_hold(segment, wanted)]
+    if not held:
+        return None
+    ids = None if wanted is None else wanted.ids
+    with ThreadPoolExecutor(_THREADS) as pool:
+        read = pool.map(lambda one: read_segment(objects, one, columns, ids), held)
+        return overlays.newest(list(read))
+
+
+def _current(
+    objects: ObjectStore,
+    segment: Segment,
+    columns: Sequence[str] | None,
+    wanted: Wanted | None,
+    over: pa.Table | None,
+) -> pa.Table | None:
+    """The rows of a base segment with newer ones laid over them."""
+    base = None
+    if wanted is None or _names_any(objects, segment, wanted):
+        base = _read_file(objects, segment, columns, wanted)
+        base = base if wanted is None else overlays.select(base, wanted.ids)
+    if over is None or over.num_rows == 0:
+        return base
+    return rows.covered_only(over if base is None else overlays.overlay(base, over))
+
+
+def _names_any(objects: ObjectStore, segment: Segment, wanted: Wanted) -> bool:
+    if not _may_hold(segment, wanted):
+        return False
+    if segment.sidecar is None:
+        return True
+    _, found = sidecars.read(objects, segment.sidecar).find(wanted)
+    return bool(found.any())
+
+
+def _read_file(
+    objects: ObjectStore,
+    segment: Segment,
+    columns: Sequence[str] | None,
+    wanted: Wanted | None,
+) -> pa.Table:
+    """The row groups of a segment that may hold the wanted assets."""
+    path = objects.local_path(segment.key)
+    try:
+        source = str(path) if path else pa.BufferReader(_verified(objects, segment))
+        file = pq.ParquetFile(source, memory_map=True, page_checksum_verification=True)
+        with file:
+            names = file.schema_arrow.names
+            kept = None if columns is None else [name for name in names if name in columns]
+            groups = _row_groups(objects, segment, file, wanted)
+            return file.read_row_groups(groups, columns=kept, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise corrupt_object(objects, segment.key, str(error)) from None
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -144,29 +256,43 @@ def _parquet(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _may_hold(segment: Segment, wanted: npt.NDArray[np.bytes_] | None) -> bool:
-    if wanted is None:
-        return True
-    low = np.bytes_(segment.min_key.to_bytes(8, "big"))
-    high = np.bytes_(segment.max_key.to_bytes(8, "big") + b"\xff" * 24)
-    return bool(np.searchsorted(wanted, low, "left") < np.searchsorted(wanted, high, "right"))
+def _may_hold(segment: Segment, wanted: Wanted) -> bool:
+    first = np.searchsorted(wanted.keys, np.uint64(segment.min_key), "left")
+    return bool(first < np.searchsorted(wanted.keys, np.uint64(segment.max_key), "right"))
 
 
-def _row_groups(file: pq.ParquetFile, ids: pa.Array | None) -> list[int]:
+def _row_groups(
+    objects: ObjectStore, segment: Segment, file: pq.ParquetFile, wanted: Wanted | None
+) -> list[int]:
     groups = list(range(file.num_row_groups))
-    if ids is None or len(groups) < 2:
+    if wanted is None or len(groups) < 2 or len(wanted) > segment.assets // 2:
         return groups
-    wanted = np.sort(rows.to_numpy(ids))
+    if segment.sidecar is not None:
+        sidecar = sidecars.read(objects, segment.sidecar)
+        places, found = sidecar.find(wanted)
+        sizes = [file.metadata.row_group(group).num_rows for group in groups]
+        ends = np.cumsum(sizes)
+        first = np.searchsorted(ends, sidecar.starts[places[found]], "right")
+        last = np.searchsorted(ends, sidecar.starts[places[found] + 1] - 1, "right")
+        return [int(group) for group in np.unique(overlays.spread(first, last + 1))]
+    return [group for group in groups if _group_may_hold(file, group, wanted)]
+
+
+def _group_may_hold(file: pq.ParquetFile, group: int, wanted: Wanted) -> bool:
     column = file.schema_arrow.names.index("asset_id")
-    kept = []
-    for group in groups:
-        statistics = file.metadata.row_group(group).column(column).statistics
-        if statistics is None or not statistics.has_min_max:
-            return groups
-        low = np.searchsorted(wanted, np.bytes_(statistics.min), "left")
-        if low < np.searchsorted(wanted, np.bytes_(statistics.max), "right"):
-            kept.append(group)
-    return kept
+    statistics = file.metadata.row_group(group).column(column).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    held = rows.to_numpy(wanted.ids)
+    low = np.searchsorted(held, np.bytes_(statistics.min), "left")
+    return bool(low < np.searchsorted(held, np.bytes_(statistics.max), "right"))
+
+
+def _cuts(ids: pa.Array | None, bounds: npt.NDArray[np.uint64]) -> list[int]:
+    """Where ascending ids are cut into the ranges of the base."""
+    if ids is None:
+        return [0] * (len(bounds) + 2)
+    return [0, *np.searchsorted(rows.prefixes(ids), bounds).tolist(), len(ids)]
 
 
 def _verified(objects: ObjectStore, segment: Segment) -> bytes:
@@ -174,7 +300,3 @@ def _verified(objects: ObjectStore, segment: Segment) -> bytes:
     if hashlib.sha256(body).hexdigest() != segment.id:
         raise corrupt_object(objects, segment.key, "its content does not have this hash")
     return body
-
-
-def _joined(base: list[pa.Table]) -> pa.Table:
-    return base[0] if len(base) == 1 else pa.concat_tables(base, promote_options="permissive")

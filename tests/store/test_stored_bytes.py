@@ -66,7 +66,6 @@ SEGMENT = Segment(
     tombstones=2,
     min_key=1,
     max_key=2**64 - 1,
-    classes={0: (7, 3)},
 )
 MANIFEST = Manifest(
     tables={
@@ -88,7 +87,7 @@ def test_ids_never_change() -> None:
     )
     assert (
         write_manifest(objects, MANIFEST)
-        == "6bc7382479287efea4b5f20336fdf89f022b197fe44f18d25ff818205b130755"
+        == "c43ae9a684f8ac2ef35662fb1d080a2d3598ef61ec3f84222f9b12c20fb5d38a"
     )
     assert (
         write_taxonomy(objects, TAXONOMY)

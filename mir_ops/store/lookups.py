@@ -1,0 +1,87 @@
+"""What a table says about a few assets, without reading rows of its large segments."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mir_ops.store import overlays, rows, segments, sidecars
+from mir_ops.store.counts import Counts, count
+from mir_ops.store.manifests import Segment, TableSegments
+from mir_ops.store.objects import ObjectStore
+from mir_ops.store.sidecars import Sidecar, Wanted
+
+_COUNTED = ("asset_id", "class_id", "split", rows.STATE)
+
+Mask = npt.NDArray[np.bool_]
+
+
+def count_assets(objects: ObjectStore, table: TableSegments, ids: pa.Array) -> tuple[Counts, Mask]:
+    """Exact counts of these assets (ids ascending), and which of them the table covers."""
+    wanted = Wanted.of(ids)
+    covered = np.zeros(len(ids), bool)
+    places = np.arange(len(ids))  # of what no newer segment decided
+    total = Counts()
+    for segment in (*reversed(table.deltas), *table.base):
+        first = int(np.searchsorted(wanted.keys, np.uint64(segment.min_key), "left"))
+        last = int(np.searchsorted(wanted.keys, np.uint64(segment.max_key), "right"))
+        if first >= last:
+            continue
+        named, held, counts = _in_segment(objects, segment, wanted.slice(first, last))
+        total = total.replaced(Counts(), counts)
+        covered[places[first:last]] = held
+        if named.any():
+            kept = np.ones(len(wanted), bool)
+            kept[first:last] = ~named
+            wanted, places = wanted.filter(kept), places[kept]
+    return total, covered
+
+
+def _in_segment(
+    objects: ObjectStore, segment: Segment, wanted: Wanted
+) -> tuple[Mask, Mask, Counts]:
+    """Which assets the segment names, which of them it covers, and the counts of those."""
+    if segment.sidecar is not None:
+        return _in_sidecar(sidecars.read(objects, segment.sidecar), wanted)
+    found = segments.read_segment(objects, segment, _COUNTED, wanted.ids)
+    named = rows.is_in(wanted.ids, rows.distinct(found))
+    held = rows.is_in(wanted.ids, rows.distinct(rows.covered_only(found)))
+    return named, held, count(found)
+
+
+def _in_sidecar(sidecar: Sidecar, wanted: Wanted) -> tuple[Mask, Mask, Counts]:
+    places, named = sidecar.find(wanted)
+    held = named.copy()
+    held[named] = sidecar.kinds[places[named]] != sidecars.GONE
+    places = places[held]
+    kinds = sidecar.kinds[places]
+    with_rows = places[kinds >= sidecars.PRESENT]
+    lows = sidecar.starts[with_rows].astype(np.int64)
+    highs = sidecar.starts[with_rows + 1].astype(np.int64)
+    amount = int((highs - lows).sum())
+    by_class = {}
+    if len(sidecar.classes):
+        ordinals = np.repeat(np.arange(len(with_rows)), highs - lows)
+        codes = sidecar.codes[overlays.spread(lows, highs)]
+        by_class = dict(rows.count_codes(ordinals, codes, sidecar.classes))
+    return (
+        named,
+        held,
+        Counts(
+            assets=len(places),
+            rows=amount,
+            classes=Counter({class_id: entry[0] for class_id, entry in by_class.items()}),
+            class_assets=Counter({class_id: entry[1] for class_id, entry in by_class.items()}),
+            splits=_splits(sidecar, kinds),
+        ),
+    )
+
+
+def _splits(sidecar: Sidecar, kinds: npt.NDArray[np.uint8]) -> Counter[str]:
+    amounts = np.bincount(kinds, minlength=sidecars.UNSPLIT + 1)
+    names = ("", *sidecar.splits)
+    counted = zip(names, amounts[sidecars.UNSPLIT :].tolist(), strict=False)  # layers: none
+    return Counter({name: amount for name, amount in counted if amount})
