@@ -5,63 +5,99 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from mir_ops.errors import InvalidInputError, NotFoundError
+from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.store import keys
 from mir_ops.store.objects import ObjectStore, corrupt_object
 
 _THREADS: Final = 16
 _BATCH: Final = 256
 
-
-def put_blobs(objects: ObjectStore, sources: Iterable[bytes | Path]) -> list[str]:
-    """Store many blobs and return their digests in order; durable when this returns."""
-    digests: list[str] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for batch in _batches(sources):
-            found = list(pool.map(_digest, batch))
-            unique = dict(zip(found, batch, strict=True))
-            objects.create_all([(keys.blob(digest), body) for digest, body in unique.items()])
-            digests += found
-    objects.sync()
-    return digests
+Roots = Sequence[ObjectStore]
 
 
-def get_blob(objects: ObjectStore, sha256: str) -> bytes:
-    """The bytes of a blob, checked against its name."""
-    key = keys.blob(keys.check_sha256(sha256))
-    body = objects.find(key)
-    if body is None:
-        raise _missing(objects, sha256)
-    if hashlib.sha256(body).hexdigest() != sha256:
-        raise corrupt_object(objects, key, "its content does not have this hash")
-    return body
+class Blobs:
+    """The blobs of a store: in its own place, or in roots that it shares with other stores.
 
+    New blobs go to the first root, reads look in every one. Roots are opened when they are needed:
+    a version can be read where its media cannot.
+    """
 
-def fetch_blob(objects: ObjectStore, sha256: str, destination: Path) -> None:
-    """Copy a blob to a file, which appears complete and checked or not at all."""
-    key = keys.blob(keys.check_sha256(sha256))
-    temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(6)}")
-    try:
-        if not objects.fetch(key, temporary):
-            raise _missing(objects, sha256)
-        if _digest(temporary) != sha256:
-            raise corrupt_object(objects, key, "its content does not have this hash")
-        os.replace(temporary, destination)
-    finally:
-        temporary.unlink(missing_ok=True)
+    def __init__(self, own: ObjectStore, shared: Callable[[], Roots]) -> None:
+        self._own = own
+        self._open_shared = shared
+        self._opened: Roots | None = None
 
+    @property
+    def roots(self) -> Roots:
+        """Where blobs may be, the root of new ones first."""
+        if self._opened is None:
+            self._opened = (*self._open_shared(), self._own)
+        return self._opened
 
-def has_blobs(objects: ObjectStore, digests: Sequence[str]) -> set[str]:
-    """Which of these blobs are stored."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        sizes = pool.map(lambda digest: objects.size(keys.blob(keys.check_sha256(digest))), digests)
-        return {digest for digest, size in zip(digests, sizes, strict=True) if size is not None}
+    def put_all(self, sources: Iterable[bytes | Path]) -> list[str]:
+        """Store many blobs and return their digests in order; durable when this returns."""
+        root = self.roots[0]
+        digests: list[str] = []
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for batch in _batches(sources):
+                found = list(pool.map(_digest, batch))
+                unique = dict(zip(found, batch, strict=True))
+                root.create_all([(keys.blob(digest), body) for digest, body in unique.items()])
+                digests += found
+        root.sync()
+        return digests
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes of a blob, checked against its name."""
+        key = keys.blob(keys.check_sha256(sha256))
+        damaged: StoreError | None = None
+        for root in self.roots:
+            body = root.find(key)
+            if body is not None:
+                if hashlib.sha256(body).hexdigest() == sha256:
+                    return body
+                damaged = _damaged(root, key)
+        raise damaged or self._missing(sha256)
+
+    def fetch(self, sha256: str, destination: Path) -> None:
+        """Copy a blob to a file, which appears complete and checked or not at all."""
+        key = keys.blob(keys.check_sha256(sha256))
+        damaged: StoreError | None = None
+        temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(6)}")
+        try:
+            for root in self.roots:
+                if root.fetch(key, temporary):
+                    if _digest(temporary) == sha256:
+                        os.replace(temporary, destination)
+                        return
+                    damaged = _damaged(root, key)
+            raise damaged or self._missing(sha256)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def has(self, digests: Sequence[str]) -> set[str]:
+        """Which of these blobs are stored."""
+        wanted = {keys.check_sha256(digest) for digest in digests}
+        found: set[str] = set()
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for root in self.roots:
+                left = sorted(wanted - found)
+                sizes = pool.map(root.size, map(keys.blob, left))
+                found |= {one for one, size in zip(left, sizes, strict=True) if size is not None}
+        return found
+
+    def _missing(self, sha256: str) -> NotFoundError:
+        return NotFoundError(
+            f"Blob {sha256} is not in {' or '.join(f'`{root.url}`' for root in self.roots)}",
+            code="missing-blob",
+            hint="Import the data again: what is stored already is not copied twice",
+        )
 
 
 def _digest(source: bytes | Path) -> str:
@@ -82,9 +118,5 @@ def _batches(sources: Iterable[bytes | Path]) -> Iterator[list[bytes | Path]]:
         yield batch
 
 
-def _missing(objects: ObjectStore, sha256: str) -> NotFoundError:
-    return NotFoundError(
-        f"Blob {sha256} is not in `{objects.url}`",
-        code="missing-blob",
-        hint="Import the data again: what is stored already is not copied twice",
-    )
+def _damaged(root: ObjectStore, key: str) -> StoreError:
+    return corrupt_object(root, key, "its content does not have this hash")

@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mir_ops.store import blobs, keys, refs, registry, revisions
+from mir_ops.store import keys, refs, registry, revisions, roots
+from mir_ops.store.blobs import Blobs
 from mir_ops.store.commits import Commit, Operation, read_commit
 from mir_ops.store.edits import Edit
 from mir_ops.store.features import create_store, read_features, read_identity
@@ -25,9 +26,18 @@ if TYPE_CHECKING:
 class Store:
     """Open one with `Store.open(url)`. Safe to use from several threads and processes."""
 
-    def __init__(self, objects: ObjectStore, store_id: str) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        store_id: str,
+        *,
+        access_key: str | None = None,
+        secret_key: str | None = None,
+    ) -> None:
         self.objects = objects
         self.id = store_id
+        self._keys = (access_key, secret_key)
+        self.blobs = Blobs(objects, self._shared_roots)
         self._cached_commit = lru_cache(4096)(lambda commit_id: read_commit(objects, commit_id))
 
     @property
@@ -43,11 +53,19 @@ class Store:
         create: bool = False,
         access_key: str | None = None,
         secret_key: str | None = None,
+        assets: str | None = None,
     ) -> Store:
-        """Open the store at a URL; `create` makes one where there is none."""
+        """Open the store at a URL; `create` makes one where there is none.
+
+        New blobs then go to the URL or folder `assets`, which several stores may share.
+        """
         objects = open_objects(url, create=create, access_key=access_key, secret_key=secret_key)
         depth: Depth = "quick" if url.startswith("s3:") else "conditions"
-        return cls.on(objects, create=create or url.startswith("memory:"), probe=depth)
+        found = cls.on(objects, create=create or url.startswith("memory:"), probe=depth)
+        store = cls(objects, found.id, access_key=access_key, secret_key=secret_key)
+        if assets is not None:
+            roots.share_root(store, assets, access_key=access_key, secret_key=secret_key)
+        return store
 
     @classmethod
     def on(
@@ -210,23 +228,23 @@ class Store:
 
     def put_blob(self, source: bytes | Path) -> str:
         """Store bytes or a file and return its SHA-256."""
-        return blobs.put_blobs(self.objects, [source])[0]
+        return self.blobs.put_all([source])[0]
 
     def put_blobs(self, sources: Iterable[bytes | Path]) -> list[str]:
         """Store many; durable when this returns."""
-        return blobs.put_blobs(self.objects, sources)
+        return self.blobs.put_all(sources)
 
     def get_blob(self, sha256: str) -> bytes:
         """The bytes of a blob, checked against its name."""
-        return blobs.get_blob(self.objects, sha256)
+        return self.blobs.get(sha256)
 
     def fetch_blob(self, sha256: str, destination: Path) -> None:
         """Copy a blob to a file, which appears complete and checked or not at all."""
-        blobs.fetch_blob(self.objects, sha256, destination)
+        self.blobs.fetch(sha256, destination)
 
     def has_blobs(self, digests: Sequence[str]) -> set[str]:
         """Which of these blobs are stored."""
-        return blobs.has_blobs(self.objects, digests)
+        return self.blobs.has(digests)
 
     def register_classes(self, names: Sequence[str]) -> dict[str, int]:
         """The ids of classes by normalised name; new names get new ids, known ones keep theirs."""
@@ -235,6 +253,10 @@ class Store:
     def classes(self) -> dict[str, int]:
         """All classes ever registered, by name."""
         return registry.read_classes(self.objects)
+
+    def _shared_roots(self) -> tuple[ObjectStore, ...]:
+        urls = read_features(self.objects).blob_roots
+        return roots.open_roots(self.url, urls, *self._keys)
 
     def _version(self, source: Version | Commit) -> Version:
         return source if isinstance(source, Version) else Version(self.objects, source)
