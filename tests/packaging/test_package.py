@@ -133,16 +133,14 @@ def test_no_file_names_a_private_place() -> None:
     private = re.compile(
         rb"file:///opt|/opt/(?!airflow|mir-ops|uv|venv)[a-z]|/work/(?:main|shared)|/root/"
     )
-    index = re.compile(rb"https?://[^\s\"'`)]*(?:/simple\b|pypi[^\s\"'`)]*)")
-    public = (b"https://pypi.org/simple",)
-
+    index = re.compile(rb"https?://[^\s\"'`)]*(?:/simple\b|/whl/|pypi[^\s\"'`)]*)")
     found = []
     for path in tracked_files():
         if path == Path(__file__) or not path.is_file():
             continue
         content = path.read_bytes()
         found += [(path.name, m[0]) for m in private.finditer(content)]
-        found += [(path.name, m[0]) for m in index.finditer(content) if m[0] not in public]
+        found += [(path.name, m[0]) for m in index.finditer(content)]
     assert found == []
 
 
