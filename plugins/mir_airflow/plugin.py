@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from importlib.util import find_spec
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
@@ -16,16 +15,12 @@ class MirPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        if find_spec("mir_airflow.console") is None:
-            return []
         from mir_airflow import console
 
         return console.fastapi_apps()
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        if find_spec("mir_airflow.console") is None:
-            return []
         from mir_airflow import console
 
         return console.external_views()

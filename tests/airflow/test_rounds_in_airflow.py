@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from processes import processes_below, task_processes
-from round_worlds import RoundWorld
+from round_worlds import RoundWorld, write_images
 
 from mir_ops.catalog import Round
 from mir_ops.demo.local_airflow import LocalAirflow
@@ -195,6 +195,24 @@ def test_the_round_of_a_run_that_is_over_does_not_hold_the_project(
         "failed",
         "The run ended before the round was closed",
     )
+
+
+def test_an_import_lists_what_it_did_not_take(
+    airflow: LocalAirflow, world: RoundWorld, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "more", 3, seed=900)
+    (tmp_path / "more" / "annotations" / "0901.xml").write_text("no annotation")
+    conf = {"path": str(tmp_path / "more"), "branch": "loose", "unknown_classes": "add"}
+
+    run = airflow.client.trigger("dataset_import", conf=conf)
+    done = airflow.client.wait_for_run("dataset_import", run.run_id, timeout=SECONDS)
+
+    log = airflow.client.log("dataset_import", run.run_id, "import_dataset")
+    tip = world.workspace.store.branch("loose").tip()
+    assert done.state == "success", log
+    assert tip.stats.assets == 3
+    assert f"Imported into loose: commit {tip.id}" in log
+    assert "0901.xml" in log
 
 
 def test_people_label_while_nothing_waits_on_a_worker(
