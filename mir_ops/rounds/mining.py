@@ -215,4 +215,6 @@ def without(ids: pa.Array, excluded: Sequence[pa.Array]) -> pa.Array:
 
 
 def _digest(ids: pa.Array) -> str:
-    return hashlib.sha256(b"".join(ids.to_pylist())).hexdigest()
+    width = ids.type.byte_width
+    content = memoryview(ids.buffers()[1])[ids.offset * width : (ids.offset + len(ids)) * width]
+    return hashlib.sha256(content).hexdigest()
