@@ -93,16 +93,18 @@ def test_a_lost_task_is_an_error_and_not_done(
 def test_an_outage_is_waited_out(
     in_airflow: Callable[..., str], asked: tuple[RoundWorld, int]
 ) -> None:
+    pytest.importorskip("psycopg2")
     world, _ = asked
     (task,) = world.people.iterdir()
     for image in (task / "images").iterdir():
         (task / "skipped").mkdir(exist_ok=True)
         (task / "skipped" / image.stem).touch()
-    away = world.root.with_name("away")
-    world.root.rename(away)  # the catalog cannot be opened
-    back = (
-        f"asyncio.get_running_loop().call_later(2, os.rename, {str(away)!r}, {str(world.root)!r})"
-    )
+    back = """name = "AIRFLOW_CONN_MIR_DEFAULT"
+    works, nobody = os.environ[name], "postgresql+psycopg2://nobody@127.0.0.1:9/nothing"
+    away = json.loads(works)
+    away["extra"]["catalog_url"] = nobody
+    os.environ[name] = json.dumps(away)
+    asyncio.get_running_loop().call_later(2, os.environ.__setitem__, name, works)"""
 
     event = _wait(in_airflow, *asked, seconds=60, meanwhile=back)
 
