@@ -67,6 +67,11 @@ def reflog(ref: str, seq: int, op_id: str) -> str:
     return f"reflog/{encode(ref)}/{seq:012d}-{encode(op_id)}"
 
 
+def purged(sha256: str) -> str:
+    """That a blob was erased by law or on request."""
+    return f"purged/{sha256}"
+
+
 def sharing_store(store_id: str) -> str:
     """In a shared asset root: that this store keeps blobs there."""
     return SHARING + encode(store_id)
