@@ -1,0 +1,164 @@
+"""How other programs read a version: SQL for DuckDB, Python for Polars, over the same files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from mir_ops.store.manifests import Segment, TableSegments
+from mir_ops.store.objects import ObjectStore
+from mir_ops.store.versions import Version
+
+_POLARS: Final = '''\
+import polars as pl
+{options}
+
+def table(base, *deltas):
+    """The rows of a table; the newest part that names an asset decides all of its rows."""
+    parts = [
+        pl.scan_parquet(files, missing_columns="insert"{storage}).with_columns(age=pl.lit(age))
+        for age, files in enumerate([base, *deltas])
+        if files
+    ]
+    rows = pl.concat(parts, how="diagonal_relaxed")
+    newest = rows.group_by("asset_id").agg(pl.col("age").max())
+    current = rows.join(newest, on=["asset_id", "age"]).filter(pl.col("row_state") == 0)
+    return current.drop("row_state", "age")
+
+
+tables = {{
+{tables}
+}}
+'''
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedView:
+    """Text to run: `duckdb` makes a view for each table, `polars` a dict of lazy frames.
+
+    `duckdb_setup` is what DuckDB needs to reach a bucket, with places for the keys.
+    """
+
+    commit: str
+    duckdb_setup: str
+    duckdb: str
+    polars: str
+
+
+def export_view(version: Version) -> ExportedView:
+    """How to read a version without this library. What is printed holds no credentials."""
+    return ExportedView(
+        commit=version.id,
+        duckdb_setup=_setup(version.objects),
+        duckdb=_duckdb(version),
+        polars=_polars(version),
+    )
+
+
+def _duckdb(version: Version) -> str:
+    statements = [f"-- dataset version {version.id}"]
+    for name, table in sorted(version.manifest.tables.items()):
+        statements.append(
+            f"create or replace view {_identifier(name)} as{_select(version, table)};"
+        )
+    return "\n".join(statements) + "\n"
+
+
+def _select(version: Version, table: TableSegments) -> str:
+    if not table.deltas:
+        files = _files(version.objects, table.base)
+        return (
+            f"\nselect * exclude (row_state)\nfrom read_parquet({files}, union_by_name = true)"
+            "\nwhere row_state = 0"
+        )
+    parts = [table.base, *((delta,) for delta in table.deltas)]
+    selects = "\n  union all by name\n".join(
+        f"  select *, {age} as age from "
+        f"read_parquet({_files(version.objects, part)}, union_by_name = true)"
+        for age, part in enumerate(parts)
+        if part
+    )
+    return (
+        f"\nwith parts as (\n{selects}\n),\n"
+        "newest as (select asset_id, max(age) as age from parts group by asset_id)\n"
+        "select parts.* exclude (row_state, age)\n"
+        "from parts join newest using (asset_id, age)\n"
+        "where row_state = 0"
+    )
+
+
+def _polars(version: Version) -> str:
+    objects = version.objects
+    lines = []
+    for name, table in sorted(version.manifest.tables.items()):
+        parts = [_paths(objects, part) for part in (table.base, *((one,) for one in table.deltas))]
+        arguments = "".join(f"\n        {json.dumps(part)}," for part in parts)
+        lines.append(f"    {json.dumps(name)}: table({arguments}\n    ),")
+    options = _polars_options(objects)
+    return _POLARS.format(
+        options=f"\noptions = {json.dumps(options)}  # without keys: from the environment\n"
+        if options
+        else "",
+        storage=", storage_options=options" if options else "",
+        tables="\n".join(lines),
+    )
+
+
+def _paths(objects: ObjectStore, segments: Sequence[Segment]) -> list[str]:
+    return [_path(objects, segment.key) for segment in segments]
+
+
+def _files(objects: ObjectStore, segments: Sequence[Segment]) -> str:
+    quoted = (_text(path) for path in _paths(objects, segments))
+    return "[" + ",\n    ".join(quoted) + "]"
+
+
+def _path(objects: ObjectStore, key: str) -> str:
+    path = objects.local_path(key)
+    if path is not None:
+        return str(path)
+    parts = urlsplit(objects.url)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/{key}"
+
+
+def _setup(objects: ObjectStore) -> str:
+    """What DuckDB must know to reach a bucket; a local directory needs nothing."""
+    parts = urlsplit(objects.url)
+    if parts.scheme != "s3":
+        return ""
+    endpoint, region = _options(objects)
+    options = ["type s3", "key_id 'KEY'", "secret 'SECRET'", f"region {_text(region)}"]
+    if endpoint:
+        server = urlsplit(endpoint)
+        ssl = str(server.scheme == "https").lower()
+        options += [f"endpoint {_text(server.netloc)}", "url_style 'path'", f"use_ssl {ssl}"]
+    options.append(f"scope {_text(f's3://{parts.netloc}')}")
+    return f"install httpfs;\nload httpfs;\ncreate or replace secret ({', '.join(options)});\n"
+
+
+def _polars_options(objects: ObjectStore) -> dict[str, str]:
+    if urlsplit(objects.url).scheme != "s3":
+        return {}
+    endpoint, region = _options(objects)
+    options = {"aws_region": region}
+    if endpoint:
+        options["aws_endpoint_url"] = endpoint
+        if endpoint.startswith("http:"):
+            options["aws_allow_http"] = "true"
+    return options
+
+
+def _options(objects: ObjectStore) -> tuple[str, str]:
+    query = parse_qs(urlsplit(objects.url).query)
+    return query.get("endpoint_url", [""])[0], query.get("region", ["us-east-1"])[0]
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
