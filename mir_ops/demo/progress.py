@@ -111,10 +111,20 @@ class RoundFollower:
             return StoreError(f"The run ended without success: {where}", code="round-failed")
         # What ran last is what stopped the round; a last task that gives the round up fails too.
         task = next((task for task in failed if task.task_id in self._steps()), failed[0])
-        step = self._steps().get(task.task_id)
-        said = f": {step.message}" if step is not None and step.message else ""
         self._print_log(task)
-        return StoreError(f"Task `{task.task_id}` failed{said}", code="round-failed")
+        said = self._reason(task.task_id)
+        return StoreError(
+            f"Task `{task.task_id}` failed" + (f": {said}" if said else ""), code="round-failed"
+        )
+
+    def _reason(self, task_id: str) -> str:
+        step = self._steps().get(task_id)
+        if step is not None and step.message:
+            return step.message
+        # A task that failed before it began its step left its words with the round.
+        found = self.catalog.rounds.find_run(self.deployment, self.run.run_id)
+        reason = (found.reason if found is not None else None) or ""
+        return reason.removeprefix(f"Task `{task_id}` failed: ")
 
     def _print_log(self, task: TaskState) -> None:
         try:

@@ -190,7 +190,7 @@ def _paint(
                 _ink(rng, pixels, mask, box, hard=kind == "hard")
                 boxes.append(box)
         _occlude(rng, pixels, boxes)
-    noise = 14.0 if kind == "hard" else 5.0
+    noise = 10.0 if kind == "hard" else 5.0
     pixels += rng.normal(0, noise, pixels.shape).astype(np.float32)
     return pixels, tuple(boxes)
 
@@ -204,7 +204,7 @@ def _background(rng: np.random.Generator, size: int, *, striped: bool) -> Pixels
         along = np.arange(size, dtype=np.float32)
         angle, period = rng.uniform(0, np.pi), rng.uniform(4, 12)
         phase = along[:, None] * np.sin(angle) + along[None, :] * np.cos(angle)
-        pixels += (18 * np.sin(phase * (2 * np.pi / period)))[..., None].astype(np.float32)
+        pixels += (13 * np.sin(phase * (2 * np.pi / period)))[..., None].astype(np.float32)
     return pixels
 
 
@@ -222,7 +222,7 @@ def _glyph_mask(rng: np.random.Generator, part: Part, class_id: int, *, hard: bo
     """Return one digit, scaled, turned and cropped to its ink, as opacity in 0..1."""
     glyphs = _glyphs(part)[class_id]
     glyph = Image.fromarray(glyphs[int(rng.integers(len(glyphs)))])
-    side = int(rng.integers(14, 20) if hard else rng.integers(20, 36))
+    side = int(rng.integers(18, 26) if hard else rng.integers(22, 36))
     width = max(8, round(side * rng.uniform(0.8, 1.1)))
     padded = Image.new("L", (12, 12))
     padded.paste(glyph, (2, 2))
@@ -256,7 +256,7 @@ def _shared_pixels(one: Box, other: Box) -> int:
 
 def _ink(rng: np.random.Generator, pixels: Pixels, mask: Pixels, box: Box, *, hard: bool) -> None:
     region = pixels[box.y : box.y + box.height, box.x : box.x + box.width]
-    contrast = rng.uniform(35, 60) if hard else rng.uniform(80, 150)
+    contrast = rng.uniform(55, 85) if hard else rng.uniform(90, 150)
     brightness = float(region.mean())
     darker = brightness > 150 or (brightness > 105 and rng.random() < 0.5)
     colour = region.mean(axis=(0, 1)) + (-contrast if darker else contrast)
