@@ -11,7 +11,6 @@ from mir_ops.demo.scenes import DatasetPaths
 
 NAME: Final = "digits"
 EXAMPLE: Final = Path(__file__).resolve().parents[2] / "projects" / "digits.yaml"
-THREADS: Final = 2
 
 
 def project_mapping(paths: DatasetPaths, *, rounds: int, seed: int) -> dict[str, Any]:
@@ -22,8 +21,6 @@ def project_mapping(paths: DatasetPaths, *, rounds: int, seed: int) -> dict[str,
         "validation": str(paths.validation),
         "pool": str(paths.pool),
     }
-    for values in mapping["executor"]["config"].values():
-        values["threads"] = THREADS
     mapping["labels"]["poll_seconds"] = 1
     mapping["stop"]["rounds"] = rounds
     mapping["seed"] = seed
