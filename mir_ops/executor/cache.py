@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Final
@@ -12,22 +18,44 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from mir_ops.store import Store
 
+LIMIT: Final = 64 * 2**30
+KEPT_SECONDS: Final = 15 * 60.0
+
 _THREADS: Final = 8
-# A cached file carries this time. A job links the file itself: if its executor wrote to it in
-# spite of the missing permission, the time has moved and the file is fetched again.
-_SEAL_NS: Final = 1_000_000_000 * 10**9
+_PARTIAL: Final = ".partial-"
+_PARTIAL_SECONDS: Final = 24 * 3600.0  # then its writer is gone
+_EVICTED_TO: Final = 0.9
+_UNCOUNTED: Final = 16  # a process counts again after fetching this part of the limit
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    path: Path
+    size: int
+    used: float
 
 
 class AssetCache:
-    """A folder of files named by the SHA-256 of their bytes."""
+    """A folder of files named by the SHA-256 of their bytes, for any number of processes.
 
-    def __init__(self, directory: Path) -> None:
+    Every file is hashed again whenever it is handed out: a job that wrote to its link in spite of
+    the missing permission harms nobody. Above `limit` bytes the files that were used longest ago
+    go. What was handed out in the last `kept_seconds` stays, so that its job can link it.
+    """
+
+    def __init__(
+        self, directory: Path, *, limit: int = LIMIT, kept_seconds: float = KEPT_SECONDS
+    ) -> None:
         self.directory = directory
+        self._limit = limit
+        self._kept_seconds = kept_seconds
+        self._uncounted: int | None = None  # bytes fetched since the last count; None: never did
+        self._lock = threading.Lock()
 
     def get(self, store: Store, asset_id: str) -> Path:
         """The asset as a read-only local file. Link or copy it, never write to it."""
         path = self.directory / asset_id[:2] / asset_id
-        if not _is_sealed(path):
+        if not _is_intact(path, asset_id):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fetch(store, asset_id, path)
         return path
@@ -39,21 +67,82 @@ class AssetCache:
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="asset-cache") as pool:
             return list(pool.map(lambda asset_id: self.get(store, asset_id), asset_ids))
 
+    def evict(self) -> int:
+        """Remove what was used longest ago until the cache fits its limit; how many bytes it has.
+
+        One process does it at a time; the others go on.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with _alone(self.directory) as alone:
+            files = list(self._files())
+            size = sum(file.size for file in files)
+            if not alone or size <= self._limit:
+                return size
+            before = time.time() - self._kept_seconds
+            for file in sorted(files, key=lambda file: file.used):
+                if size <= self._limit * _EVICTED_TO or file.used > before:
+                    break
+                with suppress(FileNotFoundError):
+                    if file.path.stat().st_mtime == file.used:  # nobody took it since
+                        file.path.unlink()
+                        size -= file.size
+            return size
+
     def _fetch(self, store: Store, asset_id: str, path: Path) -> None:
-        with NamedTemporaryFile(dir=path.parent, prefix=".partial-", delete=False) as file:
+        with NamedTemporaryFile(dir=path.parent, prefix=_PARTIAL, delete=False) as file:
             partial = Path(file.name)
         try:
-            store.fetch_blob(asset_id, partial)
+            store.fetch_blob(asset_id, partial)  # verified
             partial.chmod(0o444)
-            os.utime(partial, ns=(_SEAL_NS, _SEAL_NS))
+            size = partial.stat().st_size
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+        self._note(size)
+
+    def _note(self, size: int) -> None:
+        with self._lock:
+            self._uncounted = None if self._uncounted is None else self._uncounted + size
+            due = self._uncounted is None or self._uncounted > self._limit // _UNCOUNTED
+            if due:
+                self._uncounted = 0
+        if due:
+            self.evict()
+
+    def _files(self) -> Iterator[_Cached]:
+        now = time.time()
+        for directory, _, names in os.walk(self.directory):
+            for name in names:
+                path = Path(directory, name)
+                with suppress(FileNotFoundError):
+                    status = path.stat(follow_symlinks=False)
+                    if not name.startswith("."):
+                        yield _Cached(path, status.st_size, status.st_mtime)
+                    elif name.startswith(_PARTIAL) and now - status.st_mtime > _PARTIAL_SECONDS:
+                        path.unlink(missing_ok=True)
 
 
-def _is_sealed(path: Path) -> bool:
+def _is_intact(path: Path, asset_id: str) -> bool:
+    """Whether the file is what its name says; it then counts as used now."""
     try:
-        status = path.stat(follow_symlinks=False)
-    except FileNotFoundError:
+        os.utime(path, follow_symlinks=False)  # first, so that nobody removes it meanwhile
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
         return False
-    return status.st_mtime_ns == _SEAL_NS
+    with open(descriptor, "rb") as file:
+        right = hashlib.file_digest(file, "sha256").hexdigest() == asset_id
+    return right and path.exists()
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[bool]:
+    """Whether no other process evicts at this moment."""
+    descriptor = os.open(directory / ".evicting", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
