@@ -158,27 +158,41 @@ def _open_report(folder: DemoFolder) -> None:
 
 
 def _build_image(display: Display) -> None:
-    for command in (["docker/base/build.sh"], ["executors/build.sh", "detector"]):
-        display.line(f"  {' '.join(command)}")
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            last = (done.stderr or done.stdout).strip().splitlines()[-5:]
-            raise StoreError(
-                f"`{' '.join(command)}` failed: {' / '.join(last)}",
-                code="image-build",
-                hint="Is a Docker engine running? `RUNNER=process` needs none",
-            )
-        display.line(f"  {done.stdout.strip()}")
+    base = ["docker", "image", "inspect", "mir-ops/base:bookworm"]
+    if _run(base).returncode != 0:
+        _build(["docker/base/build.sh"], display)
+    _build(["executors/build.sh", "detector"], display)
+
+
+def _build(command: list[str], display: Display) -> None:
+    display.line(f"  {' '.join(command)}")
+    done = _run(command)
+    if done.returncode != 0:
+        last = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        raise StoreError(
+            f"`{' '.join(command)}` failed: {' / '.join(last)}",
+            code="image-build",
+            hint="Is a Docker engine running? `RUNNER=process` needs none",
+        )
+    display.line(f"  {done.stdout.strip()}")
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"`{error.filename}` is not installed",
+            code="image-build",
+            hint="`RUNNER=process` needs no containers",
+        ) from None
 
 
 def _remove_containers(deployment: str) -> None:
     """What a killed task may have left; the demo's alone, by its label."""
-    label = f"label=mir.deployment={deployment}"
-    listed = subprocess.run(
-        ["docker", "ps", "-aq", "--filter", label], capture_output=True, text=True, check=False
-    )
-    if names := listed.stdout.split():
-        subprocess.run(["docker", "rm", "-f", *names], capture_output=True, check=False)
+    found = _run(["docker", "ps", "-aq", "--filter", f"label=mir.deployment={deployment}"])
+    if names := found.stdout.split():
+        _run(["docker", "rm", "-f", *names])
 
 
 def _settings(argv: Sequence[str] | None) -> Settings:
