@@ -21,6 +21,7 @@ MIR_STORE ?=
 DIR ?=
 CLASSES ?=
 COMPOSE ?= docker-compose
+CODE := mir_ops plugins dags executors tests benchmarks
 
 .PHONY: help
 help: ## Show this list
@@ -62,14 +63,14 @@ test-long: install ## Run the tests that take minutes: two rounds of the demo, t
 
 .PHONY: lint
 lint: install ## Check style and types
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy mir_ops plugins/mir_airflow
 
 .PHONY: format
 format: install ## Rewrite the code in our style
-	@$(BIN)/ruff check --fix --quiet . || true
-	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet $(CODE) || true
+	@$(BIN)/ruff format $(CODE)
 
 .PHONY: constraints
 constraints: ## Resolve constraints.txt anew (wants uv: https://docs.astral.sh/uv)
