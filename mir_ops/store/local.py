@@ -230,11 +230,17 @@ def _errors(key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hints = {
-            errno.ENOSPC: ("disk-full", "Free some space and run the same command again"),
-            errno.EDQUOT: ("disk-full", "Raise the quota and run the same command again"),
-            errno.EACCES: ("permission-denied", "Give this user access to the store's directory"),
-            errno.EROFS: ("read-only", "Mount the file system for writing, or copy the store"),
-        }
-        code, hint = hints.get(error.errno or 0, ("input-output-error", "Check the disk"))
-        raise StoreError(f"Cannot access `{key}`: {error}", code=code, hint=hint) from error
+        raise access_error(f"`{key}`", error) from error
+
+
+def access_error(what: str, error: OSError) -> StoreError:
+    """What the file system said, as an error with something to do about it."""
+    hints = {
+        errno.ENOSPC: ("disk-full", "Free some space and run the same command again"),
+        errno.EDQUOT: ("disk-full", "Raise the quota and run the same command again"),
+        errno.EACCES: ("permission-denied", "Give this user access to the store's directory"),
+        errno.EPERM: ("permission-denied", "Give this user access to the store's directory"),
+        errno.EROFS: ("read-only", "Mount the file system for writing, or copy the store"),
+    }
+    code, hint = hints.get(error.errno or 0, ("input-output-error", "Check the disk"))
+    return StoreError(f"Cannot access {what}: {error}", code=code, hint=hint)

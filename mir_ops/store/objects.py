@@ -6,11 +6,12 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from mir_ops.errors import ConflictError, NotFoundError, StoreError
+from mir_ops.errors import ConflictError, MirError, NotFoundError, StoreError
 
 
 class PreconditionError(ConflictError):
@@ -188,6 +189,19 @@ def read_object(objects: ObjectStore, key: str) -> bytes:
             hint="Restore it from a copy of the store; its name is the hash of its content",
         )
     return body
+
+
+@contextmanager
+def referred_by(referrer: str) -> Iterator[None]:
+    """Lets the error of a missing or damaged object say what refers to it."""
+    try:
+        yield
+    except (NotFoundError, StoreError) as error:
+        if error.code not in ("missing-object", "corrupt-object"):
+            raise
+        kind: type[MirError] = NotFoundError if isinstance(error, NotFoundError) else StoreError
+        message = f"{error}; {referrer} refers to it"
+        raise kind(message, code=error.code, hint=error.hint) from error
 
 
 def check_same_size(objects: ObjectStore, key: str, body: bytes | Path, found: int | None) -> None:

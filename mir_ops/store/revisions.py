@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
 from mir_ops.store import keys, refs, wire
 from mir_ops.store.commits import Commit
-from mir_ops.store.objects import read_object
+from mir_ops.store.objects import read_object, referred_by
 
 if TYPE_CHECKING:
     from mir_ops.store.store import Store
@@ -26,7 +26,8 @@ def resolve(store: Store, rev: str) -> Commit:
     keys_of_names = [keys.tag(rev)] if "@" in rev else [keys.head(rev), keys.tag(rev)]
     for key in keys_of_names if rev and len(rev) < 1000 else []:
         if commit := refs.read_ref(store.objects, key).commit:
-            return store.commit(commit)
+            with referred_by(f"`{rev}`"):
+                return store.commit(commit)
     if _PREFIX.fullmatch(rev) and (commit := _by_prefix(store, rev)):
         return store.commit(commit)
     raise _unknown(store, rev, "No branch, tag or commit is called")

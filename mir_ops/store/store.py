@@ -13,7 +13,7 @@ from mir_ops.store.blobs import Blobs
 from mir_ops.store.commits import Commit, Operation, read_commit
 from mir_ops.store.edits import Edit
 from mir_ops.store.features import create_store, read_features, read_identity
-from mir_ops.store.objects import ObjectStore
+from mir_ops.store.objects import ObjectStore, referred_by
 from mir_ops.store.operations import find_committed
 from mir_ops.store.probes import Depth
 from mir_ops.store.urls import no_such_store, open_objects
@@ -286,7 +286,10 @@ class Branch:
     def find_tip(self) -> Commit | None:
         """Its newest commit, or None when the branch does not exist."""
         commit_id = self._ref().commit
-        return None if commit_id is None else self.store.commit(commit_id)
+        if commit_id is None:
+            return None
+        with referred_by(f"branch `{self.name}`"):
+            return self.store.commit(commit_id)
 
     def tip(self) -> Commit:
         """Its newest commit."""
@@ -305,7 +308,8 @@ class Branch:
         while commit is not None and (limit is None or limit > 0):
             yield commit
             limit = None if limit is None else limit - 1
-            commit = self.store.commit(commit.parents[0]) if commit.parents else None
+            with referred_by(f"commit {commit.id[:12]}"):
+                commit = self.store.commit(commit.parents[0]) if commit.parents else None
 
     def delete(self) -> None:
         """Leave a tombstone: commits and numbers stay, the name can be used again."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
+from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.store.objects import MemoryObjects, ObjectStore
 
 _NETWORK: Final = ("nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "ceph", "lustre", "glusterfs")
@@ -83,17 +83,13 @@ def _file_system(root: Path) -> str | None:
 
 
 def _open_directory(root: Path, create: bool) -> ObjectStore:
-    from mir_ops.store.local import LocalObjects
+    from mir_ops.store.local import LocalObjects, access_error
 
     if create:
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"Cannot make the directory `{root}`: {error}",
-                code="permission-denied",
-                hint="Choose a directory that this user may write to",
-            ) from error
+            raise access_error(f"the directory `{root}`", error) from error
     if not root.is_dir():
         raise no_such_store(root.as_uri())
     return LocalObjects(root)

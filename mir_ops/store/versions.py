@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mir_ops.store.commits import Commit, Stats
 from mir_ops.store.manifests import Manifest, Segment, TableSegments, read_manifest, read_taxonomy
-from mir_ops.store.objects import ObjectStore
+from mir_ops.store.objects import ObjectStore, referred_by
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,12 +39,14 @@ class Version:
     @cached_property
     def manifest(self) -> Manifest:
         """Which segments make up each table."""
-        return read_manifest(self.objects, self.commit.manifest)
+        with referred_by(f"commit {self.id[:12]}"):
+            return read_manifest(self.objects, self.commit.manifest)
 
     @cached_property
     def taxonomy(self) -> Taxonomy:
         """Names and aliases of the classes."""
-        return read_taxonomy(self.objects, self.manifest.taxonomy)
+        with referred_by(f"the manifest of commit {self.id[:12]}"):
+            return read_taxonomy(self.objects, self.manifest.taxonomy)
 
     def layers(self) -> list[str]:
         """Names of the layers that cover at least one asset."""
@@ -81,7 +83,9 @@ class Version:
 
         if name != "assets":
             rows.check_layer(name)
-        table = segments.read_table(self.objects, self.table(name), ["asset_id", "row_state"])
+        held = self.table(name)
+        with referred_by(f"table `{name}` of commit {self.id[:12]}"):
+            table = segments.read_table(self.objects, held, ["asset_id", "row_state"])
         return rows.as_ids([]) if table is None else rows.distinct(table)
 
     def table(self, name: str) -> TableSegments:
@@ -94,16 +98,19 @@ class Version:
         columns: Sequence[str] | None,
         ids: pa.Array | pa.ChunkedArray | Sequence[bytes] | None,
     ) -> pa.Table:
+        import pyarrow as pa
+
         from mir_ops.store import rows, segments
 
         wanted = None if ids is None else rows.as_ids(ids)
         needed = None if columns is None else [*columns, *_KEYS]
-        found = segments.read_table(self.objects, self.table(name), needed, wanted)
+        held = self.table(name)
+        with referred_by(f"table `{name}` of commit {self.id[:12]}"):
+            found = segments.read_table(self.objects, held, needed, wanted)
         wanted_schema = rows.schema_of(name, found.schema if found is not None else None)
         if columns is not None:
             rows.check_columns(name, wanted_schema, columns)
+            wanted_schema = pa.schema([wanted_schema.field(column) for column in columns])
         if found is None:
-            table = wanted_schema.empty_table()
-        else:
-            table = rows.typed(rows.rows_only(found), wanted_schema)
-        return table if columns is None else table.select(list(columns))
+            return wanted_schema.empty_table()
+        return rows.typed(rows.rows_only(found), wanted_schema)

@@ -7,9 +7,11 @@ written here is hashed: change nothing without a new version in the header.
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from typing import Final, NoReturn
 
 import zstandard
+
+from mir_ops.errors import StoreError
 
 MAGIC: Final = b"MIRO"
 VERSION: Final = 1
@@ -104,8 +106,6 @@ def unframe(kind: int, object_id: str, stored: bytes) -> bytes:
     header, packed = stored[:_HEADER], stored[_HEADER:]
     if header[:4] != MAGIC or len(header) < _HEADER:
         raise FramingError("it does not start like an object of this store")
-    if header[5] != VERSION:
-        raise FramingError(f"its format version is {header[5]}, this program reads {VERSION}")
     if header[4] != kind:
         raise FramingError(f"it is of kind {header[4]}, expected {kind}")
     try:
@@ -114,9 +114,22 @@ def unframe(kind: int, object_id: str, stored: bytes) -> bytes:
         body = zstandard.decompress(packed, max_output_size=_LARGEST)
     except zstandard.ZstdError as error:
         raise FramingError(str(error)) from None
-    if hashlib.sha256(header + body).hexdigest() != object_id:
+    intact = hashlib.sha256(header + body).hexdigest() == object_id
+    if header[5] != VERSION:
+        _refuse_version(object_id, header[5], intact=intact)
+    if not intact:
         raise FramingError("its content does not have this hash")
     return body
+
+
+def _refuse_version(object_id: str, version: int, *, intact: bool) -> NoReturn:
+    """What hashes to its name was written by a later version; the rest is damage."""
+    said = f"format version is {version}, this program reads {VERSION}"
+    if not intact:
+        raise FramingError(f"its {said}")
+    raise StoreError(
+        f"Object {object_id}: its {said}", code="store-too-new", hint="Upgrade mir-ops"
+    )
 
 
 def is_commit(stored: bytes) -> bool:
