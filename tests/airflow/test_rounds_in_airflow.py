@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from processes import processes_below, task_processes
 from round_worlds import RoundWorld, write_images
@@ -67,6 +68,12 @@ def test_tasks_link_to_the_versions_they_made(
     tip = world.workspace.store.branch("good/training").tip()
     address = f"{airflow.url}/mir/projects/good/versions/{tip.id}"
     assert links == {"Dataset version": address}
+    login = {"username": "admin", "password": airflow.passwords["admin"]}
+    with httpx.Client(trust_env=False) as http:
+        token = http.post(f"{airflow.url}/auth/token", json=login).json()["access_token"]
+        page = http.get(address, headers={"Authorization": f"Bearer {token}"})
+        assert (page.status_code, tip.id[:8] in page.text) == (200, True)
+        assert http.get(address).status_code == 401
 
 
 def test_the_gates_log_is_what_the_gate_found(airflow: LocalAirflow, finished: DagRun) -> None:
@@ -174,15 +181,17 @@ def test_a_cancelled_run_ends_its_executor_and_its_round(
 
 
 def test_the_round_of_a_run_that_is_over_does_not_hold_the_project(
-    airflow: LocalAirflow, world: RoundWorld, finished: DagRun
+    airflow: LocalAirflow, world: RoundWorld
 ) -> None:
     world.apply("left", stop={"labelled_images": 1})
+    nothing = {"path": "/nowhere", "branch": "nothing"}
+    over = _wait(airflow, airflow.client.trigger("dataset_import", conf=nothing))
     catalog = world.workspace.catalog
     left = catalog.rounds.open(
         "left",
         deployment=world.workspace.deployment,
-        dag_id=DAG,
-        run_id=finished.run_id,
+        dag_id=over.dag_id,
+        run_id=over.run_id,
         spec=catalog.projects.get("left").spec,
         conf={},
     )
