@@ -25,6 +25,7 @@ class ChangeSet:
     parts: dict[str, list[pa.Table]] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     removed: list[pa.Array] = field(default_factory=list)
+    adopted: dict[str, tuple[TableSegments, Counts]] = field(default_factory=dict)
     taxonomy: Taxonomy | None = None
     equivalent: bool = False  # a new commit, not another layout of the same rows
 
@@ -65,6 +66,11 @@ class ChangeSet:
         else:
             self.forget(name, assets)
 
+    def adopt(self, name: str, table: TableSegments, counts: Counts) -> None:
+        """Take a table as another version has it, in place of what is there."""
+        self.dropped.add(name)
+        self.adopted[name] = (table, counts)
+
     def forget(self, table: str, ids: pa.Array) -> None:
         """These assets are no longer in the table."""
         if len(ids):
@@ -85,6 +91,8 @@ class ChangeSet:
         tables = {name: t for name, t in manifest.tables.items() if name not in self.dropped}
         counted = of_stats(stats)
         counts = {name: c for name, c in counted.items() if name not in self.dropped}
+        tables |= {name: table for name, (table, _) in self.adopted.items()}
+        counts |= {name: known for name, (_, known) in self.adopted.items()}
         names = sorted(self.parts.keys() | (tables.keys() if self.removed else set()))
 
         def applied(name: str) -> tuple[TableSegments, Counts]:

@@ -43,7 +43,8 @@ def compare(old: pa.Table, new: pa.Table, ignore: Collection[str] = ()) -> Compa
     old_covered, new_covered = rows.distinct(old), rows.distinct(new)
     old, new = rows.rows_only(old), rows.rows_only(new)
     in_old, in_new = _pairs(old, new)
-    columns = [name for name in new.column_names if name not in {*ignore, rows.STATE}]
+    names = dict.fromkeys([*old.column_names, *new.column_names])
+    columns = [name for name in names if name not in {*ignore, rows.STATE}]
     equal = _equal_rows(old.take(pa.array(in_old)), new.take(pa.array(in_new)), columns)
     row_removed, row_added = np.ones(old.num_rows, bool), np.ones(new.num_rows, bool)
     row_removed[in_old] = False
@@ -89,10 +90,9 @@ def _pairs(old: pa.Table, new: pa.Table) -> tuple[Index, Index]:
 def _equal_rows(left: pa.Table, right: pa.Table, columns: list[str]) -> Mask:
     equal = np.ones(left.num_rows, bool)
     for name in columns:
-        if name in left.column_names:
-            one = left[name].combine_chunks()
-            other = right[name].combine_chunks()
-            equal &= equal_values(_array(one), _array(other))
+        found = [_array(table[name]) for table in (left, right) if name in table.column_names]
+        # A table without the column has no value in it.
+        equal &= equal_values(*found) if len(found) == 2 else _mask(found[0].is_null())
     return equal
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.store import overlays, rows
 from mir_ops.store.ancestry import find_merge_base
 from mir_ops.store.changesets import ChangeSet
 from mir_ops.store.commits import Commit
-from mir_ops.store.comparisons import compare
-from mir_ops.store.diffs import candidates, compare_versions, read_covered
+from mir_ops.store.comparisons import Mask, compare
+from mir_ops.store.counts import of_stats
+from mir_ops.store.diffs import candidates, chunks, named_since, read_covered, shares
+from mir_ops.store.lookups import count_assets
 from mir_ops.store.schema import SPLITS
 from mir_ops.store.versions import Version
 from mir_ops.taxonomy import Taxonomy
@@ -25,7 +29,27 @@ if TYPE_CHECKING:
 Strategy = Literal["stop", "host", "guest", "union"]
 STRATEGIES: Final = ("stop", "host", "guest", "union")
 # When and under which name an image came in is no disagreement about it.
+_NAMED: Final = 10
 _PROVENANCE: Final = ("added_at", "source_names")
+
+
+class MergeConflictError(ConflictError):
+    """Both sides changed the same assets. `conflicts` has all their ids, in hex, by table."""
+
+    code = "merge-conflict"
+    conflicts: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, found: Mapping[str, pa.Array]) -> MergeConflictError:
+        """The message names a few of them."""
+        counts = ", ".join(f"{len(ids)} in `{name}`" for name, ids in found.items())
+        first = [f"`{name}` {i.as_py().hex()[:12]}" for name, ids in found.items() for i in ids[:5]]
+        error = cls(
+            f"Both sides changed the same assets, {counts}: {', '.join(first[:_NAMED])}",
+            hint="Choose whose changes win: strategy `host`, `guest` or `union`",
+        )
+        error.conflicts = {name: [i.hex() for i in ids.to_pylist()] for name, ids in found.items()}
+        return error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +59,19 @@ class Source:
     version: Version
     split: str | None = None
 
+    def moves(self, table: str) -> bool:
+        """Whether its split is another one than some of its assets have."""
+        stats = self.version.stats
+        return (
+            table == rows.ASSETS
+            and self.split is not None
+            and stats.splits.get(self.split, 0) != stats.assets
+        )
+
     def rows(self, table: str, ids: pa.Array | None) -> pa.Table | None:
         """Its rows and markers of these assets, the split set."""
         read = read_covered(self.version, table, ids)
-        if read is None or table != rows.ASSETS or self.split is None:
+        if read is None or not self.moves(table):
             return read
         column = pa.array([self.split], pa.string()).take(pa.array([0] * read.num_rows, pa.int32()))
         return read.set_column(read.column_names.index("split"), "split", column)
@@ -54,17 +87,17 @@ class Merge:
     excluded: pa.Array
     changes: ChangeSet = field(default_factory=ChangeSet)
     conflicts: dict[str, list[pa.Array]] = field(default_factory=dict)
+    adopting: bool = True
 
     def set_host_split(self) -> None:
         """Give the host's own assets their split, where it is another."""
-        if self.host.split is None:
+        if not self.host.moves(rows.ASSETS):
             return
-        ids = self.host.version.asset_ids()
-        before = read_covered(self.host.version, rows.ASSETS, ids)
-        after = self.host.rows(rows.ASSETS, ids)
+        before = read_covered(self.host.version, rows.ASSETS, None)
+        after = self.host.rows(rows.ASSETS, None)
         if before is not None and after is not None:
-            moved = compare(before, after)
-            self._put(rows.ASSETS, rows.only(after, moved.changed))
+            other = pc.not_equal(before["split"].fill_null(""), self.host.split)
+            self.changes.add(rows.ASSETS, after.filter(other))
 
     def add(self, guest: Source) -> None:
         """Apply what the guest changed since it and the host parted."""
@@ -79,58 +112,79 @@ class Merge:
 
     def check(self) -> None:
         """Under `stop`, say what both sides changed."""
-        if not self.conflicts:
-            return
-        found = {name: rows.sorted_unique(ids) for name, ids in sorted(self.conflicts.items())}
-        counts = ", ".join(f"{len(ids)} in `{name}`" for name, ids in found.items())
-        first = [f"`{name}` {i.as_py().hex()[:12]}" for name, ids in found.items() for i in ids[:5]]
-        raise ConflictError(
-            f"Both sides changed the same assets, {counts}: {', '.join(first)}",
-            code="merge-conflict",
-            hint="Choose whose changes win: strategy `host`, `guest` or `union`",
-        )
+        if self.conflicts:
+            found = {name: rows.sorted_unique(ids) for name, ids in sorted(self.conflicts.items())}
+            raise MergeConflictError.of(found)
 
     def _add_table(self, name: str, start: Version | None, guest: Source) -> None:
-        theirs = rows.without(self._guest_changes(name, start, guest), self.excluded)
+        if self._adopt(name, start, guest):
+            return
+        theirs = self._named(name, start, guest)
         if len(theirs) == 0:
             return
-        ours = [compare_versions(start, self.host.version, name, theirs, _ignored(name)).assets()]
-        ours += [part["asset_id"].combine_chunks() for part in self.changes.parts.get(name, [])]
-        both = rows.common(theirs, rows.sorted_unique(ours))
-        self._take(name, guest, rows.without(theirs, both))
-        if len(both):
-            self._settle(name, guest, both)
+        both = self._ours(name, start, theirs)
+        self._take(name, guest, theirs.filter(pa.array(~both)))
+        if both.any():
+            self._settle(name, start, guest, theirs.filter(pa.array(both)))
 
-    def _guest_changes(self, name: str, start: Version | None, guest: Source) -> pa.Array:
-        if guest.split is None or name != rows.ASSETS:
-            return compare_versions(start, guest.version, name, None, _ignored(name)).assets()
-        # Its own split counts as a change of each of its assets that has another one at the start.
-        ids = rows.sorted_unique(
-            [guest.version.asset_ids(), candidates(start, guest.version, name)]
-        )
-        before = None if start is None else read_covered(start, name, ids)
-        after = guest.rows(name, ids)
-        if before is None or after is None:
-            return ids
-        return compare(before, after, _ignored(name)).assets()
+    def _adopt(self, name: str, start: Version | None, guest: Source) -> bool:
+        """A table that only the guest has is taken over as it is, segment by segment."""
+        known = [self.host.version, *([] if start is None else [start])]
+        if not self.adopting or any(version.table(name).all for version in known):
+            return False
+        if guest.moves(name) or len(self.excluded):
+            return False
+        self.changes.adopt(name, guest.version.table(name), of_stats(guest.version.stats)[name])
+        return True
 
-    def _settle(self, name: str, guest: Source, both: pa.Array) -> None:
-        """Both changed these assets: no conflict where they agree."""
-        ours, theirs = self._current(name, both), guest.rows(name, both)
-        if ours is None or theirs is None:
-            known = ours if theirs is None else theirs
-            if known is None:
-                return
-            differing = rows.distinct(known)
-        else:
-            differing = compare(ours, theirs, _ignored(name)).assets()
-        if len(differing) == 0 or self.strategy == "host":
+    def _named(self, name: str, start: Version | None, guest: Source) -> pa.Array:
+        """Ids of the assets about which the guest may say something else than the host."""
+        theirs = named_since(start, guest.version, name, _ignored(name))
+        if guest.moves(name):  # its own split counts as a change of each of its assets
+            theirs = rows.sorted_unique([theirs, guest.version.asset_ids()])
+        elif shares(self.host.version, guest.version, name):
+            theirs = rows.common(theirs, candidates(self.host.version, guest.version, name))
+        return rows.without(theirs, self.excluded)
+
+    def _ours(self, name: str, start: Version | None, theirs: pa.Array) -> Mask:
+        """Which of these assets the host, or a guest before, says something about as well."""
+        ours = [part["asset_id"].combine_chunks() for part in self.changes.parts.get(name, [])]
+        host = self.host.version
+        if start is not None:
+            ours.append(named_since(start, host, name, _ignored(name)))
+            return rows.is_in(theirs, rows.sorted_unique(ours))
+        _, covered = count_assets(host.objects, host.table(name), theirs)
+        return covered | rows.is_in(theirs, rows.sorted_unique(ours)) if ours else covered
+
+    def _settle(self, name: str, start: Version | None, guest: Source, both: pa.Array) -> None:
+        """Both sides name these assets: no conflict where they agree or one changed nothing."""
+        if self.strategy == "host" and start is None:
             return
+        for ids in chunks(both):
+            ours, theirs = self._current(name, ids), guest.rows(name, ids)
+            differing = _differing(name, ours, theirs)
+            if start is not None and len(differing):
+                before = read_covered(start, name, differing)
+                kept = _differing(name, before, theirs, differing)
+                taken = rows.without(kept, _differing(name, before, ours, kept))
+                self._take(name, guest, taken)
+                differing = rows.without(kept, taken)
+            if len(differing):
+                self._resolve(name, guest, ours, theirs, differing)
+
+    def _resolve(
+        self,
+        name: str,
+        guest: Source,
+        ours: pa.Table | None,
+        theirs: pa.Table | None,
+        differing: pa.Array,
+    ) -> None:
         if self.strategy == "stop":
             self.conflicts.setdefault(name, []).append(differing)
         elif self.strategy == "guest":
             self._take(name, guest, differing)
-        else:
+        elif self.strategy == "union":
             self._unite(name, ours, theirs, differing)
 
     def _unite(
@@ -139,17 +193,16 @@ class Merge:
         """Per box: ours, and theirs under annotation ids that we do not have."""
         if theirs is None or (ours is not None and "annotation_id" not in theirs.column_names):
             return
+        theirs = rows.only(theirs, ids)
         if ours is None:
-            self._put(name, rows.only(theirs, ids))
+            self.changes.add(name, theirs)
             return
-        ours, theirs = rows.only(ours, ids), rows.only(theirs, ids)
+        ours = rows.only(ours, ids)
         comparison = compare(ours, theirs)
         new = comparison.new.filter(pa.array(comparison.row_added))
         united = rows.sort(pa.concat_tables([comparison.old, new], promote_options="permissive"))
-        empty = rows.without(ids, rows.distinct(united))
-        marked = rows.only(ours, empty)
-        self._put(name, united)
-        self._put(name, marked)
+        self.changes.add(name, united)
+        self.changes.add(name, rows.only(ours, rows.without(ids, rows.distinct(united))))
 
     def _take(self, name: str, guest: Source, ids: pa.Array) -> None:
         """The guest's rows of these assets, or their absence."""
@@ -157,7 +210,7 @@ class Merge:
             return
         taken = guest.rows(name, ids)
         if taken is not None:
-            self._put(name, taken)
+            self.changes.add(name, taken)
         gone = ids if taken is None else rows.without(ids, rows.distinct(taken))
         self.changes.forget(name, gone)
 
@@ -167,9 +220,6 @@ class Merge:
         parts += [rows.only(part, ids) for part in self.changes.parts.get(name, [])]
         parts = [part for part in parts if part.num_rows]
         return rows.covered_only(overlays.newest(parts)) if parts else None
-
-    def _put(self, name: str, part: pa.Table) -> None:
-        self.changes.add(name, part)
 
     def _add_taxonomy(self, start: Version | None, guest: Version) -> None:
         ours = self.changes.taxonomy or self.host.version.taxonomy
@@ -210,6 +260,7 @@ def plan_merge(
         return Plan(base=guests[0], parents=[host.commit], changes=ChangeSet())
     excluded = rows.sorted_unique([version.asset_ids() for version in exclude])
     merge = Merge(store, Source(version=host, split=given[0]), _strategy(strategy), excluded)
+    merge.adopting = len(guests) == 1
     merge.set_host_split()
     for guest, split in zip(guests, given[1:], strict=True):
         merge.add(Source(version=guest, split=split))
@@ -241,6 +292,18 @@ def _check(strategy: str, splits: Sequence[str | None], sources: int) -> None:
 def _strategy(name: str) -> Strategy:
     found: dict[str, Strategy] = {"host": "host", "guest": "guest", "union": "union"}
     return found.get(name, "stop")
+
+
+def _differing(
+    name: str, one: pa.Table | None, other: pa.Table | None, ids: pa.Array | None = None
+) -> pa.Array:
+    """Ids of the assets about which two tables do not say the same."""
+    if ids is not None:
+        one, other = (None if table is None else rows.only(table, ids) for table in (one, other))
+    if one is None or other is None:
+        known = one if other is None else other
+        return rows.as_ids([]) if known is None else rows.distinct(known)
+    return compare(one, other, _ignored(name)).assets()
 
 
 def _ignored(table: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from mir_ops.errors import InvalidInputError
 from mir_ops.store import schema
 
 ASSETS: Final = "assets"
+KEYS: Final = ("asset_id", "annotation_id")
 STATE: Final = "row_state"
 ROW: Final = 0
 MARKER: Final = 1
@@ -30,6 +31,7 @@ _SCHEMAS: Final = {
     "predictions": schema.PREDICTIONS,
     "scores": schema.SCORES,
 }
+_PIECE: Final = 65_536
 _LAYER_KINDS: Final = ("ground_truth", "predictions", "scores", "embeddings")
 
 
@@ -113,16 +115,23 @@ def markers(ids: pa.Array, wanted: pa.Schema, state: int) -> pa.Table:
 def typed(table: pa.Table, wanted: pa.Schema) -> pa.Table:
     """Rows as read, with the types and the nullability that the schema promises.
 
-    A column that the schema gained after the rows were written is null.
+    A column that no segment has, because it had no value or came later, is null.
     """
-    fields = [field for field in wanted if field.name in table.column_names or field.nullable]
     columns = [
         table[field.name].cast(field.type)
         if field.name in table.column_names
-        else pa.chunked_array([pa.nulls(table.num_rows, field.type)])
-        for field in fields
+        else _nulls(table.num_rows, field.type)
+        for field in wanted
     ]
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+    return pa.Table.from_arrays(columns, schema=wanted)
+
+
+def _nulls(count: int, kind: pa.DataType) -> pa.ChunkedArray:
+    """So many nulls, in pieces that share their memory."""
+    piece = pa.nulls(min(count, _PIECE), kind)
+    pieces = [piece] * (count // max(1, len(piece)))
+    left = count - sum(map(len, pieces))
+    return pa.chunked_array([*pieces, piece.slice(0, left)], kind)
 
 
 def check_columns(name: str, wanted: pa.Schema, columns: Sequence[str]) -> None:
@@ -138,12 +147,17 @@ def check_columns(name: str, wanted: pa.Schema, columns: Sequence[str]) -> None:
 
 def rows_only(table: pa.Table) -> pa.Table:
     """Drop markers and tombstones."""
-    return table.filter(pc.equal(table[STATE], ROW))
+    return _filtered(table, pc.equal(table[STATE], ROW))
 
 
 def covered_only(table: pa.Table) -> pa.Table:
     """Drop tombstones."""
-    return table.filter(pc.not_equal(table[STATE], TOMBSTONE))
+    return _filtered(table, pc.not_equal(table[STATE], TOMBSTONE))
+
+
+def _filtered(table: pa.Table, kept: pa.ChunkedArray) -> pa.Table:
+    """Most tables have nothing to drop: then nothing is copied."""
+    return table if pc.all(kept, min_count=0).as_py() else table.filter(kept)
 
 
 def sort(table: pa.Table) -> pa.Table:

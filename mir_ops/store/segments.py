@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,12 +20,14 @@ from mir_ops.store.objects import ObjectStore, corrupt_object, read_object
 from mir_ops.store.sidecars import Wanted
 
 PARTITION_ROWS: Final = 65_536
-_ROW_GROUP: Final = 16_384
+_ROW_GROUP: Final = 32_768
 _LARGE: Final = 65_536  # a delta of so many rows has a sidecar, like every base segment
 _KEYS: Final = 1 << 64
 _THREADS: Final = 8
 _AHEAD: Final = 8
-_NO_DICTIONARY: Final = frozenset({"ymir_sha1", "perceptual_hash", "vector"})
+_NO_DICTIONARY: Final = frozenset({"annotation_id", "ymir_sha1", "perceptual_hash", "vector"})
+# Other columns without a value in any row are left out of a file.
+_ALWAYS: Final = frozenset({*rows.KEYS, rows.STATE, "class_id", "split", "vector"})
 
 
 def write_segment(objects: ObjectStore, table: pa.Table) -> Segment:
@@ -61,13 +62,10 @@ def read_table(
     ids: pa.Array | None = None,
 ) -> pa.Table | None:
     """The rows of a table with their state, sorted; None when it has no segment for these ids."""
-    wanted = None if ids is None else rows.sorted_unique([ids])
-    parts = list(read_partitions(objects, table, columns, wanted))
-    if not parts:
-        return None
-    if len(parts) == 1:
-        return parts[0].rows
-    return pa.concat_tables([part.rows for part in parts], promote_options="permissive")
+    if ids is not None:
+        return _read_some(objects, table, columns, Wanted.of(rows.sorted_unique([ids])))
+    parts = [part.rows for part in read_partitions(objects, table, columns)]
+    return joined(parts) if parts else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,46 +79,38 @@ class Partition:
 
 
 def read_partitions(
-    objects: ObjectStore,
-    table: TableSegments,
-    columns: Sequence[str] | None = None,
-    ids: pa.Array | None = None,
+    objects: ObjectStore, table: TableSegments, columns: Sequence[str] | None = None
 ) -> Iterator[Partition]:
     """The rows of a table, range by range as its base is cut, tombstones left out.
 
-    `ids` (ascending) names the assets that are asked for. What no base segment's range holds
-    belongs to the range before.
+    What is between the ranges of two base segments belongs to the one before.
     """
-    wanted = None if ids is None else Wanted.of(ids)
-    over = _read_deltas(objects, table.deltas, columns, wanted)
+    over = _read_deltas(objects, table.deltas, columns, None)
     if not table.base:
         if over is not None:
             yield Partition(rows=rows.covered_only(over), low=0, high=_KEYS, segment=None)
         return
     lows = [0, *(segment.min_key for segment in table.base[1:]), _KEYS]
     bounds = np.array(lows[1:-1], np.uint64)
-    cuts = _cuts(None if over is None else rows.one_array(over["asset_id"]), bounds)
-    asked = _cuts(None if wanted is None else wanted.ids, bounds)
+    ids = rows.as_ids([]) if over is None else rows.one_array(over["asset_id"])
+    cuts = [0, *np.searchsorted(rows.prefixes(ids), bounds).tolist(), len(ids)]
 
-    def read(index: int) -> Partition | None:
-        segment = table.base[index]
-        some = None if wanted is None else wanted.slice(asked[index], asked[index + 1])
-        part = None if over is None else over.slice(cuts[index], cuts[index + 1] - cuts[index])
-        found = _current(objects, segment, columns, some, part)
-        if found is None:
-            return None
-        alone = segment if part is None or part.num_rows == 0 else None
-        return Partition(rows=found, low=lows[index], high=lows[index + 1], segment=alone)
+    def read(index: int) -> Partition:
+        found = _read_file(objects, table.base[index], columns, None)
+        low, high, changes = lows[index], lows[index + 1], cuts[index + 1] - cuts[index]
+        if over is None or not changes:
+            return Partition(rows=found, low=low, high=high, segment=table.base[index])
+        found = overlays.overlay(found, over.slice(cuts[index], changes))
+        return Partition(rows=rows.covered_only(found), low=low, high=high, segment=None)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        ahead = deque[Future[Partition | None]]()
+        ahead = deque[Future[Partition]]()
         for index in range(len(table.base)):
             ahead.append(pool.submit(read, index))
-            if len(ahead) > _AHEAD and (done := ahead.popleft().result()) is not None:
-                yield done
+            if len(ahead) > _AHEAD:
+                yield ahead.popleft().result()
         for future in ahead:
-            if (done := future.result()) is not None:
-                yield done
+            yield future.result()
 
 
 def read_segment(
@@ -188,26 +178,45 @@ def _read_deltas(
         return overlays.newest(list(read))
 
 
-def _current(
-    objects: ObjectStore,
-    segment: Segment,
-    columns: Sequence[str] | None,
-    wanted: Wanted | None,
-    over: pa.Table | None,
+def _read_some(
+    objects: ObjectStore, table: TableSegments, columns: Sequence[str] | None, wanted: Wanted
 ) -> pa.Table | None:
-    """The rows of a base segment with newer ones laid over them."""
-    base = None
-    if wanted is None or _names_any(objects, segment, wanted):
-        base = _read_file(objects, segment, columns, wanted)
-        base = base if wanted is None else overlays.select(base, wanted.ids)
-    if over is None or over.num_rows == 0:
+    """The rows of these assets: base segments are read for what no delta says, if they have it."""
+    over = _read_deltas(objects, table.deltas, columns, wanted)
+    if over is not None and over.num_rows:
+        wanted = wanted.filter(~rows.is_in(wanted.ids, rows.distinct(over)))
+    cuts = [
+        (
+            int(np.searchsorted(wanted.keys, np.uint64(segment.min_key), "left")),
+            int(np.searchsorted(wanted.keys, np.uint64(segment.max_key), "right")),
+        )
+        for segment in table.base
+    ]
+    asked = [
+        (segment, part)
+        for segment, (first, last) in zip(table.base, cuts, strict=True)
+        if first < last and _names_any(objects, segment, part := wanted.slice(first, last))
+    ]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        read = list(pool.map(lambda one: _select(objects, one[0], columns, one[1]), asked))
+    base = joined(read) if read else None
+    if over is None:
         return base
     return rows.covered_only(over if base is None else overlays.overlay(base, over))
 
 
+def _select(
+    objects: ObjectStore, segment: Segment, columns: Sequence[str] | None, wanted: Wanted
+) -> pa.Table:
+    return overlays.select(_read_file(objects, segment, columns, wanted), wanted.ids)
+
+
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Tables one after the other; what one of them lacks is null there."""
+    return parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
+
+
 def _names_any(objects: ObjectStore, segment: Segment, wanted: Wanted) -> bool:
-    if not _may_hold(segment, wanted):
-        return False
     if segment.sidecar is None:
         return True
     _, found = sidecars.read(objects, segment.sidecar).find(wanted)
@@ -235,23 +244,28 @@ def _read_file(
 
 
 def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
+    kept = [n for n in table.column_names if n in _ALWAYS or table[n].null_count < table.num_rows]
+    table = table.select(kept).replace_schema_metadata(None)
+    large = table.num_rows >= _LARGE // 4
     unique = {"asset_id"} if "annotation_id" not in table.column_names else set()
     dictionaries = [
         field.name
         for field in table.schema
         if not pa.types.is_nested(field.type) and field.name not in _NO_DICTIONARY | unique
     ]
+    sink = pa.BufferOutputStream()
     pq.write_table(
-        table.replace_schema_metadata(None).combine_chunks(),
+        table,
         sink,
         row_group_size=_ROW_GROUP,
         version="2.6",
-        compression="zstd",
-        compression_level=3,
+        # Large files are read often: LZ4 is read twice as fast. Small ones should stay small.
+        compression="lz4" if large else "zstd",
+        compression_level=None if large else 3,
         use_dictionary=dictionaries,
         write_statistics=["asset_id"],
         write_page_checksum=True,
+        store_schema="vector" in kept,  # Parquet itself knows no fixed-size lists
     )
     return bytes(sink.getvalue())
 
@@ -286,13 +300,6 @@ def _group_may_hold(file: pq.ParquetFile, group: int, wanted: Wanted) -> bool:
     held = rows.to_numpy(wanted.ids)
     low = np.searchsorted(held, np.bytes_(statistics.min), "left")
     return bool(low < np.searchsorted(held, np.bytes_(statistics.max), "right"))
-
-
-def _cuts(ids: pa.Array | None, bounds: npt.NDArray[np.uint64]) -> list[int]:
-    """Where ascending ids are cut into the ranges of the base."""
-    if ids is None:
-        return [0] * (len(bounds) + 2)
-    return [0, *np.searchsorted(rows.prefixes(ids), bounds).tolist(), len(ids)]
 
 
 def _verified(objects: ObjectStore, segment: Segment) -> bytes:

@@ -18,10 +18,10 @@ import polars as pl
 
 def table(base, *deltas):
     """The rows of a table; the newest part that names an asset decides all of its rows."""
-    parts = [
-        pl.scan_parquet(files, missing_columns="insert"{storage}).with_columns(age=pl.lit(age))
+    parts = [  # a file lacks the columns that have no value in it
+        pl.scan_parquet(file{storage}).with_columns(age=pl.lit(age))
         for age, files in enumerate([base, *deltas])
-        if files
+        for file in files
     ]
     rows = pl.concat(parts, how="diagonal_relaxed")
     newest = rows.group_by("asset_id").agg(pl.col("age").max())
