@@ -9,3 +9,4 @@ airflow users list -o plain | grep -qwF "$FIRST_ADMIN" || airflow users create -
 case "$SERVER_RUNTIME" in
   nvidia) airflow pools set gpu "${GPU_COUNT:-1}" "One slot for each GPU" ;;
 esac
+python /opt/mir-ops/docker/airflow/make_store.py

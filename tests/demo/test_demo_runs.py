@@ -82,21 +82,23 @@ def test_two_rounds_run_offline_and_the_second_starts_where_the_first_ended(
 
 def test_ctrl_c_ends_everything_that_was_started(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    demo = subprocess.Popen(
+    with subprocess.Popen(
         [*COMMAND, "--folder", folder],
         cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if "merge_training" in line:
-            break
-    time.sleep(5)  # into the training
-    assert any("detector" in command for command in left_behind(folder))
+    ) as demo:  # fmt: skip
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "merge_training" in line:
+                break
+        deadline = time.monotonic() + 60
+        while not any("detector" in command for command in left_behind(folder)):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
 
-    demo.send_signal(signal.SIGINT)
-    said = demo.stdout.read()
+        demo.send_signal(signal.SIGINT)
+        said = demo.stdout.read()
 
-    assert demo.wait(timeout=60) == 130
+        assert demo.wait(timeout=60) == 130
     assert "Interrupted: everything that the demo started has ended" in said
     assert left_behind(folder) == []
 
