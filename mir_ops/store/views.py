@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow as pa
+
 from mir_ops.store.manifests import Segment, TableSegments
 from mir_ops.store.objects import ObjectStore
 from mir_ops.store.versions import Version
@@ -16,14 +18,20 @@ _POLARS: Final = '''\
 import polars as pl
 {options}
 
-def table(base, *deltas):
+def map_of(key, value):
+    """Maps have a type of their own since Polars 2."""
+    old = pl.List(pl.Struct({{"key": key, "value": value}}))
+    return pl.Map(key, value) if hasattr(pl, "Map") else old
+
+
+def table(schema, base, *deltas):
     """The rows of a table; the newest part that names an asset decides all of its rows."""
     parts = [  # a file lacks the columns that have no value in it
         pl.scan_parquet(file{storage}).with_columns(age=pl.lit(age))
         for age, files in enumerate([base, *deltas])
         for file in files
     ]
-    rows = pl.concat(parts, how="diagonal_relaxed")
+    rows = pl.concat([pl.LazyFrame(schema=schema), *parts], how="diagonal_relaxed")
     newest = rows.group_by("asset_id").agg(pl.col("age").max())
     current = rows.join(newest, on=["asset_id", "age"]).filter(pl.col("row_state") == 0)
     return current.drop("row_state", "age")
@@ -33,6 +41,20 @@ tables = {{
 {tables}
 }}
 '''
+
+_TYPES: Final = {  # of Arrow: in DuckDB, in Polars
+    "bool": ("boolean", "Boolean"),
+    "double": ("double", "Float64"),
+    "fixed_size_binary": ("blob", "Binary"),
+    "binary": ("blob", "Binary"),
+    "float": ("float", "Float32"),
+    "int8": ("tinyint", "Int8"),
+    "int32": ("integer", "Int32"),
+    "int64": ("bigint", "Int64"),
+    "string": ("varchar", "String"),
+    "timestamp": ("timestamptz", 'Datetime("us", "UTC")'),
+    "uint64": ("ubigint", "UInt64"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,27 +84,27 @@ def _duckdb(version: Version) -> str:
     statements = [f"-- dataset version {version.id}"]
     for name, table in sorted(version.manifest.tables.items()):
         statements.append(
-            f"create or replace view {_identifier(name)} as{_select(version, table)};"
+            f"create or replace view {_identifier(name)} as\n{_select(version, name, table)};"
         )
     return "\n".join(statements) + "\n"
 
 
-def _select(version: Version, table: TableSegments) -> str:
+def _select(version: Version, name: str, table: TableSegments) -> str:
+    """A file lacks the columns without a value in it: an empty relation names and types all."""
+    columns = [
+        f"null::{_duckdb_type(f.type)} as {_identifier(f.name)}" for f in _columns(version, name)
+    ]
+    selects = [f"  select {', '.join(columns)}, 0 as age where false"]
+    for age, part in enumerate([table.base, *((delta,) for delta in table.deltas)]):
+        if part:
+            files = ",\n    ".join(_text(path) for path in _paths(version.objects, part))
+            read = f"read_parquet([{files}], union_by_name = true)"
+            selects.append(f"  select *, {age} as age from {read}")
+    parts = "\n  union all by name\n".join(selects)
     if not table.deltas:
-        files = _files(version.objects, table.base)
-        return (
-            f"\nselect * exclude (row_state)\nfrom read_parquet({files}, union_by_name = true)"
-            "\nwhere row_state = 0"
-        )
-    parts = [table.base, *((delta,) for delta in table.deltas)]
-    selects = "\n  union all by name\n".join(
-        f"  select *, {age} as age from "
-        f"read_parquet({_files(version.objects, part)}, union_by_name = true)"
-        for age, part in enumerate(parts)
-        if part
-    )
+        return f"select * exclude (row_state, age) from (\n{parts}\n) where row_state = 0"
     return (
-        f"\nwith parts as (\n{selects}\n),\n"
+        f"with parts as (\n{parts}\n),\n"
         "newest as (select asset_id, max(age) as age from parts group by asset_id)\n"
         "select parts.* exclude (row_state, age)\n"
         "from parts join newest using (asset_id, age)\n"
@@ -95,8 +117,10 @@ def _polars(version: Version) -> str:
     lines = []
     for name, table in sorted(version.manifest.tables.items()):
         parts = [_paths(objects, part) for part in (table.base, *((one,) for one in table.deltas))]
-        arguments = "".join(f"\n        {json.dumps(part)}," for part in parts)
-        lines.append(f"    {json.dumps(name)}: table({arguments}\n    ),")
+        types = [f"{json.dumps(f.name)}: {_polars_type(f.type)}" for f in _columns(version, name)]
+        arguments = [f"{{{', '.join(types)}}}", *(json.dumps(part) for part in parts)]
+        joined = "".join(f"\n        {argument}," for argument in arguments)
+        lines.append(f"    {json.dumps(name)}: table({joined}\n    ),")
     options = _polars_options(objects)
     return _POLARS.format(
         options=f"\noptions = {json.dumps(options)}  # without keys: from the environment\n"
@@ -107,13 +131,34 @@ def _polars(version: Version) -> str:
     )
 
 
+def _columns(version: Version, name: str) -> pa.Schema:
+    """The columns that we read, and the state."""
+    from mir_ops.store import rows, segments
+
+    like = segments.read_schema(version.objects, version.table(name).all[0])
+    return rows.schema_of(name, like).append(pa.field(rows.STATE, pa.int8()))
+
+
+def _duckdb_type(kind: pa.DataType) -> str:
+    if pa.types.is_map(kind):
+        return f"map({_duckdb_type(kind.key_type)}, {_duckdb_type(kind.item_type)})"
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind):
+        return f"{_duckdb_type(kind.value_type)}[]"
+    return _TYPES[str(kind).partition("[")[0]][0]
+
+
+def _polars_type(kind: pa.DataType) -> str:
+    if pa.types.is_map(kind):
+        return f"map_of({_polars_type(kind.key_type)}, {_polars_type(kind.item_type)})"
+    if pa.types.is_fixed_size_list(kind):
+        return f"pl.Array({_polars_type(kind.value_type)}, {kind.list_size})"
+    if pa.types.is_list(kind):
+        return f"pl.List({_polars_type(kind.value_type)})"
+    return f"pl.{_TYPES[str(kind).partition('[')[0]][1]}"
+
+
 def _paths(objects: ObjectStore, segments: Sequence[Segment]) -> list[str]:
     return [_path(objects, segment.key) for segment in segments]
-
-
-def _files(objects: ObjectStore, segments: Sequence[Segment]) -> str:
-    quoted = (_text(path) for path in _paths(objects, segments))
-    return "[" + ",\n    ".join(quoted) + "]"
 
 
 def _path(objects: ObjectStore, key: str) -> str:

@@ -15,13 +15,14 @@ from sample_tables import OPERATION, asset_ids, asset_rows, box_rows
 
 from mir_ops.store import Store, Version
 from mir_ops.store.s3 import S3Objects
+from mir_ops.store.schema import ASSETS, GROUND_TRUTH
 from mir_ops.store.views import export_view
 
 Rows = Mapping[str, list[tuple[str, ...]]]
 
 _COLUMNS = {
-    "assets": ("asset_id", "split", "width"),
-    "ground_truth": ("asset_id", "annotation_id", "class_id", "x"),
+    "assets": ("asset_id", "split", "width", "source_names", "group_id", "added_at"),
+    "ground_truth": ("asset_id", "annotation_id", "class_id", "x", "area"),
     'scores:it\'s "odd"': ("asset_id", "score"),
     "embeddings:m": ("asset_id", "vector"),
 }
@@ -57,11 +58,15 @@ def plain(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[tuple[st
 
 
 def _value(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.timestamp()
     return list(value) if isinstance(value, tuple | list) else value
 
 
 def by_duckdb(text: str, connection: duckdb.DuckDBPyConnection) -> Rows:
     connection.execute(text)
+    for name, columns in (("assets", ASSETS), ("ground_truth", GROUND_TRUTH)):
+        assert sorted(connection.sql(f"from {name}").columns) == sorted(columns.names)
     return {
         name: plain(
             connection.sql(f'select * from "{name.replace(chr(34), chr(34) * 2)}"')
@@ -78,6 +83,8 @@ def by_polars(text: str) -> Rows:
     exec(compile(text, "printed", "exec"), names)
     tables = names["tables"]
     assert sorted(tables) == sorted(_COLUMNS)
+    for name, columns in (("assets", ASSETS), ("ground_truth", GROUND_TRUTH)):
+        assert sorted(tables[name].collect_schema()) == sorted(columns.names)
     return {
         name: plain(tables[name].select(columns).collect().to_dicts(), columns)
         for name, columns in _COLUMNS.items()
@@ -100,7 +107,7 @@ def test_version_without_deltas_is_read_by_both(local_store: Store) -> None:
     first = local_store.read("b@V1")
     view = export_view(first)
 
-    assert "age" not in view.duckdb
+    assert "newest" not in view.duckdb
     with duckdb.connect() as connection:
         assert by_duckdb(view.duckdb, connection) == expected(first)
     assert by_polars(view.polars) == expected(first)
