@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from mir_ops.console import images, pages
 from mir_ops.console.gallery import Selection
-from mir_ops.console.headers import SafeHeaders
+from mir_ops.console.headers import REPORT_POLICY, SafeHeaders
 from mir_ops.console.rendering import render
 from mir_ops.console.sources import Sources
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError
@@ -103,6 +103,12 @@ def show_projects(request: Request, sources: FromSources) -> HTMLResponse:
 @_project.get("")
 def show_rounds(request: Request, sources: FromSources, project: str) -> HTMLResponse:
     return _page(request, "rounds.html", pages.rounds_page(sources, project))
+
+
+@_project.get("/rounds/{number}/gates/{stage}")
+def show_gate_report(sources: FromSources, project: str, number: int, stage: str) -> HTMLResponse:
+    headers = {"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "no-store"}
+    return HTMLResponse(sources.gate_report(project, number, stage), headers=headers)
 
 
 @_project.get("/versions/{commit}")

@@ -12,6 +12,9 @@ PAGE_POLICY: Final = (
     "object-src 'none'"
 )
 IMAGE_POLICY: Final = "default-src 'none'; sandbox"
+REPORT_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # one file, no script
+)
 
 
 class SafeHeaders:

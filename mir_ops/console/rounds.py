@@ -16,7 +16,7 @@ from mir_ops.console.charts import Series, line_chart
 from mir_ops.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from mir_ops.catalog import Catalog, Model, Project, Round, RoundStep
+    from mir_ops.catalog import Catalog, Model, Project, Round
     from mir_ops.store import Store
 
 
@@ -44,6 +44,7 @@ class RoundView:
     mined: str | None = None
     labels: str | None = None
     grown: str | None = None  # the training set with the round's labels
+    gates: tuple[str, ...] = ()  # stages that have a report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,15 +142,14 @@ def _project_view(catalog: Catalog, store: Store, project: Project) -> ProjectVi
         budget=spec.mining.budget,
         target=target,
         rounds=tuple(
-            _round_view(store, turn, models.get(turn.id), catalog.steps.list(turn.id))
+            _round_view(catalog, store, turn, models.get(turn.id))
             for turn in catalog.rounds.list(project.name)
         ),
     )
 
 
-def _round_view(
-    store: Store, turn: Round, model: Model | None, steps: Sequence[RoundStep]
-) -> RoundView:
+def _round_view(catalog: Catalog, store: Store, turn: Round, model: Model | None) -> RoundView:
+    steps = catalog.steps.list(turn.id)
     left = {step.step: step.result or {} for step in steps if step.state == "done"}
     training = model.training if model else _commit(left, "merge_training")
     size = training_size(store, training) if training else None
@@ -172,6 +172,7 @@ def _round_view(
         mined=_commit(left, "mine"),
         labels=_commit(left, "import_labels"),
         grown=_commit(left, "merge_labels"),
+        gates=tuple(dict.fromkeys(gate.stage for gate in catalog.gates.list(turn.id))),
     )
 
 

@@ -75,6 +75,19 @@ class Sources:
             raise missing
         return self._read(commit.id)
 
+    def gate_report(self, project: str, number: int, stage: str) -> bytes:
+        """The newest report of a round's gate, a page of its own; `stage` is data or labels."""
+        reports = []
+        if self.catalog is not None:
+            round_ = self.catalog.rounds.get_number(project, number)
+            reports = [each for each in self.catalog.gates.list(round_.id) if each.stage == stage]
+        if not reports:
+            raise NotFoundError(
+                f"Round {number} of `{project}` has no report of a gate `{stage[:64]}`",
+                code="no-such-report",
+            )
+        return self.store.get_blob(reports[-1].html_blob)
+
     def origins(self, project: str, version: Version) -> list[Commit]:
         """The versions that this one was made from, as far as the project may see them."""
         parents = [self.store.commit(commit_id) for commit_id in version.commit.parents[:8]]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
 VERSION_KEY = "mir_version"
+GATE_KEY = "mir_gate"
 
 
 class DatasetVersionLink(BaseOperatorLink):
@@ -28,6 +29,22 @@ class DatasetVersionLink(BaseOperatorLink):
             return ""
         project, commit = quote(version["project"], safe=""), quote(version["commit"], safe="")
         return f"{_base_url()}/mir/projects/{project}/versions/{commit}"
+
+
+class GateReportLink(BaseOperatorLink):
+    """Opens the gate's report in the console, also when the gate stopped the round."""
+
+    @property
+    def name(self) -> str:
+        return "Gate report"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        gate = _pull(ti_key, GATE_KEY)
+        if not gate:
+            return ""
+        project, number = quote(gate["project"], safe=""), int(gate["number"])
+        stage = quote(gate["stage"], safe="")
+        return f"{_base_url()}/mir/projects/{project}/rounds/{number}/gates/{stage}"
 
 
 def _pull(ti_key: TaskInstanceKey, key: str) -> Any:

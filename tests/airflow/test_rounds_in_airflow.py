@@ -60,20 +60,25 @@ def test_a_round_runs_from_import_to_merged_labels(
     assert world.workspace.store.tags()["good/training@r1"] == tip.id
 
 
-def test_tasks_link_to_the_versions_they_made(
+def test_tasks_link_to_what_they_made(
     airflow: LocalAirflow, world: RoundWorld, finished: DagRun
 ) -> None:
     links = airflow.client.links(DAG, finished.run_id, "merge_labels")
+    gate_links = airflow.client.links(DAG, finished.run_id, "gate_labels")
 
     tip = world.workspace.store.branch("good/training").tip()
     address = f"{airflow.url}/mir/projects/good/versions/{tip.id}"
+    report = f"{airflow.url}/mir/projects/good/rounds/1/gates/labels"
     assert links == {"Dataset version": address}
+    assert gate_links == {"Gate report": report}
     login = {"username": "admin", "password": airflow.passwords["admin"]}
     with httpx.Client(trust_env=False) as http:
         token = http.post(f"{airflow.url}/auth/token", json=login).json()["access_token"]
         page = http.get(address, headers={"Authorization": f"Bearer {token}"})
         assert (page.status_code, tip.id[:8] in page.text) == (200, True)
-        assert http.get(address).status_code == 401
+        page = http.get(report, headers={"Authorization": f"Bearer {token}"})
+        assert (page.status_code, "inside-left" in page.text) == (200, True)
+        assert [http.get(each).status_code for each in (address, report)] == [401, 401]
 
 
 def test_the_gates_log_is_what_the_gate_found(airflow: LocalAirflow, finished: DagRun) -> None:

@@ -96,6 +96,27 @@ def test_a_project_shows_its_rounds_newest_first(shown: Shown, catalog: Catalog)
     assert HOSTILE not in html
 
 
+def test_a_gate_has_a_page_of_its_own_that_runs_nothing(shown: Shown, catalog: Catalog) -> None:
+    first, second, _ = catalog.rounds.list("digits")
+    for turn, found in ((first, "an old report"), (first, "one box outside"), (second, "fine")):
+        blob = shown.store.put_blob(f"<h1>{found}</h1>".encode())
+        catalog.gates.add(
+            round_id=turn.id, stage="data", op_id=found, blocked=False, message="",
+            json_blob=blob, html_blob=blob,
+        )  # fmt: skip
+    client = Client(create_app(lambda: Sources(shown.store, catalog)))
+
+    page = client.get("/projects/digits/rounds/1/gates/data")
+
+    assert page.text == "<h1>one box outside</h1>"
+    assert page.headers["content-security-policy"] == (
+        "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    )
+    assert 'rounds/1/gates/data">data gate</a>' in client.get("/projects/digits").text
+    for missing in ("rounds/1/gates/labels", "rounds/9/gates/data", "rounds/x/gates/data"):
+        assert client.get(f"/projects/digits/{missing}").status_code in (404, 422)
+
+
 def test_the_first_page_lists_projects_that_may_be_read(shown: Shown, catalog: Catalog) -> None:
     apply_project(catalog, {**PROJECT, "name": "secret"})
     sources = Sources(shown.store, catalog)

@@ -11,7 +11,7 @@ from airflow.sdk.bases.branch import BranchMixIn
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from mir_airflow.hooks.mir import LabelsHook, MirHook
-from mir_airflow.links import VERSION_KEY, DatasetVersionLink
+from mir_airflow.links import GATE_KEY, VERSION_KEY, DatasetVersionLink, GateReportLink
 from mir_airflow.places import explained, place_of
 from mir_airflow.retries import MIR_RETRIES, OPENING_RETRIES
 from mir_ops.errors import ConflictError
@@ -144,9 +144,20 @@ class GateOperator(StepOperator):
     :param stage: ``data`` for what was imported, ``labels`` for what was labelled.
     """
 
+    operator_extra_links = (GateReportLink(),)
+
     def __init__(self, *, stage: Literal["data", "labels"], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stage = stage
+
+    def execute(self, context: Context) -> Any:
+        try:
+            return super().execute(context)
+        finally:  # a gate that stops the round is the one whose report people open
+            workspace = MirHook(self.mir_conn_id).workspace()
+            round_ = workspace.catalog.rounds.get(int(self.round_id))
+            gate = {"project": round_.project, "number": round_.number, "stage": self.stage}
+            context["ti"].xcom_push(key=GATE_KEY, value=gate)
 
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         from mir_ops.rounds.steps import check_gate
