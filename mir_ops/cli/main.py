@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "log": (_HISTORY, "Show the commits of a branch, newest first"),
     "branch": (_HISTORY, "List, create or delete branches"),
     "checkout": (_HISTORY, "Choose the branch that commands start from"),
+    "store": ("mir_ops.cli.store", "Check a store, and read it with other programs"),
     "project": ("mir_ops.cli.project", "Create and show projects"),
     "round": ("mir_ops.cli.round", "Start and show active-learning rounds"),
     "view": ("mir_ops.cli.view", "Look at a dataset version in the browser"),
