@@ -80,6 +80,26 @@ def test_two_rounds_run_offline_and_the_second_starts_where_the_first_ended(
     assert "data:image/jpeg" in (folder / "report.html").read_text()
 
 
+def test_two_demos_at_once_do_not_meet(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "other"]
+
+    demos = [
+        subprocess.Popen(
+            [*COMMAND, "--rounds", "1", "--folder", folder],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )
+        for folder in folders
+    ]  # fmt: skip
+    said = [demo.communicate()[0] for demo in demos]
+
+    assert [demo.returncode for demo in demos] == [0, 0], "\n".join(said)
+    stores = [Store.open((folder / ".mir" / "store").as_uri()) for folder in folders]
+    assert [store.branch("digits/training").tip().stats.assets for store in stores] == [440, 440]
+    one, other = (store.branch("digits/mined").read().asset_ids() for store in stores)
+    assert one.equals(other)  # the same seed picks the same images
+    assert [left_behind(folder) for folder in folders] == [[], []]
+
+
 def test_ctrl_c_ends_everything_that_was_started(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with subprocess.Popen(
