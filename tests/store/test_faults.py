@@ -14,7 +14,13 @@ from mir_ops.errors import StoreError
 from mir_ops.store import Store, refs
 from mir_ops.store.backoff import Backoff
 from mir_ops.store.local import LocalObjects
-from mir_ops.store.objects import MemoryObjects, ObjectStore, OutcomeUnknownError, Versioned
+from mir_ops.store.objects import (
+    Entry,
+    MemoryObjects,
+    ObjectStore,
+    OutcomeUnknownError,
+    Versioned,
+)
 
 T = TypeVar("T")
 
@@ -64,6 +70,12 @@ class FailingObjects:
 
     def list(self, prefix: str) -> Iterator[str]:
         return self._step(lambda: self.inner.list(prefix))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        return self._step(lambda: self.inner.entries(prefix))
+
+    def leftovers(self) -> Iterator[Entry]:
+        return self.inner.leftovers()
 
     def delete(self, key: str) -> None:
         self._step(lambda: self.inner.delete(key))
