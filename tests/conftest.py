@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 
@@ -17,6 +18,9 @@ import pytest
 REQUIRED = frozenset(filter(None, os.environ.get("MIR_REQUIRE", "").split(",")))
 _passed: set[str] = set()
 _skipped_files: list[str] = []
+
+# A shell that starts tests in the background has them, and all that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports Airflow, which creates its home on import.
 for name in ("MIR_STORE", "MIR_CATALOG", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
