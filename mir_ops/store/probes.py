@@ -229,7 +229,7 @@ def create_race(bench: Bench) -> str:
             raise BrokenError(f"{sum(won)} of {THREADS} concurrent creators succeeded")
         if bench.read(key).body != b"%d" % won.index(True):
             raise BrokenError("the body of a creator that was refused stayed")
-    return f"one of {THREADS} concurrent creators won, {bench.rounds} times"
+    return f"one of {THREADS} concurrent creators won, in {bench.rounds} of {bench.rounds} races"
 
 
 def swap_race(bench: Bench) -> str:
