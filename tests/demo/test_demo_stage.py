@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
 from mir_ops.catalog import read_project
+from mir_ops.dataset import import_dataset
 from mir_ops.demo import scenes, stage
 from mir_ops.demo.__main__ import main
 from mir_ops.demo.folder import DemoFolder
 from mir_ops.demo.progress import Display, summary
 from mir_ops.demo.project import project_mapping
 from mir_ops.errors import InvalidInputError
+from mir_ops.store import Store
 
 PATHS = scenes.DatasetPaths(
     training=Path("/data/training.zip"),
@@ -100,6 +103,22 @@ def test_a_step_is_told_by_its_numbers() -> None:
         "1500 candidates, 100 picked, commit abababababab"
     )
     assert summary("open_round", {}) == ""
+
+
+def test_the_data_set_is_read_by_image_as_it_was_written(tmp_path: Path) -> None:
+    # Empty scenes are rows of their own in a layer; an import names them in no order.
+    paths = scenes.write_dataset(tmp_path / "data", training=60, validation=4, pool=4)
+    store = Store.open((tmp_path / "store").as_uri(), create=True)
+    imported = import_dataset(
+        store, paths.training, "all", op_id="1" * 64, unknown_classes="add"
+    ).commit
+    version = store.read(imported)
+    half = version.asset_ids()[::2]
+
+    boxes = version.layer("ground_truth", columns=["asset_id"], ids=half)
+
+    every = version.layer("ground_truth", columns=["asset_id"])
+    assert boxes.num_rows == pc.sum(pc.is_in(every["asset_id"], value_set=half)).as_py()
 
 
 def test_bad_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
