@@ -12,14 +12,11 @@ import pyarrow.compute as pc
 from mir_ops.catalog import Model
 from mir_ops.errors import InvalidInputError
 from mir_ops.rounds.executing import (
-    cache_of,
     class_ids,
     config_of,
     image_of,
     image_record,
-    job_labels,
-    limits_of,
-    model_files,
+    prepare_predictions,
 )
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.place import Place
@@ -51,25 +48,8 @@ class EvaluationStep:
             return self._measure(commit)
 
     def prepare(self) -> Job:
-        from mir_ops.executor import prepare_inference
-
-        entry, spec = self.entry, self.entry.round.spec
-        entry.start()
-        with entry.failing():
-            version = entry.ws.store.read(self.version)
-            return prepare_inference(
-                entry.ws.store,
-                version,
-                op_id=entry.op_id,
-                image=image_of(spec),
-                asset_ids=validation_ids(version),
-                model=model_files(self.model),
-                config=config_of(spec, spec.executor.config.infer),
-                jobs_dir=entry.ws.jobs_dir,
-                cache=cache_of(entry),
-                limits=limits_of(spec),
-                labels=job_labels(entry),
-            )
+        ids = validation_ids(self.entry.ws.store.read(self.version))
+        return prepare_predictions(self.entry, self.version, ids, self.model)
 
     def progress(self, percent: float, message: str) -> None:
         self.entry.progress(percent, message)

@@ -11,6 +11,8 @@ from mir_ops.errors import NotFoundError
 from mir_ops.rounds.ledger import Entry
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from mir_ops.executor import AssetCache, ExecutorImage, Job, Limits, ModelFiles
 
 
@@ -85,6 +87,28 @@ def model_files(model: Model) -> ModelFiles:
         class_names=model.classes,
         stage=model.stage,
     )
+
+
+def prepare_predictions(entry: Entry, commit: str, asset_ids: pa.Array, model: Model) -> Job:
+    """The job that predicts on these images of a version, for evaluation and for mining."""
+    from mir_ops.executor import prepare_inference
+
+    spec = entry.round.spec
+    entry.start()
+    with entry.failing():
+        return prepare_inference(
+            entry.ws.store,
+            entry.ws.store.read(commit),
+            op_id=entry.op_id,
+            image=image_of(spec),
+            asset_ids=asset_ids,
+            model=model_files(model),
+            config=config_of(spec, spec.executor.config.infer),
+            jobs_dir=entry.ws.jobs_dir,
+            cache=cache_of(entry),
+            limits=limits_of(spec),
+            labels=job_labels(entry),
+        )
 
 
 def class_ids(entry: Entry) -> dict[str, int]:

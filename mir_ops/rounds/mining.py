@@ -13,14 +13,11 @@ import pyarrow.compute as pc
 from mir_ops.catalog import Model
 from mir_ops.dataset import subset
 from mir_ops.rounds.executing import (
-    cache_of,
     class_ids,
     config_of,
     image_of,
     image_record,
-    job_labels,
-    limits_of,
-    model_files,
+    prepare_predictions,
 )
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.opening import earlier_rounds, opened
@@ -54,24 +51,7 @@ class MiningStep:
             return self._pick(commit) if commit else self.entry.finish(self._nothing())
 
     def prepare(self) -> Job:
-        from mir_ops.executor import prepare_inference
-
-        entry, spec = self.entry, self.entry.round.spec
-        entry.start()
-        with entry.failing():
-            return prepare_inference(
-                entry.ws.store,
-                entry.ws.store.read(self.pool),
-                op_id=entry.op_id,
-                image=image_of(spec),
-                asset_ids=self.candidates,
-                model=model_files(self.model),
-                config=config_of(spec, spec.executor.config.infer),
-                jobs_dir=entry.ws.jobs_dir,
-                cache=cache_of(entry),
-                limits=limits_of(spec),
-                labels=job_labels(entry),
-            )
+        return prepare_predictions(self.entry, self.pool, self.candidates, self.model)
 
     def progress(self, percent: float, message: str) -> None:
         self.entry.progress(percent, message)
