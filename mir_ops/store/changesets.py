@@ -53,7 +53,7 @@ class ChangeSet:
                     code="stray-rows",
                     hint="`assets` names every asset whose rows this call replaces",
                 )
-            empty = rows.without(pc.unique(assets), present)
+            empty = rows.sorted_unique([rows.without(assets, present)])
             self.add(name, rows.markers(empty, conformed.schema, rows.MARKER))
         self.add(name, rows.with_state(conformed, rows.ROW))
 
