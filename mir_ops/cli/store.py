@@ -24,7 +24,14 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser("store", help="Check a store, and read it with other programs")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _register_checks(commands)
+    _register_readers(commands)
+    for name, command in commands.choices.items():
+        if name != "doctor":
+            command.add_argument("--store", metavar="URL", help="Store (default: the repository's)")
 
+
+def _register_checks(commands: argparse._SubParsersAction[Any]) -> None:
     doctor = commands.add_parser(
         "doctor",
         help="Try out whether a place keeps what a store needs",
@@ -55,6 +62,8 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     gc.add_argument("--list", action="store_true", help="Show every object, not only totals")
     gc.set_defaults(run=run_gc)
 
+
+def _register_readers(commands: argparse._SubParsersAction[Any]) -> None:
     resolve = commands.add_parser("resolve", help="Tell whether an operation was committed")
     resolve.add_argument("operation", metavar="OP", help="The operation's id")
     resolve.set_defaults(run=run_resolve)
@@ -65,9 +74,6 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     view.add_argument("rev", metavar="REV", help="Branch, tag or commit")
     view.add_argument("--for", dest="program", choices=("duckdb", "polars"), default="duckdb")
     view.set_defaults(run=run_export_view)
-
-    for command in (fsck, gc, resolve, view):
-        command.add_argument("--store", metavar="URL", help="Store (default: the repository's)")
 
 
 def run_doctor(arguments: argparse.Namespace, output: Output) -> int:
