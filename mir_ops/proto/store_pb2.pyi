@@ -473,6 +473,7 @@ class Ref(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     RECENT_FIELD_NUMBER: _builtins.int
     FIRST_SEQ_FIELD_NUMBER: _builtins.int
+    CHECK_FIELD_NUMBER: _builtins.int
     commit: _builtins.bytes
     seq: _builtins.int
     """shown as V1, V2, ..."""
@@ -482,6 +483,8 @@ class Ref(_message.Message):
     deleted: _builtins.bool
     first_seq: _builtins.int
     """where this incarnation of the name begins"""
+    check: _builtins.bytes
+    """first 8 bytes of the SHA-256 of everything before this field"""
     @_builtins.property
     def recent(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpEntry]:
         """oldest first, at most 64; the last one is seq"""
@@ -497,10 +500,11 @@ class Ref(_message.Message):
         deleted: _builtins.bool = ...,
         recent: _abc.Iterable[Global___OpEntry] | None = ...,
         first_seq: _builtins.int = ...,
+        check: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "deleted", b"deleted", "first_seq", b"first_seq", "op_id", b"op_id", "recent", b"recent", "seq", b"seq", "server_time_us", b"server_time_us", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "commit", b"commit", "deleted", b"deleted", "first_seq", b"first_seq", "op_id", b"op_id", "recent", b"recent", "seq", b"seq", "server_time_us", b"server_time_us", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

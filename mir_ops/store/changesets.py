@@ -44,7 +44,7 @@ class ChangeSet:
         rows.check_layer(name)
         conformed = rows.conform(table, name)
         present = rows.distinct(conformed)
-        if assets is not None:
+        if assets is not None and not present.equals(assets):
             stray = rows.without(present, assets)
             if len(stray):
                 raise InvalidInputError(
@@ -129,7 +129,7 @@ def _apply(
 ) -> tuple[TableSegments, Counts]:
     if not parts:
         return current, counts
-    change = overlays.newest(parts)
+    change = overlays.newest(parts).combine_chunks()  # once: all that follows wants one piece
     _check_vectors(objects, name, current, change)
     touched = rows.distinct(change)
     old, covered = count_assets(objects, current, touched)

@@ -25,7 +25,8 @@ def count_assets(objects: ObjectStore, table: TableSegments, ids: pa.Array) -> t
     covered = np.zeros(len(ids), bool)
     places = np.arange(len(ids))  # of what no newer segment decided
     total = Counts()
-    for segment in (*reversed(table.deltas), *table.base):
+    deltas = len(table.deltas)
+    for index, segment in enumerate((*reversed(table.deltas), *table.base)):
         first = int(np.searchsorted(wanted.keys, np.uint64(segment.min_key), "left"))
         last = int(np.searchsorted(wanted.keys, np.uint64(segment.max_key), "right"))
         if first >= last:
@@ -33,7 +34,7 @@ def count_assets(objects: ObjectStore, table: TableSegments, ids: pa.Array) -> t
         named, held, counts = _in_segment(objects, segment, wanted.slice(first, last))
         total = total.replaced(Counts(), counts)
         covered[places[first:last]] = held
-        if named.any():
+        if index < deltas and named.any():  # base segments share no asset
             kept = np.ones(len(wanted), bool)
             kept[first:last] = ~named
             wanted, places = wanted.filter(kept), places[kept]

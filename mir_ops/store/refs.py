@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from mir_ops.store.objects import (
 
 WRITER: Final = secrets.token_hex(8)  # tells this process's writes from all others
 _KEPT: Final = 64
+_CHECKED: Final = 10  # bytes at the end of a ref: tag, length and value of its checksum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +175,13 @@ def _body(objects: ObjectStore, ref: Ref, commit: str | None, op_id: str) -> byt
     for known_op, known_commit in (*recent, (op_id, commit)) if commit else ():
         digest = bytes.fromhex(known_commit)
         message.element(7, wire.Message().text(1, known_op).data(2, digest))
-    return bytes(message.uint(8, seq if reborn else ref.first_seq))
+    message.uint(8, seq if reborn else ref.first_seq)
+    return bytes(message.data(9, _check(bytes(message))))
+
+
+def _check(body: bytes) -> bytes:
+    """What tells a ref that was damaged on its way; nothing else names its content."""
+    return hashlib.sha256(body).digest()[:8]
 
 
 def _parsed(objects: ObjectStore, key: str, body: bytes, seen: Versioned | None) -> Ref:
@@ -181,6 +189,8 @@ def _parsed(objects: ObjectStore, key: str, body: bytes, seen: Versioned | None)
         read = store_pb2.Ref.FromString(body)
     except DecodeError as error:
         raise corrupt_object(objects, key, str(error)) from None
+    if read.check != _check(body[: -_CHECKED]):
+        raise corrupt_object(objects, key, "its checksum is wrong")
     return Ref(
         key=key,
         seen=seen,

@@ -217,7 +217,7 @@ def joined(parts: Sequence[pa.Table]) -> pa.Table:
 
 
 def _names_any(objects: ObjectStore, segment: Segment, wanted: Wanted) -> bool:
-    if segment.sidecar is None:
+    if segment.sidecar is None or len(wanted) > segment.assets // 8:
         return True
     _, found = sidecars.read(objects, segment.sidecar).find(wanted)
     return bool(found.any())
@@ -279,7 +279,7 @@ def _row_groups(
     objects: ObjectStore, segment: Segment, file: pq.ParquetFile, wanted: Wanted | None
 ) -> list[int]:
     groups = list(range(file.num_row_groups))
-    if wanted is None or len(groups) < 2 or len(wanted) > segment.assets // 2:
+    if wanted is None or len(groups) < 2 or len(wanted) > segment.assets // 8:
         return groups
     if segment.sidecar is not None:
         sidecar = sidecars.read(objects, segment.sidecar)
