@@ -1,0 +1,231 @@
+"""How the dataset store does at a million images, against plain pyarrow, boto3 and fixed limits.
+
+Every operation runs in a process of its own, as does its peer right after it; results are compared
+before times count. Times are CPU seconds of the process with all its threads, the best of a few
+runs, because other programs may share the machine; uploads, which wait, are told by wall time.
+With `--json` one object a line: `ok` is null where a number is reported and not judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import store_operations
+
+import mir_ops
+
+MEBIBYTE = 1024 * 1024
+MOST_BYTES = 96 * 1024
+MOST_PUTS = 8
+MOST_MEMORY = 1536
+LOGGED = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One comparison; `bar` is the largest ratio that is good enough, None: reported only."""
+
+    name: str
+    ours: float
+    other: float
+    bar: float | None = None
+    at_least: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        return round(self.ours / self.other, 3) if self.other else None
+
+    @property
+    def ok(self) -> bool | None:
+        if self.bar is None or self.ratio is None:
+            return None
+        return self.ratio >= self.bar if self.at_least else self.ratio <= self.bar
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "name": self.name,
+                "ours": round(self.ours, 4),
+                "other": round(self.other, 4),
+                "ratio": self.ratio,
+                "bar": self.bar,
+                "ok": self.ok,
+            }
+        )
+
+    def __str__(self) -> str:
+        judged = {None: "", True: "ok", False: "MISSED"}[self.ok]
+        bar = "" if self.bar is None else f"{'>=' if self.at_least else '<='} {self.bar}"
+        ratio = "" if self.ratio is None else f"{self.ratio:.3f}"
+        return f"{self.name:64} {self.ours:12.4f} {self.other:12.4f} {ratio:>9} {bar:8} {judged}"
+
+
+class Runs:
+    """Runs operations in child processes and keeps what they measured."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.folder = folder
+        self.options = options
+        self.peaks: dict[str, float] = {}
+
+    def run(self, operation: str, size: int = 0) -> dict[str, Any]:
+        """What one operation measured, in its own process."""
+        command = [sys.executable, store_operations.__file__, operation, "--size", str(size)]
+        command += ["--folder", str(self.folder / str(size))]
+        command += ["--endpoint", self.options.endpoint, "--bucket", self.options.bucket]
+        command += ["--scale", str(self.options.blobs)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        self.peaks[f"{operation} {size}"] = found["peak"]
+        return found
+
+
+def commits(runs: Runs, sizes: list[int]) -> Iterator[Line]:
+    found = {size: runs.run("commit", size) for size in sizes}
+    for size, one in found.items():
+        yield Line(
+            name=f"commit 200 images on {size}: bytes", ours=one["bytes"], other=MOST_BYTES, bar=1
+        )
+        yield Line(
+            name=f"commit 200 images on {size}: PUTs", ours=one["puts"], other=MOST_PUTS, bar=1
+        )
+    yield from growth(
+        sizes, "commit 200 images: CPU", {s: one["cpu"][1:] for s, one in found.items()}
+    )
+    first = {size: one["cpu"][:1] for size, one in found.items()}
+    yield from growth(sizes, "commit 200 images, first of a process: CPU", first, judged=False)
+    yield from growing(runs, sizes, "commit-relabelled", "commit 200 relabelled: CPU", judged=False)
+
+
+def growth(
+    sizes: list[int], name: str, seconds: dict[int, list[float]], *, judged: bool = True
+) -> Iterator[Line]:
+    """The largest size against the smallest."""
+    few, many = min(sizes), max(sizes)
+    ours, other = min(seconds[many]), min(seconds[few])
+    bar = 4 if judged else None
+    yield Line(name=f"{name} at {many} / at {few}", ours=ours, other=other, bar=bar)
+
+
+def growing(
+    runs: Runs, sizes: list[int], operation: str, name: str, *, judged: bool = True
+) -> Iterator[Line]:
+    seconds = {size: runs.run(operation, size)["cpu"] for size in {min(sizes), max(sizes)}}
+    yield from growth(sizes, name, seconds, judged=judged)
+
+
+def against_peer(
+    operation: str, name: str, bar: float
+) -> Callable[[Runs, list[int]], Iterator[Line]]:
+    def lines(runs: Runs, sizes: list[int]) -> Iterator[Line]:
+        for size in sizes:
+            runs.run(f"check-{operation}", size)
+            ours, other = runs.run(operation, size), runs.run(f"peer-{operation}", size)
+            judged = bar if size >= 100_000 else None  # start-up of threads, not rows
+            for kind in ("cpu", "wall"):
+                yield Line(
+                    name=f"{name} at {size}: {kind}",
+                    ours=min(ours[kind]),
+                    other=min(other[kind]),
+                    bar=judged if kind == "cpu" else None,
+                )
+
+    return lines
+
+
+def branches(runs: Runs, sizes: list[int]) -> Iterator[Line]:
+    for operation in ("merge", "diff"):
+        runs.run(f"check-{operation}-new", max(sizes))
+        yield from growing(
+            runs, sizes, f"{operation}-new", f"{operation} 200 new images apart: CPU"
+        )
+        name = f"{operation} 200 relabelled images apart: CPU"
+        yield from growing(
+            runs, sizes, f"{operation}-relabelled", name, judged=operation == "merge"
+        )
+
+
+def logs(runs: Runs, _sizes: list[int]) -> Iterator[Line]:
+    found = runs.run("log", LOGGED)
+    yield Line(
+        name=f"log of {LOGGED} commits: GETs of objects", ours=found["gets"], other=LOGGED, bar=1
+    )
+    yield Line(name="the same again: GETs of objects", ours=found["again"], other=1, bar=0)
+    yield Line(name="log: CPU", ours=found["cpu"][0], other=found["cpu"][1])
+
+
+def uploads(runs: Runs, _sizes: list[int]) -> Iterator[Line]:
+    for kind in ("small", "large"):
+        other, ours = runs.run(f"peer-upload-{kind}"), runs.run(f"upload-{kind}")
+        name = f"upload of {ours['count']} blobs of {ours['each']} bytes: MB/s"
+        speeds = [one["megabytes"] / min(one["wall"]) for one in (ours, other)]
+        yield Line(name=name, ours=speeds[0], other=speeds[1], bar=0.8, at_least=True)
+
+
+SECTIONS: dict[str, Callable[[Runs, list[int]], Iterator[Line]]] = {
+    "commit": commits,
+    "read": against_peer("read", "full read", 1.3),
+    "deltas": against_peer("deltas", "full read with 32 deltas", 2.5),
+    "select": against_peer("select", "select two classes and commit", 1.5),
+    "strangers": against_peer("strangers", "merge of unrelated halves", 1.5),
+    "branches": branches,
+    "log": logs,
+    "upload": uploads,
+}
+
+
+def memory(runs: Runs, size: int) -> Iterator[Line]:
+    for operation, peak in runs.peaks.items():
+        if operation.endswith(f" {size}") and not operation.startswith(
+            ("peer-", "check-", "prepare")
+        ):
+            yield Line(name=f"peak memory of {operation}: MiB", ours=peak, other=MOST_MEMORY, bar=1)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Line]:
+    sizes = [int(size) for size in options.sizes.split(",")]
+    compileall.compile_dir(Path(mir_ops.__file__).parent, quiet=2)
+    compileall.compile_dir(Path(__file__).parent, quiet=2)
+    chosen = options.only.split(",") if options.only else list(SECTIONS)
+    with tempfile.TemporaryDirectory(prefix="mir-benchmark-", dir=options.folder) as name:
+        runs = Runs(Path(name), options)
+        if {*chosen} - {"log", "upload"}:
+            for size in sizes:
+                runs.run("prepare", size)
+        for section in chosen:
+            yield from SECTIONS[section](runs, sizes)
+        yield from memory(runs, max(sizes))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--sizes", default="10000,100000,1000000", help="images, by comma")
+    parser.add_argument("--only", default="", help=f"sections by comma: {', '.join(SECTIONS)}")
+    parser.add_argument("--folder", help="where to keep the data meanwhile; default: temporary")
+    parser.add_argument("--endpoint", default="", help="an S3 server; default: moto_server, here")
+    parser.add_argument("--bucket", default="bucket", help="its bucket; keys from the environment")
+    parser.add_argument("--blobs", type=float, default=1, help="share of the blobs to upload")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    missed = 0
+    for line in measure(options):
+        print(line.to_json() if options.json else line, flush=True)
+        missed += line.ok is False
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
