@@ -103,7 +103,7 @@ def spans(limit: int) -> st.SearchStrategy[tuple[float, float]]:
     return ordered.filter(lambda pair: pair[1] - pair[0] > 0.01)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(spans(64), spans(48), st.sampled_from(["cat", "dog"])), max_size=6))
 def test_any_box_inside_the_image_comes_back_the_same(
     drawn: list[tuple[tuple[float, float], tuple[float, float], str]],

@@ -167,7 +167,7 @@ annotated = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=annotated)
 def test_perfect_predictions_score_one_and_none_score_zero(
     rows: list[tuple[str, int, Box]],
@@ -184,7 +184,7 @@ def test_perfect_predictions_score_one_and_none_score_zero(
     assert set(right.per_class) == {CLASSES[row[1]] for row in rows}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=annotated, guesses=annotated, seed=st.integers(0, 1000))
 def test_the_order_of_rows_does_not_matter(
     rows: list[tuple[str, int, Box]], guesses: list[tuple[str, int, Box]], seed: int

@@ -26,7 +26,7 @@ OBJECTS = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.builds(
         VocFile,
@@ -52,7 +52,7 @@ def test_what_is_written_reads_the_same(file: VocFile) -> None:
         assert one.box == pytest.approx(other.box, abs=1 / 256)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300) | st.text(alphabet="<>/!&;[]annotationbjec \"'", max_size=200))
 def test_garbage_is_refused_and_nothing_else_happens(data: bytes | str) -> None:
     with pytest.raises(VocRefusedError):

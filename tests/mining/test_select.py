@@ -192,7 +192,7 @@ def test_random_draws_are_spread_evenly() -> None:
     assert np.histogram(draws, bins=10, range=(0, 1))[0].min() > 400
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(
         st.tuples(
