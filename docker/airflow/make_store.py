@@ -7,6 +7,7 @@ import os
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
+
 from mir_ops.store import Store
 
 connection = json.loads(os.environ["AIRFLOW_CONN_MIR_DEFAULT"])
