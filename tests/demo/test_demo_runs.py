@@ -70,7 +70,7 @@ def test_two_rounds_run_offline_and_the_second_starts_where_the_first_ended(
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^    2     200 .* (better|worse) by 0\.\d+$", done.stdout, re.M)
     connections, outside = outside_addresses(trace)
-    assert connections > 100
+    assert connections > 28  # each task at least once
     assert outside == set()
     assert left_behind(folder) == []
     first, second = Catalog.open(f"sqlite:///{folder}/.mir/catalog.db").rounds.list("digits")
