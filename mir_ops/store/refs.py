@@ -189,7 +189,7 @@ def _parsed(objects: ObjectStore, key: str, body: bytes, seen: Versioned | None)
         read = store_pb2.Ref.FromString(body)
     except DecodeError as error:
         raise corrupt_object(objects, key, str(error)) from None
-    if read.check != _check(body[: -_CHECKED]):
+    if read.check != _check(body[:-_CHECKED]):
         raise corrupt_object(objects, key, "its checksum is wrong")
     return Ref(
         key=key,
