@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ from mir_ops.store.objects import (
     PreconditionError,
     Versioned,
     check_same_size,
+    corrupt_object,
 )
 
 if TYPE_CHECKING:
@@ -124,7 +127,7 @@ class S3Objects:
                     self._put_new(key, body)
                 except ClientError as error:
                     if _status(error) == 412:
-                        check_same_size(self, key, body, self.size(key))
+                        self._check_same(key, body)
                         return False
                     if _status(error) != 409:  # 409: another create of this key is under way
                         raise
@@ -193,11 +196,31 @@ class S3Objects:
     def _put_new(self, key: str, body: bytes | Path) -> None:
         with BytesIO(body) if isinstance(body, bytes) else body.open("rb") as file:
             self.client.put_object(
-                Bucket=self._bucket, Key=self._key(key), Body=file, IfNoneMatch="*"
+                Bucket=self._bucket,
+                Key=self._key(key),
+                Body=file,
+                IfNoneMatch="*",
+                ChecksumSHA256=_checksum(key, body),
             )
 
+    def _check_same(self, key: str, body: bytes | Path) -> None:
+        """What is there already has the size, and the checksum if the server tells one."""
+        found = self.client.head_object(
+            Bucket=self._bucket, Key=self._key(key), ChecksumMode="ENABLED"
+        )
+        check_same_size(self, key, body, found["ContentLength"])
+        known = found.get("ChecksumSHA256")
+        if _named_by_content(key) and known and known != _checksum(key, body):
+            raise corrupt_object(self, key, f"its SHA-256 is {b64decode(known).hex()}")
+
     def _put_once(self, key: str, body: bytes, **condition: Any) -> None:
-        self.once.put_object(Bucket=self._bucket, Key=self._key(key), Body=body, **condition)
+        self.once.put_object(
+            Bucket=self._bucket,
+            Key=self._key(key),
+            Body=body,
+            ChecksumSHA256=_checksum(key, body),
+            **condition,
+        )
 
     def _swap_known(self, key: str, body: bytes, etag: str) -> None:
         """Ceph RGW 16 compares If-Match with the bare ETag; others want its quotes."""
@@ -330,6 +353,18 @@ def _config(attempts: int, *, path_style: bool) -> Config:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
+
+
+def _named_by_content(key: str) -> bool:
+    return key.startswith(("blobs/", "seg/"))
+
+
+def _checksum(key: str, body: bytes | Path) -> str:
+    """The SHA-256 with which the server checks what arrives, and which HEAD tells later."""
+    if _named_by_content(key):
+        return b64encode(bytes.fromhex(key.rpartition("/")[2].partition(".")[0])).decode()
+    content = body if isinstance(body, bytes) else body.read_bytes()
+    return b64encode(hashlib.sha256(content).digest()).decode()
 
 
 def _check_url(url: str, options: dict[str, str]) -> None:

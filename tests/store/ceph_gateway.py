@@ -1,0 +1,144 @@
+"""A real S3 server for tests: Ceph's object gateway with one monitor and one disk in memory.
+
+On Debian: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd ceph-mgr ceph-common
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+ACCESS_KEY: Final = "test"
+SECRET_KEY: Final = "testtest"
+_PROGRAMS: Final = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
+_PATIENCE: Final = 90.0
+_CONFIGURATION: Final = """\
+[global]
+fsid = {fsid}
+mon host = [v2:127.0.0.1:{first},v1:127.0.0.1:{second}]
+auth cluster required = none
+auth service required = none
+auth client required = none
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 8
+osd pool default pgp num = 8
+osd pool default pg autoscale mode = off
+mon allow pool size one = true
+osd crush chooseleaf type = 0
+run dir = {folder}/run
+admin socket = {folder}/run/$name.asok
+log file = {folder}/log/$name.log
+pid file = {folder}/run/$name.pid
+ms bind ipv6 = false
+public addr = 127.0.0.1
+osd objectstore = memstore
+memstore device bytes = 4294967296
+mon warn on pool no redundancy = false
+mgr data = {folder}/mgr
+osd data = {folder}/osd
+mon data = {folder}/mon
+osd memory target = 939524096
+[client.rgw]
+rgw frontends = beast endpoint=127.0.0.1:{gateway}
+rgw thread pool size = 32
+rgw enable usage log = false
+rgw dynamic resharding = false
+rgw override bucket index max shards = 1
+ms mon client mode = crc
+"""
+
+
+def missing_programs() -> list[str]:
+    """What of Ceph is not installed."""
+    return [program for program in _PROGRAMS if shutil.which(program) is None]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """The endpoint of a gateway that keeps its state below `folder`; on the loopback only."""
+    for name in ("mon", "osd", "run", "log"):
+        (folder / name).mkdir(parents=True)
+    first, second, gateway = _free_ports(3)
+    fsid = str(uuid.uuid4())
+    configuration = folder / "ceph.conf"
+    configuration.write_text(
+        _CONFIGURATION.format(fsid=fsid, folder=folder, first=first, second=second, gateway=gateway)
+    )
+    base = ["-c", str(configuration)]
+    monitors = f"[v2:127.0.0.1:{first},v1:127.0.0.1:{second}]"
+    with ExitStack() as stack:
+        _run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", monitors, f"{folder}/monmap")
+        monmap = ["--monmap", f"{folder}/monmap", "--keyring", "/dev/null"]
+        _run("ceph-mon", "--mkfs", "-i", "a", *monmap, *base)
+        stack.enter_context(_daemon("ceph-mon", "-f", "-i", "a", *base))
+        _wait_for(lambda: _succeeds("ceph", *base, "-s"))
+        disk = str(uuid.uuid4())
+        _run("ceph", *base, "osd", "new", disk, "0")
+        _run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk, *base)
+        stack.enter_context(_daemon("ceph-osd", "-f", "-i", "0", *base))
+        _wait_for(lambda: _succeeds("ceph", *base, "osd", "stat"))
+        stack.enter_context(_daemon("radosgw", "-f", "-n", "client.rgw", "--no-mon-config", *base))
+        endpoint = f"http://127.0.0.1:{gateway}"
+        _wait_for(lambda: _answers(endpoint))
+        keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
+        user = ["user", "create", "--uid", "test", "--display-name", "test"]
+        _run("radosgw-admin", *base, *user, *keys)
+        yield endpoint
+
+
+@contextmanager
+def _daemon(*command: str) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE)
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=5).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        return httpx.get(endpoint, timeout=5).status_code < 500
+    except httpx.TransportError:
+        return False
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > until:
+            raise TimeoutError("Ceph did not start")
+        time.sleep(0.3)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]

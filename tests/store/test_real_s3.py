@@ -1,0 +1,82 @@
+"""The store on a real S3 server: Ceph's gateway. Needs its programs, see `ceph_gateway.py`."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import ceph_gateway
+import pytest
+from sample_tables import asset_ids, commit_assets, recount
+from test_edits import *  # noqa: F403 - the same tests, on the server below
+from test_merge_and_diff import (  # noqa: F401
+    test_difference_is_told_in_assets_boxes_and_splits,
+    test_two_strangers_are_united,
+)
+from test_s3_faults import *  # noqa: F403
+
+from mir_ops.store import Store
+from mir_ops.store.audits import audit
+from mir_ops.store.objects import ObjectStore
+from mir_ops.store.probes import probe
+from mir_ops.store.s3 import S3Objects, open_clients
+
+pytestmark = [pytest.mark.s3, pytest.mark.timeout(600)]
+_PREFIXES = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """A gateway of its own, with one bucket; takes about 15 seconds to start."""
+    if missing := ceph_gateway.missing_programs():
+        pytest.skip(f"Ceph is not installed: no {', '.join(missing)}")
+    folder = Path(tempfile.mkdtemp(prefix="mir-ceph-"))
+    try:
+        with ceph_gateway.running(folder) as endpoint:
+            client = boto3.client(
+                "s3",
+                endpoint_url=endpoint,
+                region_name="us-east-1",
+                aws_access_key_id=ceph_gateway.ACCESS_KEY,
+                aws_secret_access_key=ceph_gateway.SECRET_KEY,
+            )
+            client.create_bucket(Bucket="bucket")
+            yield endpoint
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def s3_clients(s3_endpoint: str) -> tuple[object, object]:
+    return open_clients(s3_endpoint, None, ceph_gateway.ACCESS_KEY, ceph_gateway.SECRET_KEY)
+
+
+@pytest.fixture
+def objects(s3_clients: tuple[object, object]) -> ObjectStore:
+    client, once = s3_clients
+    prefix = f"store-{next(_PREFIXES)}"
+    return S3Objects(client, once, "bucket", f"{prefix}/", f"s3://bucket/{prefix}")  # type: ignore[arg-type]
+
+
+def test_server_keeps_what_the_store_needs(objects: ObjectStore) -> None:
+    found = probe(objects)
+
+    assert {finding.name for finding in found.findings if finding.outcome == "broken"} == set()
+
+
+def test_writers_at_the_same_time_all_commit(objects: ObjectStore) -> None:
+    store = Store.on(objects, create=True)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda seed: commit_assets(store, "b", asset_ids(2, seed=seed)), range(12)))
+
+    assert store.branch("b").seq == 12
+    version = store.read("b")
+    assert version.stats.assets == 24
+    recount(version)
+    assert audit(store, "meta").clean
