@@ -47,12 +47,12 @@ def find_committed(objects: ObjectStore, ref: Ref, op_id: str) -> str | None:
 
 
 def _walk(objects: ObjectStore, ref: Ref, op_id: str) -> str | None:
-    commit_id = ref.commit
-    for _ in range(ref.seq - ref.first_seq + 1):
-        if commit_id is None:
-            return None
+    commit_id, left = ref.commit, ref.seq - ref.first_seq + 1
+    while commit_id is not None and left > 0:
         commit = read_commit(objects, commit_id)
         if commit.op_id == op_id:
             return commit.id
-        commit_id = commit.parents[0] if commit.parents else None
+        commit_id, left = (commit.parents[0] if commit.parents else None), left - 1
+        if left == 0 and commit.operation.kind == "restore":
+            left = int(commit.operation.parameters["moves"])  # those of the branch before
     return None

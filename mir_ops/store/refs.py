@@ -124,6 +124,15 @@ def record_deletion(objects: ObjectStore, ref: Ref, op_id: str) -> None:
     objects.sync()
 
 
+def find_deleted(objects: ObjectStore, ref: Ref) -> str | None:
+    """The commit at which a ref stood when it was deleted, by the reflog."""
+    for key in objects.list(keys.reflog(logged_name(ref.key), ref.seq, "")):
+        move = store_pb2.RefMove.FromString(objects.find(key) or b"")
+        if move.deleted and move.seq == ref.seq:
+            return move.old_commit.hex() or None
+    return None
+
+
 def logged_name(key: str) -> str:
     """`heads/digits/training` for the ref of the branch `digits/training`."""
     kind, _, encoded = key.removeprefix("refs/").partition("/")

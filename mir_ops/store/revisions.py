@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
 from mir_ops.store import keys, refs, wire
-from mir_ops.store.commits import Commit
+from mir_ops.store.commits import Commit, Operation
 from mir_ops.store.objects import read_object, referred_by
 
 if TYPE_CHECKING:
@@ -80,6 +80,37 @@ def delete_branch(store: Store, name: str) -> None:
             code="branch-moved",
             hint="Look at the new version, then delete the branch again",
         ) from None
+
+
+def restore_branch(store: Store, name: str) -> Commit:
+    """Commit the version that a deleted branch had, with its history, as the branch's newest."""
+    ref = refs.read_ref(store.objects, keys.head(name))
+    if ref.seen is None:
+        raise no_such_branch(store, name)
+    if ref.commit is not None:
+        raise ConflictError(
+            f"Branch `{name}` is not deleted",
+            code="branch-exists",
+            hint=f"Look at its versions with `mir log {name}`",
+        )
+    commit_id = refs.find_deleted(store.objects, ref)
+    if commit_id is None:
+        raise NotFoundError(
+            f"Nothing says what branch `{name}` was when it was deleted", code="no-such-version"
+        )
+    with store.edit(
+        name,
+        op_id=f"restore-{ref.seq}-{commit_id}",
+        operation=Operation(
+            kind="restore",
+            parameters={"moves": ref.seq - ref.first_seq},
+            inputs=(commit_id,),
+        ),
+        message="Restore the deleted branch",
+        base=store.commit(commit_id),
+    ) as edit:
+        pass
+    return edit.commit
 
 
 def check_new_ref(store: Store, prefix: str, name: str) -> None:

@@ -315,5 +315,9 @@ class Branch:
         """Leave a tombstone: commits and numbers stay, the name can be used again."""
         revisions.delete_branch(self.store, self.name)
 
+    def restore(self) -> Commit:
+        """Undo a deletion: one more version, with the rows and the history of the last one."""
+        return revisions.restore_branch(self.store, self.name)
+
     def _ref(self) -> refs.Ref:
         return refs.read_ref(self.store.objects, keys.head(self.name))

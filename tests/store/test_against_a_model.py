@@ -7,14 +7,22 @@ from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 from sample_tables import OPERATION, asset_ids, asset_rows, box_rows, recount
 
-from mir_ops.store import Store
+from mir_ops.store import Store, sidecars
+from mir_ops.store.ancestry import find_merge_base
 from mir_ops.store.objects import MemoryObjects
 
 IDS = asset_ids(8)
+GONE = "gone"
 BRANCHES = st.sampled_from(["a", "b"])
 SOME = st.sets(st.integers(0, len(IDS) - 1), min_size=1, max_size=5).map(sorted)
 SPLITS = st.sampled_from([None, "train", "val"])
@@ -31,6 +39,9 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.store = Store.on(MemoryObjects(), create=True)
         self.models: dict[str, Model] = {}
+        self.deleted: dict[str, Model] = {}
+        self.tags: dict[str, Model] = {}
+        self.last_op: dict[str, str] = {}
         self.versions: list[tuple[str, Model]] = []
         self.number = 0
 
@@ -81,9 +92,38 @@ class Histories(RuleBasedStateMachine):
     def delete(self, branch: str) -> None:
         if branch in self.models:
             self.store.branch(branch).delete()
-            del self.models[branch]
+            self.deleted[branch] = self.models.pop(branch)
 
-    @rule(strategy=st.sampled_from(["host", "guest"]))
+    @rule(branch=BRANCHES)
+    def restore(self, branch: str) -> None:
+        if branch in self.deleted and branch not in self.models:
+            self.store.branch(branch).restore()
+            self.note(branch, self.deleted[branch])
+            assert self.store.find_operation(branch, self.last_op[branch]) is not None
+
+    @rule(branch=BRANCHES)
+    def tag(self, branch: str) -> None:
+        if branch in self.models:
+            self.number += 1
+            name = f"{branch}@{self.number}"
+            self.store.create_tag(name, self.store.resolve(branch).id)
+            self.tags[name] = copy.deepcopy(self.models[branch])
+
+    @rule()
+    def reopen(self) -> None:
+        self.store = Store.on(self.store.objects)
+        sidecars._open.clear()
+
+    @rule(branch=BRANCHES)
+    def repeat_the_last_operation(self, branch: str) -> None:
+        if branch in self.models:
+            op_id, before = self.last_op[branch], self.store.resolve(branch)
+            with self.store.edit(branch, op_id=op_id, operation=OPERATION, message="Again") as edit:
+                edit.put_assets(asset_rows(IDS, "test"))
+            assert edit.commit.op_id == op_id
+            assert self.store.resolve(branch) == before
+
+    @rule(strategy=st.sampled_from(["host", "guest", "union"]))
     def merge(self, strategy: str) -> None:
         if len(self.models) < 2:
             return
@@ -99,6 +139,12 @@ class Histories(RuleBasedStateMachine):
             strategy=strategy,
         )
         recount(self.store.read(merged))
+        self.last_op["a"] = str(self.number)
+        if strategy != "union":
+            base = find_merge_base(self.store.commit, a.commit, b.commit)
+            start = Model() if base is None else observed(self.store, base.id)
+            sides = observed(self.store, a.id), observed(self.store, b.id)
+            assert observed(self.store, "a") == merged_model(start, *sides, strategy)
         self.note("a", observed(self.store, "a"))
         difference = self.store.diff(b, merged)
         expected = set(b.asset_ids().to_pylist()) ^ set(
@@ -114,12 +160,12 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def old_versions_stay(self) -> None:
-        for commit_id, model in self.versions[-3:]:
+        for commit_id, model in self.versions[-3:] + list(self.tags.items())[-2:]:
             assert observed(self.store, commit_id) == model
 
     def edit(self, branch: str):  # type: ignore[no-untyped-def]
         self.number += 1
-        op_id = str(self.number)
+        op_id = self.last_op[branch] = str(self.number)
         return self.store.edit(branch, op_id=op_id, operation=OPERATION, message="Change")
 
     def next_model(self, branch: str) -> Model:
@@ -128,6 +174,19 @@ class Histories(RuleBasedStateMachine):
     def note(self, branch: str, model: Model) -> None:
         self.models[branch] = model
         self.versions.append((self.store.resolve(branch).id, copy.deepcopy(model)))
+
+
+def merged_model(start: Model, host: Model, guest: Model, strategy: str) -> Model:
+    """Three-way, image by image: who changed nothing gives way; `strategy` where both did."""
+    merged = Model()
+    for index in range(len(IDS)):
+        for name in ("splits", "boxes"):
+            before, ours, theirs = (getattr(m, name).get(index, GONE) for m in (start, host, guest))
+            both = ours != before and theirs != before
+            taken = theirs if (both and strategy == "guest") or ours == before else ours
+            if taken != GONE:
+                getattr(merged, name)[index] = taken
+    return merged
 
 
 def chosen(indices: list[int]) -> pa.Array:
@@ -147,9 +206,15 @@ def observed(store: Store, rev: str) -> Model:
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(
-    max_examples=12,
-    stateful_step_count=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+UNHURRIED = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
+TestHistories.settings = settings(UNHURRIED, max_examples=12, stateful_step_count=15)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_many_long_histories() -> None:
+    run_state_machine_as_test(
+        Histories, settings=settings(UNHURRIED, max_examples=150, stateful_step_count=40)
+    )
