@@ -168,9 +168,10 @@ def _build(command: list[str], display: Display) -> None:
     display.line(f"  {' '.join(command)}")
     done = _run(command)
     if done.returncode != 0:
-        last = (done.stderr or done.stdout).strip().splitlines()[-5:]
+        for line in (done.stdout + done.stderr).strip().splitlines()[-12:]:
+            display.line(f"  | {line}")
         raise StoreError(
-            f"`{' '.join(command)}` failed: {' / '.join(last)}",
+            f"`{' '.join(command)}` failed with exit code {done.returncode}",
             code="image-build",
             hint="Is a Docker engine running? `RUNNER=process` needs none",
         )
