@@ -79,9 +79,13 @@ class RoundFollower:
 
     def follow(self, *, timeout: float) -> DagRun:
         """Wait for the end of the run. A failed one raises, with what its task said."""
-        ended = self.client.wait_for_run(
-            self.run.dag_id, self.run.run_id, timeout=timeout, poll=1.0, on_poll=self._look
-        )
+        try:
+            ended = self.client.wait_for_run(
+                self.run.dag_id, self.run.run_id, timeout=timeout, poll=1.0, on_poll=self._look
+            )
+        except StoreError:
+            self.check()  # a full disk is why Airflow no longer answers
+            raise
         self._look()
         if ended.state != "success":
             raise self._failure()
