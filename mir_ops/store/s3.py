@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _THREADS: Final = 16
 _CHUNK: Final = 1024 * 1024
+_CONFLICTS: Final = 8  # answers 409 in a row to one create
 _OPTIONS: Final = ("endpoint_url", "region")
 _NO_KEY: Final = ("NoSuchKey", "404", "NotFound")
 _WRONG_KEYS: Final = (
@@ -122,19 +123,20 @@ class S3Objects:
 
     def create(self, key: str, body: bytes | Path) -> bool:
         with self._errors(key):
-            for _ in range(5):
+            for left in reversed(range(_CONFLICTS)):
                 try:
                     self._put_new(key, body)
                 except ClientError as error:
                     if _status(error) == 412:
                         self._check_same(key, body)
                         return False
-                    if _status(error) != 409:  # 409: another create of this key is under way
+                    # 409: another create of this key is under way; it may still come to nothing.
+                    if _status(error) != 409 or not left:
                         raise
                     time.sleep(0.1)
                 else:
                     return True
-        return False
+        raise AssertionError("unreachable")
 
     def create_all(self, items: Sequence[tuple[str, bytes | Path]]) -> None:
         with ThreadPoolExecutor(_THREADS) as pool:

@@ -140,6 +140,7 @@ def test_a_fault_leaves_old_or_new(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("no_waiting")
 def test_every_fault_at_every_step_leaves_old_or_new(
     prepared: MemoryObjects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -176,7 +176,23 @@ def test_ref_move_gets_through_a_short_storm(
     assert Store(objects, "").resolve("b").id == commit_id
 
 
+def test_create_that_never_gets_through_is_an_error(
+    places: Callable[[], S3Objects], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = places()
+    key = "blobs/sha256/ab/ab/" + "ab" * 32
+    network = FaultyNetwork(monkeypatch, "409", first=1, lasting=1000)
+
+    with pytest.raises(MirError) as caught:
+        objects.create(key, b"x")
+
+    assert caught.value.code == "store-refused"
+    network.spoilt = range(0)
+    assert objects.size(key) is None
+
+
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_every_request_spoilt_in_every_way_leaves_old_or_new(
     places: Callable[[], S3Objects], capsys: pytest.CaptureFixture[str]
 ) -> None:
