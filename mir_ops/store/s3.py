@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _THREADS: Final = 16
 _CHUNK: Final = 1024 * 1024
+_BY_CONTENT: Final = re.compile(r"(blobs|seg)/sha256/.*/(?P<sha256>[0-9a-f]{64})(\.\w+)?")
 _CONFLICTS: Final = 8  # answers 409 in a row to one create
 _OPTIONS: Final = ("endpoint_url", "region")
 _NO_KEY: Final = ("NoSuchKey", "404", "NotFound")
@@ -212,7 +214,7 @@ class S3Objects:
         )
         check_same_size(self, key, body, found["ContentLength"])
         known = found.get("ChecksumSHA256")
-        if _named_by_content(key) and known and known != _checksum(key, body):
+        if _BY_CONTENT.fullmatch(key) and known and known != _checksum(key, body):
             raise corrupt_object(self, key, f"its SHA-256 is {b64decode(known).hex()}")
 
     def _put_once(self, key: str, body: bytes, **condition: Any) -> None:
@@ -357,14 +359,10 @@ def _config(attempts: int, *, path_style: bool) -> Config:
     )
 
 
-def _named_by_content(key: str) -> bool:
-    return key.startswith(("blobs/", "seg/"))
-
-
 def _checksum(key: str, body: bytes | Path) -> str:
     """The SHA-256 with which the server checks what arrives, and which HEAD tells later."""
-    if _named_by_content(key):
-        return b64encode(bytes.fromhex(key.rpartition("/")[2].partition(".")[0])).decode()
+    if named := _BY_CONTENT.fullmatch(key):
+        return b64encode(bytes.fromhex(named["sha256"])).decode()
     content = body if isinstance(body, bytes) else body.read_bytes()
     return b64encode(hashlib.sha256(content).digest()).decode()
 
