@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,19 +36,25 @@ class MergeConflictError(ConflictError):
     """Both sides changed the same assets. `conflicts` has all their ids, in hex, by table."""
 
     code = "merge-conflict"
-    conflicts: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+    def __init__(self, message: str, conflicts: Mapping[str, Sequence[str]] | None = None) -> None:
+        super().__init__(
+            message, hint="Choose whose changes win: strategy `host`, `guest` or `union`"
+        )
+        self.conflicts = conflicts or {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.conflicts)
 
     @classmethod
     def of(cls, found: Mapping[str, pa.Array]) -> MergeConflictError:
         """The message names a few of them."""
         counts = ", ".join(f"{len(ids)} in `{name}`" for name, ids in found.items())
         first = [f"`{name}` {i.as_py().hex()[:12]}" for name, ids in found.items() for i in ids[:5]]
-        error = cls(
+        return cls(
             f"Both sides changed the same assets, {counts}: {', '.join(first[:_NAMED])}",
-            hint="Choose whose changes win: strategy `host`, `guest` or `union`",
+            {name: [i.hex() for i in ids.to_pylist()] for name, ids in found.items()},
         )
-        error.conflicts = {name: [i.hex() for i in ids.to_pylist()] for name, ids in found.items()}
-        return error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
