@@ -1,96 +1,27 @@
-"""`mir import, merge, filter, sampling, show, diff, export`: dataset versions in and out."""
+"""`mir merge, filter, sampling`: dataset versions from others."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mir_ops.cli.operations import (
     add_destination,
     add_sources,
     commit_once,
     destination_of,
+    names_of,
     repository_of,
     say_done,
     source_of,
 )
 from mir_ops.cli.output import Output
-from mir_ops.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from mir_ops.store import Commit
-
-# What YMIR calls annotation types, and the format that they are read as.
-_ANNOTATION_TYPES = {
-    **dict.fromkeys(("det", "det-box", "det:voc", "voc"), "voc"),
-    **dict.fromkeys(("no-annos", "no-annos:none", "none"), "none"),
-}
-_SPLITS = ("train", "val", "test")
 
 
 def register(subparsers: argparse._SubParsersAction[Any]) -> None:
-    _register_import(subparsers)
     _register_merge(subparsers)
     _register_filter(subparsers)
     _register_sampling(subparsers)
-    _register_show(subparsers)
-    _register_diff(subparsers)
-    _register_export(subparsers)
-
-
-def run_import(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.dataset import ImportResult, import_dataset, source_digest
-    from mir_ops.taxonomy import add_labels
-
-    repository = repository_of(arguments)
-    destination = destination_of(arguments)
-    source, index_file = _import_source(arguments)
-    gt_dir, pred_dir = _path(arguments.gt_dir), _path(arguments.pred_dir)
-    annotations = _annotation_format(arguments.anno_type)
-    store = repository.store
-    parents = [repository.resolve(arguments.src_revs)] if arguments.src_revs else []
-    taxonomy = repository.declared_classes()
-    strategy = arguments.unknown_types_strategy
-    inputs = {
-        "source": source_digest(source, index_file=index_file, gt_dir=gt_dir, pred_dir=pred_dir),
-        "annotations": annotations,
-        "unknown_classes": strategy,
-        "split": arguments.split,
-        "parents": [commit.id for commit in parents],
-    }
-    results: list[ImportResult] = []
-
-    def commit(op_id: str) -> Commit:
-        result = import_dataset(
-            store,
-            source,
-            destination.branch,
-            op_id=op_id,
-            annotations=annotations,
-            unknown_classes=strategy,
-            split=arguments.split,
-            message=arguments.message,
-            parents=parents,
-            index_file=index_file,
-            taxonomy=taxonomy,
-            on_progress=output.progress,
-            gt_dir=gt_dir,
-            pred_dir=pred_dir,
-        )
-        results.append(result)
-        return result.commit
-
-    done = commit_once(repository, destination, "import", inputs, commit)
-    result = results[0]
-    if result.new_classes and repository.labels_path.exists():
-        add_labels(repository.labels_path, result.new_classes)
-    if arguments.report:
-        _write_json(Path(arguments.report), result.report.to_dict(examples=1_000_000))
-    report = result.report.to_dict()
-    extra = {"report": report, "new_classes": list(result.new_classes)}
-    say_done(output, done, extra, result.report.lines())
-    return 0
 
 
 def run_merge(arguments: argparse.Namespace, output: Output) -> int:
@@ -137,7 +68,7 @@ def run_filter(arguments: argparse.Namespace, output: Output) -> int:
     destination = destination_of(arguments)
     source = source_of(arguments, repository)
     store = repository.store
-    include, exclude = _names(arguments.include), _names(arguments.exclude)
+    include, exclude = names_of(arguments.include), names_of(arguments.exclude)
     inputs = {
         "source": store.resolve(source.rev).id,
         "include": include,
@@ -199,151 +130,6 @@ def run_sampling(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def run_show(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.dataset import statistics
-
-    repository = repository_of(arguments)
-    source = source_of(arguments, repository)
-    version = repository.store.read(source.rev)
-    numbers = statistics(version)
-    commit = version.commit
-    lines = [
-        f"{source.rev} {commit.id[:12]}: {commit.message}",
-        f"operation: {commit.operation.kind}, {commit.created_at:%Y-%m-%d %H:%M:%S} UTC",
-        f"classes: {';'.join(version.taxonomy.names) or '-'}",
-        f"assets: {numbers['assets']} ("
-        + ", ".join(f"{name}: {count}" for name, count in numbers["splits"].items())
-        + ")",
-    ]
-    for name, layer in numbers["layers"].items():
-        lines.append(f"{name}: {layer['assets']} images, {layer['rows']} rows")
-        for class_name, counts in layer["classes"].items():
-            lines.append(f"  {class_name}: {counts['boxes']} in {counts['assets']} images")
-    record = {
-        "rev": source.rev,
-        "operation": commit.operation.kind,
-        "message": commit.message,
-        "created_at": commit.created_at.isoformat(),
-        "classes": version.taxonomy.names,
-        **numbers,
-    }
-    if arguments.verbose:
-        lines += [f"{name}: {value}" for name, value in commit.operation.parameters.items()]
-        record["parameters"] = dict(commit.operation.parameters)
-    output.record(record, lines)
-    return 0
-
-
-def run_diff(arguments: argparse.Namespace, output: Output) -> int:
-    repository = repository_of(arguments)
-    store = repository.store
-    first, second = (store.read(repository.revision(rev)) for rev in arguments.revs)
-    diff = store.diff(first, second)
-    names = dict(zip(first.taxonomy.ids, first.taxonomy.names, strict=True))
-    names |= dict(zip(second.taxonomy.ids, second.taxonomy.names, strict=True))
-    rows = [
-        (layer, names.get(class_id, f"#{class_id}"), *counts)
-        for layer, classes in diff.layers.items()
-        for class_id, counts in sorted(classes.items())
-    ]
-    if not output.json:
-        output.record(
-            {},
-            [
-                f"images: +{diff.assets_added} -{diff.assets_removed}, "
-                f"{diff.split_moved} moved to another split"
-            ],
-        )
-        if rows:
-            columns = ("layer", "class", "added", "removed", "changed")
-            output.table(columns, rows, right=("added", "removed", "changed"))
-        return 0
-    keys = ("layer", "class", "added", "removed", "changed")
-    output.record(
-        {
-            "from": first.id,
-            "to": second.id,
-            "assets_added": diff.assets_added,
-            "assets_removed": diff.assets_removed,
-            "split_moved": diff.split_moved,
-            "classes": [dict(zip(keys, row, strict=True)) for row in rows],
-        }
-    )
-    return 0
-
-
-def run_export(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.dataset import ExportFolders, export_voc
-
-    repository = repository_of(arguments)
-    source = source_of(arguments, repository)
-    _check_export(arguments)
-    target: Path | ExportFolders
-    if arguments.to:
-        target = Path(arguments.to)
-    else:
-        annotated = arguments.anno_format != "none"
-        target = ExportFolders(
-            images=_path(arguments.asset_dir),
-            ground_truth=_path(arguments.gt_dir) if annotated else None,
-            predictions=_path(arguments.pred_dir) if annotated else None,
-        )
-    report = export_voc(
-        repository.store,
-        source.rev,
-        target,
-        names=arguments.names,
-        sub_folders=not arguments.to,
-        class_names=_names(arguments.class_names),
-        on_progress=output.progress,
-    )
-    output.record({"rev": source.rev, **report.to_dict()}, report.lines())
-    return 0
-
-
-def _register_import(subparsers: argparse._SubParsersAction[Any]) -> None:
-    parser = subparsers.add_parser(
-        "import",
-        help="Import images and annotations into a dataset",
-        description="Import a zip archive or a folder with `images/` (or `JPEGImages/`) and "
-        "`annotations/` (or `gt/`), or images alone. What is not taken is counted and listed.",
-    )
-    add = parser.add_argument
-    add("source", nargs="?", metavar="SOURCE", help="Zip archive, folder or index file")
-    add("--asset-path", dest="asset_path", metavar="SOURCE", help=argparse.SUPPRESS)
-    add("--index-file", metavar="FILE", help="List of image paths, one a line")
-    add("--gt-dir", "--annotation-dir", metavar="DIR", help="Annotation files of the images")
-    add("--pred-dir", metavar="DIR", help="Prediction files of the images")
-    add(
-        "--unknown-types-strategy",
-        choices=("stop", "ignore", "add"),
-        default="stop",
-        help="Classes that `labels.yaml` lacks: stop (default), ignore their objects, or add them",
-    )
-    add(
-        "--ignore-unknown-types",
-        dest="unknown_types_strategy",
-        action="store_const",
-        const="ignore",
-        help="The same as `--unknown-types-strategy ignore`",
-    )
-    add(
-        "--anno-type",
-        "--anno-type-fmt",
-        dest="anno_type",
-        default="det-box",
-        metavar="TYPE",
-        help="det-box (default) reads Pascal VOC, no-annos images only",
-    )
-    add("--split", choices=_SPLITS, help="What the images are for")
-    add("--src-revs", "--src-rev", dest="src_revs", metavar="REV", help="Record this as parent")
-    add("--report", metavar="FILE", help="Write the whole report here, as JSON")
-    for accepted in ("--gen-dir", "--dataset-name"):  # YMIR's; the store keeps the images here
-        add(accepted, metavar="X", help=argparse.SUPPRESS)
-    add_destination(parser)
-    parser.set_defaults(run=run_import)
-
-
 def _register_merge(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "merge",
@@ -394,97 +180,3 @@ def _register_sampling(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="Draw others with another number")
     add_destination(parser)
     parser.set_defaults(run=run_sampling)
-
-
-def _register_show(subparsers: argparse._SubParsersAction[Any]) -> None:
-    parser = subparsers.add_parser("show", help="Show what is in a dataset version")
-    add_sources(parser, "Revision to show (default: the branch checked out)")
-    parser.add_argument("--verbose", action="store_true", help="Also how it was made")
-    parser.set_defaults(run=run_show)
-
-
-def _register_diff(subparsers: argparse._SubParsersAction[Any]) -> None:
-    parser = subparsers.add_parser("diff", help="Show what changed between two dataset versions")
-    parser.add_argument("revs", nargs=2, metavar="REV", help="From the first to the second")
-    parser.set_defaults(run=run_diff)
-
-
-def _register_export(subparsers: argparse._SubParsersAction[Any]) -> None:
-    parser = subparsers.add_parser(
-        "export",
-        help="Write a dataset version to a folder",
-        description="`--to DIR` writes `images/` and `annotations/`, which can be imported again.",
-    )
-    add_sources(parser, "Revision to export (default: the branch checked out)")
-    add = parser.add_argument
-    add("--to", metavar="DIR", help="Write images and Pascal VOC annotations here")
-    add("--asset-dir", metavar="DIR", help="Write images here, in sub-folders as YMIR does")
-    add("--gt-dir", "--annotation-dir", metavar="DIR", help="Write ground truth here")
-    add("--pred-dir", metavar="DIR", help="Write predictions here")
-    add("--anno-format", "--format", default="voc", metavar="F", help="voc (default) or none")
-    add("--asset-format", default="raw", metavar="F", help="raw, the only one")
-    add("--class_names", "--class-names", dest="class_names", metavar="'A;B'", help="Only these")
-    add(
-        "--names",
-        choices=("sha1", "original"),
-        default="sha1",
-        help="Name files by their SHA-1 as YMIR does (default), or as they came",
-    )
-    for accepted in ("--media-location", "-w"):  # YMIR's; the store keeps the images here
-        add(accepted, metavar="DIR", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run_export)
-
-
-def _import_source(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
-    """The source, and the index file if that is what it is."""
-    given = arguments.source or arguments.asset_path
-    if (given is None) == (arguments.index_file is None):
-        raise InvalidInputError(
-            "Give one source to import",
-            code="no-source",
-            hint="Name a zip archive or a folder, or an index file with `--index-file`",
-        )
-    if given is None or Path(given).suffix.lower() in (".txt", ".tsv", ".csv"):
-        index = Path(given or arguments.index_file)
-        return index, index
-    return Path(given), None
-
-
-def _annotation_format(kind: str) -> Any:
-    try:
-        return _ANNOTATION_TYPES[kind]
-    except KeyError:
-        raise InvalidInputError(
-            f"Annotations of type `{kind}` cannot be imported",
-            code="bad-annotation-type",
-            hint=f"Use one of {', '.join(_ANNOTATION_TYPES)}",
-        ) from None
-
-
-def _check_export(arguments: argparse.Namespace) -> None:
-    if arguments.to is None and arguments.asset_dir is None:
-        raise InvalidInputError(
-            "No folder to export to is given",
-            code="no-destination",
-            hint="Add `--to DIR`, or `--asset-dir DIR`",
-        )
-    if arguments.anno_format not in ("voc", "none") or arguments.asset_format != "raw":
-        raise InvalidInputError(
-            f"Cannot export as `{arguments.anno_format}:{arguments.asset_format}`",
-            code="bad-export-format",
-            hint="Use `--anno-format voc` or `none`, and `--asset-format raw`",
-        )
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(";") if name.strip()]
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    import json
-
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

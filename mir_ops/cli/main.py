@@ -14,19 +14,21 @@ from mir_ops.errors import InvalidInputError, MirError
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _DATASETS = "mir_ops.cli.datasets"
+_TRANSFER = "mir_ops.cli.transfer"
+_CONTENTS = "mir_ops.cli.contents"
 _HISTORY = "mir_ops.cli.history"
 
 # Each module has `register(subparsers)`, which adds its sub-commands with `set_defaults(run=fn)`,
 # `fn(arguments, output) -> exit code`. It is imported only when one of its commands is used.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": (_HISTORY, "Make a folder a mir repository"),
-    "import": (_DATASETS, "Import images and annotations into a dataset"),
+    "import": (_TRANSFER, "Import images and annotations into a dataset"),
     "merge": (_DATASETS, "Merge datasets, each for training, validation or testing"),
     "filter": (_DATASETS, "Keep the images that have, or do not have, certain classes"),
     "sampling": (_DATASETS, "Keep a random share of the images"),
-    "show": (_DATASETS, "Show what is in a dataset version"),
-    "diff": (_DATASETS, "Show what changed between two dataset versions"),
-    "export": (_DATASETS, "Write a dataset version to a folder"),
+    "show": (_CONTENTS, "Show what is in a dataset version"),
+    "diff": (_CONTENTS, "Show what changed between two dataset versions"),
+    "export": (_TRANSFER, "Write a dataset version to a folder"),
     "log": (_HISTORY, "Show the commits of a branch, newest first"),
     "branch": (_HISTORY, "List, create or delete branches"),
     "checkout": (_HISTORY, "Choose the branch that commands start from"),

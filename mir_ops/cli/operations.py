@@ -116,6 +116,11 @@ def say_done(output: Output, done: Done, extra: Mapping[str, Any], lines: list[s
     )
 
 
+def names_of(text: str | None) -> list[str]:
+    """Names joined by `;`."""
+    return [name.strip() for name in (text or "").split(";") if name.strip()]
+
+
 def _find(store: Store, rev: str) -> Commit | None:
     try:
         return store.resolve(rev)
