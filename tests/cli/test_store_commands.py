@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mir_ops.cli.main import main
-from mir_ops.store import Store
+from mir_ops.store import Operation, Store
 
 
 @pytest.fixture
@@ -138,3 +138,22 @@ def test_store_can_be_named(
     assert main(["store", "fsck", "--store", str(tmp_path / "nowhere")]) == 1
     assert "There is no dataset store at" in capsys.readouterr().err
     assert main(["store", "fsck", "--store", str(repository / ".mir" / "store")]) == 0
+
+
+def test_compact_commits_the_same_rows_where_additions_piled_up(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open((repository / ".mir" / "store").as_uri())
+    rows = store.read("a").assets()
+    with store.edit("a", op_id="again", operation=Operation(kind="test"), message="One") as edit:
+        edit.put_assets(rows.slice(0, 1))
+    before = store.branch("a").tip()
+
+    states = {one["branch"]: one for one in said(capsys, "compact")}
+
+    assert (states["a"]["state"], states["master"]["state"]) == ("compacted", "as it was")
+    after = store.branch("a").tip()
+    assert (after.id, after.parents) == (states["a"]["commit"], (before.id,))
+    assert after.stats == before.stats
+    assert store.read("a").assets().equals(store.read(before).assets())
+    assert said(capsys, "compact", "a")[0]["state"] == "as it was"
