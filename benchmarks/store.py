@@ -1,8 +1,8 @@
 """How the dataset store does at a million images, against plain pyarrow, boto3 and fixed limits.
 
 Every operation runs in a process of its own, as does its peer right after it; results are compared
-before times count. Times are CPU seconds of the process with all its threads, the best of a few
-runs, because other programs may share the machine; uploads, which wait, are told by wall time.
+before times count. Times are CPU seconds of the process with all its threads, the median of the
+runs of a few processes, ours and the peer's in turn; uploads, which wait, are told by wall time.
 With `--json` one object a line: `ok` is null where a number is reported and not judged.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import compileall
+import itertools
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,8 @@ MOST_BYTES = 96 * 1024
 MOST_PUTS = 8
 MOST_MEMORY = 1536
 LOGGED = 1000
+TURNS = 3
+UPLOADED = ("count", "each", "megabytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ class Runs:
         self.folder = folder
         self.options = options
         self.peaks: dict[str, float] = {}
+        self.told: dict[str, dict[str, Any]] = {}
 
     def run(self, operation: str, size: int = 0) -> dict[str, Any]:
         """What one operation measured, in its own process."""
@@ -86,7 +91,19 @@ class Runs:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         self.peaks[f"{operation} {size}"] = found["peak"]
+        self.told[operation] = found
         return found
+
+    def in_turn(self, one: str, other: str, size: int = 0) -> list[dict[str, float]]:
+        """The medians of CPU and wall seconds of two operations that are run in turn."""
+        turns = [[self.run(name, size) for name in (one, other)] for _ in range(TURNS)]
+        return [
+            {
+                kind: statistics.median(itertools.chain(*(found[kind] for found in runs)))
+                for kind in ("cpu", "wall")
+            }
+            for runs in zip(*turns, strict=True)
+        ]
 
 
 def commits(runs: Runs, sizes: list[int]) -> Iterator[Line]:
@@ -111,7 +128,7 @@ def growth(
 ) -> Iterator[Line]:
     """The largest size against the smallest."""
     few, many = min(sizes), max(sizes)
-    ours, other = min(seconds[many]), min(seconds[few])
+    ours, other = statistics.median(seconds[many]), statistics.median(seconds[few])
     bar = 4 if judged else None
     yield Line(name=f"{name} at {many} / at {few}", ours=ours, other=other, bar=bar)
 
@@ -129,13 +146,13 @@ def against_peer(
     def lines(runs: Runs, sizes: list[int]) -> Iterator[Line]:
         for size in sizes:
             runs.run(f"check-{operation}", size)
-            ours, other = runs.run(operation, size), runs.run(f"peer-{operation}", size)
+            ours, other = runs.in_turn(operation, f"peer-{operation}", size)
             judged = bar if size >= least else None  # below it is starting threads, not rows
             for kind in ("cpu", "wall"):
                 yield Line(
                     name=f"{name} at {size}: {kind}",
-                    ours=min(ours[kind]),
-                    other=min(other[kind]),
+                    ours=ours[kind],
+                    other=other[kind],
                     bar=judged if kind == "cpu" else None,
                 )
 
@@ -143,15 +160,11 @@ def against_peer(
 
 
 def branches(runs: Runs, sizes: list[int]) -> Iterator[Line]:
-    for operation in ("merge", "diff"):
-        runs.run(f"check-{operation}-new", max(sizes))
-        yield from growing(
-            runs, sizes, f"{operation}-new", f"{operation} 200 new images apart: CPU"
-        )
-        name = f"{operation} 200 relabelled images apart: CPU"
-        yield from growing(
-            runs, sizes, f"{operation}-relabelled", name, judged=operation == "merge"
-        )
+    for operation, kind in itertools.product(("merge", "diff"), ("new", "relabelled")):
+        if kind == "new":
+            runs.run(f"check-{operation}-new", max(sizes))
+        name = f"{operation} 200 {kind} images apart: CPU"
+        yield from growing(runs, sizes, f"{operation}-{kind}", name)
 
 
 def logs(runs: Runs, _sizes: list[int]) -> Iterator[Line]:
@@ -165,10 +178,15 @@ def logs(runs: Runs, _sizes: list[int]) -> Iterator[Line]:
 
 def uploads(runs: Runs, _sizes: list[int]) -> Iterator[Line]:
     for kind in ("small", "large"):
-        other, ours = runs.run(f"peer-upload-{kind}"), runs.run(f"upload-{kind}")
-        name = f"upload of {ours['count']} blobs of {ours['each']} bytes: MB/s"
-        speeds = [one["megabytes"] / min(one["wall"]) for one in (ours, other)]
-        yield Line(name=name, ours=speeds[0], other=speeds[1], bar=0.8, at_least=True)
+        ours, other = runs.in_turn(f"upload-{kind}", f"peer-upload-{kind}")
+        count, each, megabytes = (runs.told[f"upload-{kind}"][k] for k in UPLOADED)
+        yield Line(
+            name=f"upload of {count} blobs of {each} bytes: MB/s",
+            ours=megabytes / ours["wall"],
+            other=megabytes / other["wall"],
+            bar=0.8,
+            at_least=True,
+        )
 
 
 SECTIONS: dict[str, Callable[[Runs, list[int]], Iterator[Line]]] = {
