@@ -1,0 +1,126 @@
+"""What annotation files say, in columns: the shape that every annotation format is read to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mir_ops.store import schema
+
+# One row for each image that the files speak of, also where it has no objects.
+IMAGES: Final = pa.schema(
+    [
+        pa.field("source", pa.string(), nullable=False),  # the annotation file's name
+        pa.field("file_name", pa.string(), nullable=False),  # the image's as stated, or ""
+        pa.field("image_id", pa.string()),  # COCO's id of the image, as text
+        pa.field("width", pa.int32()),  # as stated, for the check with the real size
+        pa.field("height", pa.int32()),
+        pa.field("split", pa.string()),
+        pa.field("attributes", schema.TEXT_MAP),
+    ]
+)
+
+# Pixels, or shares of the image's size where `Parsed.relative`. A coordinate that is no number is
+# NaN; where a shape has no box of its own, x, y, w and h are null.
+OBJECTS: Final = pa.schema(
+    [
+        pa.field("image", pa.int64(), nullable=False),  # row in `images`
+        pa.field("place", pa.string()),  # which object of the file, for the report
+        pa.field("class_name", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("x", pa.float64()),
+        pa.field("y", pa.float64()),
+        pa.field("w", pa.float64()),
+        pa.field("h", pa.float64()),
+        pa.field("angle", pa.float64()),  # degrees
+        pa.field("polygon", pa.list_(pa.list_(pa.float64()))),
+        pa.field("rle", pa.binary()),  # COCO's compressed run lengths, checked to fill its size
+        pa.field("rle_width", pa.int32()),
+        pa.field("rle_height", pa.int32()),
+        pa.field("area", pa.float64()),
+        pa.field("iscrowd", pa.bool_()),
+        pa.field("difficult", pa.bool_()),
+        pa.field("truncated", pa.bool_()),
+        pa.field("occluded", pa.bool_()),
+        pa.field("quality", pa.float64()),
+        pa.field("confidence", pa.float64()),
+        pa.field("tags", schema.TEXT_MAP),
+    ]
+)
+
+
+class RefusedError(Exception):
+    """The bytes are no annotation that we take; `code` is the issue to count."""
+
+    def __init__(self, code: str, reason: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something in a file that was not taken; `code` is the issue to count."""
+
+    code: str
+    example: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """Annotation files as two tables. Objects are in the order of their images."""
+
+    images: pa.Table
+    objects: pa.Table
+    relative: bool = False
+    classes: Mapping[str, str] = field(default_factory=dict)  # the files' class ids: names
+    findings: tuple[Finding, ...] = ()
+
+    def class_counts(self) -> dict[str, int]:
+        """Objects by class name as written, in the order of first use."""
+        counted = pc.value_counts(self.objects["class_name"].combine_chunks())
+        names, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+        return dict(zip(names, counts, strict=True))
+
+    def source_of_class(self, name: str) -> str:
+        """A file that has an object of the class, by its name as written."""
+        row = pc.index(self.objects["class_name"], name).as_py()
+        source: str = self.images["source"][self.objects["image"][row].as_py()].as_py()
+        return source
+
+
+EMPTY: Final = Parsed(images=IMAGES.empty_table(), objects=OBJECTS.empty_table())
+
+
+def joined(parts: Sequence[Parsed]) -> Parsed:
+    """Several parts as one; what a file says twice stays twice."""
+    if len(parts) < 2:
+        return parts[0] if parts else EMPTY
+    starts = np.cumsum([0, *(part.images.num_rows for part in parts[:-1])])
+    objects = [
+        part.objects.set_column(0, OBJECTS.field(0), pc.add(part.objects["image"], int(start)))
+        for part, start in zip(parts, starts, strict=True)
+    ]
+    classes: dict[str, str] = {}
+    for part in parts:
+        classes |= part.classes
+    return Parsed(
+        images=pa.concat_tables([part.images for part in parts]),
+        objects=pa.concat_tables(objects),
+        relative=parts[0].relative,
+        classes=classes,
+        findings=tuple(finding for part in parts for finding in part.findings),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """Annotations of one layer, and which of them are each image's."""
+
+    parsed: Parsed
+    rows: Mapping[str, int]  # name of an image in the source: its row in `parsed.images`
