@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,12 @@ _MAGIC: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"BM", "image/bmp"),
 )
+_FRAMES: Final = frozenset((0xC0, 0xC1))  # of a sequential JPEG
+_TABLES: Final = frozenset((0xC4, 0xDB, 0xE0, 0xEE))  # how it decodes; APP0 and APP14 say colours
+_EXIF: Final = 0xE1
+_PASSED: Final = frozenset((*range(_EXIF, 0xEE), 0xEF, 0xFE))  # applications' data, comments
+_SCAN: Final = 0xDA
+_HEADERS_KEPT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +51,20 @@ class ImageRefusedError(Exception):
 
 
 def inspect_image(data: bytes) -> ImageFacts:
-    """Decode a JPEG, PNG or BMP image; raises `ImageRefusedError`."""
+    """Find out what a JPEG, PNG or BMP image is; raises `ImageRefusedError` if it does not decode.
+
+    A sequential JPEG with the header of one that decoded, and one scan that ends as it should, is
+    not decoded again: whatever bits are in such a scan are pixels.
+    """
     media_type = next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
     if media_type is None:
-        raise ImageRefusedError("image-format")
+        raise ImageRefusedError("image-format", "" if data else "it is empty")
+    header = _read_header(data) if media_type == "image/jpeg" else None
     try:
-        return _decode(data, media_type)
+        if header is not None and (known := _decoded.get(header.tables)) is not None:
+            turn = _orientation(_open(data, media_type)) if header.has_exif else 1
+            return _facts(data, media_type, known, turn)
+        return _decode(data, media_type, header)
     except ImageRefusedError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything on hostile bytes
@@ -61,26 +76,85 @@ def extension_agrees(name: str, media_type: str) -> bool:
     return suffix in (EXTENSIONS[media_type], ".jpeg" if media_type == "image/jpeg" else None)
 
 
-def _decode(data: bytes, media_type: str) -> ImageFacts:
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What decides whether and how the one scan of a sequential JPEG decodes."""
+
+    tables: bytes
+    has_exif: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    width: int
+    height: int
+    channels: int
+
+
+class _Decoded:
+    """Sizes of images that decoded, by their header; the newest few thousand."""
+
+    def __init__(self) -> None:
+        self._sizes: OrderedDict[bytes, _Size] = OrderedDict()
+        self.get = self._sizes.get
+
+    def add(self, tables: bytes, size: _Size) -> None:
+        self._sizes[tables] = size
+        if len(self._sizes) > _HEADERS_KEPT:
+            self._sizes.popitem(last=False)
+
+
+_decoded: Final = _Decoded()
+
+
+def _read_header(data: bytes) -> _Header | None:
+    """None where only decoding can tell: several scans, restarts, arithmetic coding, damage."""
+    at, parts, frames, has_exif = 2, [], 0, False
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker, end = data[at + 1], at + 2 + (data[at + 2] << 8 | data[at + 3])
+        if marker == _EXIF:
+            has_exif = True
+        elif marker in _TABLES or marker in _FRAMES or marker == _SCAN:
+            parts.append(data[at:end])
+            frames += marker in _FRAMES
+        elif marker not in _PASSED:
+            return None
+        at = end
+        if marker == _SCAN:
+            closed = data.endswith(b"\xff\xd9")
+            # In the scan 0xFF is written as FF 00: any other one is a marker, here only the last.
+            markers = data.count(b"\xff", end) - data.count(b"\xff\0", end)
+            return _Header(b"".join(parts), has_exif) if closed and markers == frames == 1 else None
+    return None
+
+
+def _decode(data: bytes, media_type: str, header: _Header | None) -> ImageFacts:
     image = _open(data, media_type)
     width, height = image.size
     if width * height == 0:
         raise ImageRefusedError("image-unreadable", "it has no pixels")
     if width * height > MAX_PIXELS:
         raise ImageRefusedError("image-too-large", f"{width} x {height}")
-    channels = len(image.getbands())
+    size = _Size(width, height, len(image.getbands()))
     orientation = _orientation(image)
     if media_type == "image/jpeg":
         # Reads every coefficient, so that a truncated file shows, at 1/8 of the arithmetic.
         image.draft(None, (1, 1))
     image.load()
+    if header is not None:
+        _decoded.add(header.tables, size)
+    return _facts(data, media_type, size, orientation)
+
+
+def _facts(data: bytes, media_type: str, size: _Size, orientation: int) -> ImageFacts:
+    width, height = size.width, size.height
     if orientation in TURNED:
         width, height = height, width
     return ImageFacts(
         media_type=media_type,
         width=width,
         height=height,
-        channels=channels,
+        channels=size.channels,
         byte_size=len(data),
         orientation=orientation,
         ymir_sha1=hashlib.sha1(data, usedforsecurity=False).digest(),

@@ -152,7 +152,7 @@ def test_damaged_and_foreign_images_are_counted(tmp_path: Path, store: Store) ->
     assert set(found["image-format"]) == {
         "images/animated.gif",
         "images/text.jpg",
-        "images/empty.png",
+        "images/empty.png: it is empty",
     }
     assert found["image-extension"] == ("images/really.png: image/jpeg",)
     assert found["file-ignored"] == ("notes.txt",)
