@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,48 @@ OBJECTS: Final = pa.schema(
 )
 
 
+Rings = list[list[float]]
+TextPairs = list[tuple[str, str]]
+
+
+class ImageRow(NamedTuple):
+    """A row of `IMAGES`."""
+
+    source: str
+    file_name: str = ""
+    image_id: str | None = None
+    width: int | None = None
+    height: int | None = None
+    split: str | None = None
+    attributes: TextPairs | None = None
+
+
+class ObjectRow(NamedTuple):
+    """A row of `OBJECTS`."""
+
+    image: int
+    place: str | None
+    class_name: str
+    kind: str
+    x: float | None
+    y: float | None
+    w: float | None
+    h: float | None
+    angle: float | None = None
+    polygon: Rings | None = None
+    rle: bytes | None = None
+    rle_width: int | None = None
+    rle_height: int | None = None
+    area: float | None = None
+    iscrowd: bool | None = None
+    difficult: bool | None = None
+    truncated: bool | None = None
+    occluded: bool | None = None
+    quality: float | None = None
+    confidence: float | None = None
+    tags: TextPairs | None = None
+
+
 class RefusedError(Exception):
     """The bytes are no annotation that we take; `code` is the issue to count."""
 
@@ -92,6 +134,49 @@ class Parsed:
         row = pc.index(self.objects["class_name"], name).as_py()
         source: str = self.images["source"][self.objects["image"][row].as_py()].as_py()
         return source
+
+
+class Collected:
+    """Rows as a parser meets them; they become columns a piece at a time, to save memory."""
+
+    _PIECE: Final = 1 << 16
+
+    def __init__(self) -> None:
+        self.images: list[ImageRow] = []
+        self.findings: list[Finding] = []
+        self._objects: list[ObjectRow] = []
+        self._pieces: list[pa.Table] = []
+
+    def add_objects(self, rows: Iterable[ObjectRow]) -> None:
+        self._objects.extend(rows)
+        if len(self._objects) >= self._PIECE:
+            self._flush()
+
+    def find(self, code: str, example: str) -> None:
+        self.findings.append(Finding(code=code, example=example))
+
+    def parsed(self, *, relative: bool = False, classes: Mapping[str, str] | None = None) -> Parsed:
+        self._flush()
+        return Parsed(
+            images=_table(self.images, IMAGES),
+            objects=pa.concat_tables([OBJECTS.empty_table(), *self._pieces]),
+            relative=relative,
+            classes=classes or {},
+            findings=tuple(self.findings),
+        )
+
+    def _flush(self) -> None:
+        if self._objects:
+            self._pieces.append(_table(self._objects, OBJECTS))
+            self._objects = []
+
+
+def _table(rows: Sequence[NamedTuple], wanted: pa.Schema) -> pa.Table:
+    if not rows:
+        return wanted.empty_table()
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, wanted.types, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=wanted)
 
 
 EMPTY: Final = Parsed(images=IMAGES.empty_table(), objects=OBJECTS.empty_table())

@@ -1,11 +1,13 @@
 """Pascal VOC: one XML file for each image, read as hostile and written back with the same boxes.
 
 Corners are inclusive: w = xmax - xmin + 1. YMIR's additions are kept: `rotate_angle` (in units of
-pi), `confidence`, `box_quality`, `tags`, and for the image `cks` and `image_quality`.
+pi), `confidence`, `box_quality`, `tags`, and for the image `cks` and `image_quality`. So are
+`score`, `robndbox` and `polygon`, as other tools write them, and our own `rle`, `area`, `iscrowd`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,9 +15,27 @@ from xml.etree import ElementTree as Tree
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
+from mir_ops.formats.parsed import (
+    Collected,
+    ImageRow,
+    ObjectRow,
+    Parsed,
+    RefusedError,
+    Rings,
+    TextPairs,
+)
+
 MAX_BYTES: Final = 16 * 2**20
+POSE: Final = "pose"  # kept among the tags of the object
 IMAGE_QUALITY: Final = "image_quality"  # kept among the attributes of the image
 _DEGREES: Final = 180.0
+_CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
+_FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
+_NO_POSE: Final = ("", "unknown", "unspecified")
+
+
+Box = tuple[float | None, float | None, float | None, float | None]
+VocRefusedError = RefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,34 +64,33 @@ class VocFile:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-class VocRefusedError(Exception):
-    """The bytes are no annotation that we take; `code` is the issue to count."""
-
-    def __init__(self, code: str, reason: str = "") -> None:
-        super().__init__(reason)
-        self.code = code
+def parse_voc(files: Iterable[tuple[str, bytes]]) -> Parsed:
+    """Parse files (name, bytes) to columns; what is refused is among the findings."""
+    collected = Collected()
+    for name, data in files:
+        try:
+            root = _root_of(data)
+        except RefusedError as error:
+            collected.find(error.code, f"{name}: {error}" if str(error) else name)
+            continue
+        image = len(collected.images)
+        collected.images.append(_image_row(name, root))
+        collected.add_objects([_object_row(element, image) for element in root.findall("object")])
+        if root.find("object/part") is not None:
+            collected.find("object-part", name)
+    return collected.parsed()
 
 
 def read_voc(data: bytes) -> VocFile:
-    """Parse one file; raises `VocRefusedError`."""
-    if len(data) > MAX_BYTES:
-        raise VocRefusedError("file-too-large")
-    _refuse_doctype(data)
-    try:
-        root = Tree.fromstring(data)
-    except (Tree.ParseError, ValueError, LookupError, RecursionError) as error:
-        raise VocRefusedError("annotation-unreadable", str(error)) from None
-    if root.tag != "annotation":
-        raise VocRefusedError("annotation-unreadable", f"its root is `{root.tag}`")
-    attributes = _text_map(root.find("cks"))
-    quality = _text(root, IMAGE_QUALITY)
-    if _number(quality, -1.0) >= 0:
-        attributes[IMAGE_QUALITY] = quality
+    """Parse one file; raises `RefusedError`."""
+    root = _root_of(data)
+    image = _image_row("", root)
+    known = image.width is not None and image.height is not None
     return VocFile(
-        filename=_text(root, "filename"),
-        size=_size(root.find("size")),
-        objects=tuple(_read_object(element) for element in root.iterfind("object")),
-        attributes=attributes,
+        filename=image.file_name,
+        size=(image.width or 0, image.height or 0) if known else None,
+        objects=tuple(_voc_object(_object_row(each, 0)) for each in root.findall("object")),
+        attributes=dict(image.attributes or ()),
     )
 
 
@@ -111,59 +130,154 @@ def _refuse_doctype(data: bytes) -> None:
         return
 
     def refuse(*_: object) -> None:
-        raise VocRefusedError("annotation-doctype")
+        raise RefusedError("annotation-doctype")
 
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(data, True)
     except (expat.ExpatError, LookupError, ValueError) as error:
-        raise VocRefusedError("annotation-unreadable", str(error)) from None
+        raise RefusedError("annotation-unreadable", str(error)) from None
 
 
-def _read_object(element: Tree.Element) -> VocObject:
-    bounds = element.find("bndbox")
-    angle = _optional(None if bounds is None else bounds.findtext("rotate_angle"))
-    return VocObject(
-        name=_text(element, "name"),
-        box=None if bounds is None else _box(bounds),
-        angle=None if angle is None else angle * _DEGREES,
-        confidence=_at_least_zero(element.findtext("confidence")),
-        quality=_at_least_zero(element.findtext("box_quality")),
-        difficult=_flag(element.findtext("difficult")),
-        truncated=_flag(element.findtext("truncated")),
-        occluded=_flag(element.findtext("occluded")),
-        tags=_text_map(element.find("tags")),
-    )
-
-
-def _box(bounds: Tree.Element) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (
-        _number(bounds.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax")
-    )
-    return left, top, right - left + 1, bottom - top + 1
-
-
-def _size(element: Tree.Element | None) -> tuple[int, int] | None:
-    if element is None:
-        return None
-    width, height = (_number(element.findtext(name), 0.0) for name in ("width", "height"))
-    return (int(width), int(height)) if 0 < width < 2**31 and 0 < height < 2**31 else None
-
-
-def _text(element: Tree.Element, name: str) -> str:
-    return (element.findtext(name) or "").strip()
-
-
-def _text_map(element: Tree.Element | None) -> dict[str, str]:
-    return {} if element is None else {item.tag: (item.text or "").strip() for item in element}
-
-
-def _number(text: str | None, default: float = float("nan")) -> float:
+def _root_of(data: bytes) -> Tree.Element:
+    if len(data) > MAX_BYTES:
+        raise RefusedError("file-too-large")
+    _refuse_doctype(data)
     try:
-        return float(text) if text is not None else default
-    except ValueError:
-        return default
+        root = Tree.fromstring(data)
+    except (Tree.ParseError, ValueError, LookupError, RecursionError) as error:
+        raise RefusedError("annotation-unreadable", str(error)) from None
+    if root.tag != "annotation":
+        raise RefusedError("annotation-unreadable", f"its root is `{root.tag}`")
+    return root
+
+
+def _image_row(name: str, root: Tree.Element) -> ImageRow:
+    attributes = dict(_text_pairs(root.find("cks")))
+    quality = (root.findtext(IMAGE_QUALITY) or "").strip()
+    if _at_least_zero(quality) is not None:
+        attributes[IMAGE_QUALITY] = quality
+    size = root.find("size")
+    width = None if size is None else _extent(size.findtext("width"))
+    height = None if size is None else _extent(size.findtext("height"))
+    return ImageRow(
+        source=name,
+        file_name=(root.findtext("filename") or "").strip(),
+        width=width if height else None,
+        height=height if width else None,
+        attributes=list(attributes.items()) or None,
+    )
+
+
+def _object_row(element: Tree.Element, image: int) -> ObjectRow:
+    texts: dict[str, str | None] = {}
+    parts: dict[str, Tree.Element] = {}
+    for child in element:
+        if len(child):
+            parts.setdefault(child.tag, child)
+        else:
+            texts.setdefault(child.tag, child.text)
+    box, angle = _place(parts, "bndbox" in texts)
+    rings = _rings(element) if "polygon" in parts else None
+    rle = (texts.get("rle") or "").strip()
+    kind = "mask" if rle else "polygon" if rings else "rotated_box" if angle else "box"
+    width, height = _rle_size(element) if rle else (None, None)
+    confidence = _at_least_zero(texts.get("confidence"))
+    return ObjectRow(
+        image,
+        None,
+        (texts.get("name") or "").strip(),
+        kind,
+        *box,
+        angle,
+        rings,
+        rle.encode() if rle else None,
+        width,
+        height,
+        _at_least_zero(texts.get("area")),
+        _flag(texts.get("iscrowd")),
+        _flag(texts.get("difficult")),
+        _flag(texts.get("truncated")),
+        _flag(texts.get("occluded")),
+        _at_least_zero(texts.get("box_quality")),
+        _at_least_zero(texts.get("score")) if confidence is None else confidence,
+        _tags(parts.get("tags"), texts.get(POSE)),
+    )
+
+
+def _voc_object(row: ObjectRow) -> VocObject:
+    stated = row.x is not None and row.y is not None and row.w is not None and row.h is not None
+    return VocObject(
+        name=row.class_name,
+        box=(row.x, row.y, row.w, row.h) if stated else None,  # type: ignore[arg-type]
+        angle=row.angle,
+        confidence=row.confidence,
+        quality=row.quality,
+        difficult=row.difficult,
+        truncated=row.truncated,
+        occluded=row.occluded,
+        tags=dict(row.tags or ()),
+    )
+
+
+def _place(parts: Mapping[str, Tree.Element], empty_box: bool) -> tuple[Box, float | None]:
+    """x, y, w, h, and the angle in degrees."""
+    if (bounds := parts.get("bndbox")) is not None:
+        texts = {corner.tag: corner.text for corner in bounds}
+        left, top, right, bottom = [_number(texts.get(corner)) for corner in _CORNERS]
+        angle = _optional(texts["rotate_angle"]) if "rotate_angle" in texts else None
+        box = (left, top, right - left + 1, bottom - top + 1)
+        return box, None if angle is None else angle * _DEGREES
+    if (bounds := parts.get("robndbox")) is not None:
+        x, y, w, h, turn = [
+            _number(bounds.findtext(name)) for name in ("cx", "cy", "w", "h", "angle")
+        ]
+        return (x - w / 2, y - h / 2, w, h), math.degrees(turn) if abs(turn) < 1e6 else None
+    nowhere = math.nan if empty_box else None
+    return (nowhere, nowhere, nowhere, nowhere), None
+
+
+def _rings(element: Tree.Element) -> Rings:
+    """`<polygon><x1>..<y1>..<x2>..`, one element for each ring."""
+    rings: Rings = []
+    for polygon in element.findall("polygon"):
+        texts = {point.tag: point.text for point in polygon}
+        count = len(texts) // 2
+        names = [f"{axis}{number}" for number in range(1, count + 1) for axis in "xy"]
+        rings.append([_number(texts.get(name)) for name in names])
+    return rings
+
+
+def _rle_size(element: Tree.Element) -> tuple[int | None, int | None]:
+    rle = element.find("rle")
+    assert rle is not None
+    return _extent(rle.get("width")), _extent(rle.get("height"))
+
+
+def _tags(element: Tree.Element | None, pose: str | None) -> TextPairs | None:
+    tags = dict(_text_pairs(element))
+    if pose and pose.strip().lower() not in _NO_POSE:
+        tags.setdefault(POSE, pose.strip())
+    return list(tags.items()) or None
+
+
+def _text_pairs(element: Tree.Element | None) -> TextPairs:
+    if element is None:
+        return []
+    return [(item.tag, (item.text or "").strip()) for item in element]
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _extent(text: str | None) -> int | None:
+    value = _number(text)
+    return int(value) if 0 < value < 2**31 else None
 
 
 def _optional(text: str | None) -> float | None:
@@ -172,12 +286,14 @@ def _optional(text: str | None) -> float | None:
 
 
 def _at_least_zero(text: str | None) -> float | None:
+    if text is None:
+        return None
     value = _optional(text)
     return value if value is not None and value >= 0 else None  # YMIR writes -1 for "not stated"
 
 
 def _flag(text: str | None) -> bool | None:
-    return {"0": False, "1": True, "false": False, "true": True}.get((text or "").strip().lower())
+    return None if text is None else _FLAGS.get(text.strip().lower())
 
 
 def _object_lines(entry: VocObject) -> Iterable[str]:
