@@ -8,41 +8,55 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mir_ops.dataset.annotations import annotation_id
+    from mir_ops.dataset.conditions import Bounds, Conditions, matching_assets
     from mir_ops.dataset.counting import statistics
     from mir_ops.dataset.exporting import ExportFolders, export_voc
-    from mir_ops.dataset.filtering import filter_dataset, sample, subset
+    from mir_ops.dataset.filtering import filter_dataset, sample, selected_again, subset
     from mir_ops.dataset.importing import ImportResult, import_dataset
-    from mir_ops.dataset.merging import merge
+    from mir_ops.dataset.merging import fuse, merge
     from mir_ops.dataset.report import Issue, Report
+    from mir_ops.dataset.sampling import Sampling
     from mir_ops.dataset.sources import source_digest
 
 __all__ = [
+    "Bounds",
+    "Conditions",
     "ExportFolders",
     "ImportResult",
     "Issue",
     "Report",
+    "Sampling",
     "annotation_id",
     "export_voc",
     "filter_dataset",
+    "fuse",
     "import_dataset",
+    "matching_assets",
     "merge",
     "sample",
+    "selected_again",
     "source_digest",
     "statistics",
     "subset",
 ]
 
 _MODULES = {
+    "Bounds": "conditions",
+    "Conditions": "conditions",
     "ExportFolders": "exporting",
     "ImportResult": "importing",
     "Issue": "report",
     "Report": "report",
+    "Sampling": "sampling",
     "annotation_id": "annotations",
     "export_voc": "exporting",
     "filter_dataset": "filtering",
+    "fuse": "merging",
     "import_dataset": "importing",
+    "matching_assets": "conditions",
     "merge": "merging",
     "sample": "filtering",
+    "selected_again": "filtering",
     "source_digest": "sources",
     "statistics": "counting",
     "subset": "filtering",

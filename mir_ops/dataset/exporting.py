@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 
-from mir_ops.dataset.filtering import class_ids_of
+from mir_ops.dataset.conditions import class_ids_of
 from mir_ops.dataset.report import Report, Tally
 from mir_ops.errors import ConflictError, NotFoundError
 from mir_ops.formats.archive import is_safe_name

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from mir_ops.dataset.revisions import Source, parse_source
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from mir_ops.dataset.conditions import Conditions
+    from mir_ops.dataset.sampling import Sampling
     from mir_ops.store import Commit, Store
+    from mir_ops.taxonomy import Taxonomy
 
-Strategy = Literal["stop", "host", "guest"]
+Strategy = Literal["stop", "host", "guest", "union"]
 
 
 def merge(
@@ -30,13 +34,104 @@ def merge(
     """Commit the union of `sources` (`[tr:|va:|te:]rev`) without the images of `exclude`.
 
     For an image in several sources `host` keeps the first source's side, `guest` takes the last
-    one's, and `stop` raises `ConflictError` with the images that differ. The same operation merges
-    once: again, it returns the first commit.
+    one's, `union` keeps the boxes of all, and `stop` raises `ConflictError` with the images that
+    differ. The same operation merges once: again, it returns the first commit.
     """
     from mir_ops.store import Operation
 
     if done := store.find_operation(branch, op_id):
         return done
+    found = _resolve(store, sources, strategy, exclude)
+    return store.merge(
+        branch,
+        found.commits[0],
+        found.commits[1:],
+        strategy=strategy,
+        splits=found.splits,
+        exclude=found.excluded,
+        op_id=op_id,
+        operation=Operation(kind="merge", parameters=found.parameters, inputs=found.inputs),
+        message=message or f"Merge {', '.join(found.parameters['sources'])}",
+        project=project,
+        round=round,
+        run=run,
+    )
+
+
+def fuse(
+    store: Store,
+    sources: Sequence[str | Source],
+    branch: str,
+    *,
+    strategy: Strategy = "stop",
+    exclude: Sequence[str] = (),
+    conditions: Conditions,
+    sampling: Sampling | None = None,
+    taxonomy: Taxonomy | None = None,
+    op_id: str,
+    message: str | None = None,
+) -> Commit:
+    """Merge, then filter, then sample, in one commit. The same operation fuses once."""
+    from mir_ops.dataset.conditions import matching_assets
+    from mir_ops.dataset.filtering import keep
+    from mir_ops.dataset.previews import preview
+    from mir_ops.dataset.sampling import sampled_assets
+    from mir_ops.store import Operation
+    from mir_ops.store.merges import plan_merge
+
+    if done := store.find_operation(branch, op_id):
+        return done
+    found = _resolve(store, sources, strategy, exclude)
+    parameters = found.parameters | {
+        "filter": conditions.to_parameters(),
+        "sample": sampling.to_parameters() if sampling else None,
+    }
+    plan = plan_merge(
+        store,
+        [store.read(commit) for commit in found.commits],
+        strategy=strategy,
+        splits=found.splits,
+        exclude=[store.read(commit) for commit in found.excluded],
+    )
+    merged = preview(plan.base, plan.changes)
+    kept = matching_assets(merged, conditions, taxonomy)
+    if sampling:
+        kept = sampled_assets(merged, kept, sampling)
+    changes = keep(merged, kept, base=plan.base, made=plan.changes)
+    with store.edit(
+        branch,
+        op_id=op_id,
+        operation=Operation(
+            kind="fuse",
+            parameters=parameters,
+            inputs=found.inputs,
+            seed=sampling.seed if sampling else None,
+        ),
+        message=message or f"Fuse {', '.join(parameters['sources'])}: {len(kept)} images",
+        base=plan.base.commit,
+        parents=plan.parents,
+    ) as edit:
+        edit.take(changes)
+    return edit.commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Resolved:
+    """The commits of a merge's sources, and what the operation records of them."""
+
+    commits: list[Commit]
+    excluded: list[Commit]
+    splits: list[str | None]
+    parameters: dict[str, Any]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(commit.id for commit in (*self.commits, *self.excluded))
+
+
+def _resolve(
+    store: Store, sources: Sequence[str | Source], strategy: str, exclude: Sequence[str]
+) -> _Resolved:
     parsed = [s if isinstance(s, Source) else parse_source(s) for s in sources]
     if not parsed:
         raise InvalidInputError(
@@ -44,25 +139,10 @@ def merge(
             code="no-sources",
             hint="Name them as `tr:first;va:second`",
         )
-    commits = [store.resolve(source.rev) for source in parsed]
-    left_out = [store.resolve(rev) for rev in exclude]
     named = [f"{source.split or ''}:{source.rev}".lstrip(":") for source in parsed]
-    operation = Operation(
-        kind="merge",
-        parameters={"sources": named, "strategy": strategy, "exclude": list(exclude)},
-        inputs=tuple(commit.id for commit in (*commits, *left_out)),
-    )
-    return store.merge(
-        branch,
-        commits[0],
-        commits[1:],
-        strategy=strategy,
+    return _Resolved(
+        commits=[store.resolve(source.rev) for source in parsed],
+        excluded=[store.resolve(rev) for rev in exclude],
         splits=[source.split for source in parsed],
-        exclude=left_out,
-        op_id=op_id,
-        operation=operation,
-        message=message or f"Merge {', '.join(named)}",
-        project=project,
-        round=round,
-        run=run,
+        parameters={"sources": named, "strategy": strategy, "exclude": list(exclude)},
     )

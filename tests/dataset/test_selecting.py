@@ -9,10 +9,21 @@ import pyarrow as pa
 import pytest
 from dataset_sources import OPERATIONS, box, folder_of, image, voc
 
-from mir_ops.dataset import filter_dataset, import_dataset, merge, sample, statistics, subset
+from mir_ops.dataset import (
+    Conditions,
+    Sampling,
+    filter_dataset,
+    import_dataset,
+    merge,
+    sample,
+    statistics,
+    subset,
+)
 from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.store import Commit, Store
 from mir_ops.taxonomy import ClassName, Taxonomy
+
+CAT = Conditions(include_classes=("cat",))
 
 
 @pytest.fixture
@@ -53,8 +64,7 @@ def test_filter_keeps_any_included_and_no_excluded_class(
         filled,
         "one",
         "out",
-        include_classes=include,
-        exclude_classes=exclude,
+        Conditions(include_classes=tuple(include), exclude_classes=tuple(exclude)),
         taxonomy=aliases,
         op_id=OPERATIONS[2],
     )
@@ -63,7 +73,7 @@ def test_filter_keeps_any_included_and_no_excluded_class(
 
 
 def test_filter_leaves_the_other_boxes_of_a_kept_image(filled: Store) -> None:
-    commit = filter_dataset(filled, "one", "out", include_classes=["cat"], op_id=OPERATIONS[2])
+    commit = filter_dataset(filled, "one", "out", CAT, op_id=OPERATIONS[2])
 
     assert commit.stats.layers["ground_truth"].classes == {0: 2, 1: 1}
     assert commit.operation.inputs == (filled.resolve("one").id,)
@@ -74,8 +84,7 @@ def test_filter_looks_where_it_is_told(filled: Store) -> None:
         filled,
         "one",
         "out",
-        include_classes=["cat"],
-        annotation_source="pred",
+        Conditions(include_classes=("cat",), annotation_source="pred"),
         op_id=OPERATIONS[2],
     )
 
@@ -84,7 +93,9 @@ def test_filter_looks_where_it_is_told(filled: Store) -> None:
 
 def test_filter_names_a_class_that_is_close(filled: Store) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        filter_dataset(filled, "one", "out", include_classes=["cats"], op_id=OPERATIONS[2])
+        filter_dataset(
+            filled, "one", "out", Conditions(include_classes=("cats",)), op_id=OPERATIONS[2]
+        )
 
     assert str(caught.value) == "No class is called `cats`"
     assert caught.value.hint == "Did you mean `cat`?"
@@ -93,7 +104,7 @@ def test_filter_names_a_class_that_is_close(filled: Store) -> None:
 
 def test_sampling_depends_on_the_seed_alone(filled: Store) -> None:
     def drawn(branch: str, seed: int) -> list[str]:
-        sample(filled, "one", branch, count=2, seed=seed, op_id=OPERATIONS[2])
+        sample(filled, "one", branch, Sampling(count=2, seed=seed), op_id=OPERATIONS[2])
         return names(filled, branch)
 
     assert drawn("a", 1) == drawn("b", 1)
@@ -107,15 +118,15 @@ def test_sampling_depends_on_the_seed_alone(filled: Store) -> None:
 def test_sampling_takes_as_many_as_asked(
     filled: Store, amount: dict[str, float], kept: int
 ) -> None:
-    commit = sample(filled, "one", "out", op_id=OPERATIONS[2], **amount)  # type: ignore[arg-type]
+    commit = sample(filled, "one", "out", Sampling(**amount), op_id=OPERATIONS[2])  # type: ignore[arg-type]
 
     assert commit.stats.assets == kept
 
 
 @pytest.mark.parametrize("amount", [{}, {"count": 1, "rate": 0.1}, {"count": -1}, {"rate": 1.1}])
-def test_sampling_refuses_a_senseless_amount(filled: Store, amount: dict[str, float]) -> None:
+def test_sampling_refuses_a_senseless_amount(amount: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
-        sample(filled, "one", "out", op_id=OPERATIONS[2], **amount)  # type: ignore[arg-type]
+        Sampling(**amount)  # type: ignore[arg-type]
 
 
 def test_subset_keeps_the_named_images_and_wants_them_all(filled: Store) -> None:
@@ -160,8 +171,8 @@ def test_every_operation_commits_once(filled: Store) -> None:
     ids = filled.read("one").asset_ids().slice(0, 1)
     acts: list[Callable[[str], Commit]] = [
         lambda op: merge(filled, ["one"], "m", op_id=op),
-        lambda op: filter_dataset(filled, "one", "f", op_id=op),
-        lambda op: sample(filled, "one", "s", rate=0.5, op_id=op),
+        lambda op: filter_dataset(filled, "one", "f", Conditions(), op_id=op),
+        lambda op: sample(filled, "one", "s", Sampling(rate=0.5), op_id=op),
         lambda op: subset(filled, "one", "u", asset_ids=ids, op_id=op),
     ]
 
