@@ -9,13 +9,14 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from mir_ops.errors import InvalidInputError, StoreError
+from mir_ops.store.file_systems import FileSystems, can_flush
 from mir_ops.store.objects import (
     Entry,
     OutcomeUnknownError,
@@ -25,6 +26,8 @@ from mir_ops.store.objects import (
 )
 
 _THREADS: Final = 8
+_MANY: Final = 32  # from here on, one flush of the file system costs less than one for each file
+_CANNOT_LINK: Final = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK)
 _TEMPORARY: Final = ".tmp-"
 _LOCK: Final = ".lock"
 
@@ -39,7 +42,8 @@ class LocalObjects:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.url = root.as_uri()
-        self._unsynced: set[Path] = set()
+        self._unsynced: set[str] = set()
+        self._made: set[str] = set()  # directories that are there
         self._lock = threading.Lock()
         self._syncing = threading.Lock()
 
@@ -77,7 +81,7 @@ class LocalObjects:
             self._prepare(path.parent)
             # Also when it is there already: its first writer may not have synced it yet.
             with self._lock:
-                self._unsynced.add(path.parent)
+                self._unsynced.add(str(path.parent))
             if (found := self.size(key)) is not None:
                 check_same_size(self, key, body, found)
                 return False
@@ -93,10 +97,31 @@ class LocalObjects:
             return True
 
     def create_all(self, items: Sequence[tuple[str, bytes | Path]]) -> None:
+        if len(items) >= _MANY and can_flush():
+            self._create_many(items)
+            return
         # Concurrent fsyncs share one journal commit: many times faster than one after another.
         with ThreadPoolExecutor(_THREADS) as pool:
             for _ in pool.map(lambda item: self.create(*item), items):
                 pass
+
+    def link_all(self, items: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
+        """Make files of this file system objects, without a copy of their bytes.
+
+        Returns those that have to be copied. Who writes into such a file changes the object.
+        """
+        left = []
+        for key, source in items:
+            with _errors(key):
+                try:
+                    os.link(source, self._target(key))
+                except FileExistsError:
+                    check_same_size(self, key, source, self.size(key))
+                except OSError as error:
+                    if error.errno not in _CANNOT_LINK:
+                        raise
+                    left.append((key, source))
+        return left
 
     def sync(self) -> None:
         # One at a time: a thread that finds nothing to sync must not overtake the one that does it.
@@ -104,9 +129,8 @@ class LocalObjects:
             with self._lock:
                 directories, self._unsynced = self._unsynced, set()
             try:
-                with _errors("directories"), ThreadPoolExecutor(_THREADS) as pool:
-                    for _ in pool.map(_sync_directory, directories):
-                        pass
+                with _errors("directories"):
+                    self._sync_all(directories)
             except BaseException:
                 with self._lock:
                     self._unsynced |= directories
@@ -164,6 +188,57 @@ class LocalObjects:
     def clock(self) -> float:
         return time.time()
 
+    def _create_many(self, items: Sequence[tuple[str, bytes | Path]]) -> None:
+        """Write all, flush the file system once, and only then let the names appear."""
+        written: list[tuple[str, str]] = []
+        mark, key = secrets.token_hex(8), ""
+        try:
+            with self._file_systems() as systems:
+                for number, (key, body) in enumerate(items):
+                    target = self._target(key)
+                    if (found := self.size(key)) is not None:
+                        check_same_size(self, key, body, found)
+                        continue
+                    temporary = f"{os.path.dirname(target)}/{_TEMPORARY}{mark}-{number}"
+                    written.append((temporary, target))
+                    _fill(temporary, body)
+                systems.flush()
+            for temporary, key in written:
+                with suppress(FileExistsError):
+                    os.link(temporary, key)
+        except OSError as error:
+            raise access_error(f"`{key}`", error) from error
+        finally:
+            for temporary, _ in written:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary)
+
+    def _sync_all(self, directories: set[str]) -> None:
+        if len(directories) >= _MANY and can_flush():
+            with self._file_systems() as systems:
+                systems.flush()
+            return
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(_sync_directory, directories):
+                pass
+
+    def _file_systems(self) -> FileSystems:
+        """That of the root, and of what may be mounted in it."""
+        with os.scandir(self.root) as entries:
+            inside = [entry.path for entry in entries if entry.is_dir()]
+        return FileSystems([str(self.root), *inside])
+
+    def _target(self, key: str) -> str:
+        """The path of a key, in a directory that is there and is on disk after the next `sync`."""
+        path = str(self._path(key))
+        directory = os.path.dirname(path)
+        if directory not in self._made:
+            self._prepare(Path(directory))
+            self._made.add(directory)
+        with self._lock:
+            self._unsynced.add(directory)
+        return path
+
     def _path(self, key: str) -> Path:
         if ".." in key.split("/") or key.startswith("/"):
             raise InvalidInputError(f"`{key}` is not a key of a store", code="invalid-key")
@@ -187,7 +262,7 @@ class LocalObjects:
         for new in reversed(missing):
             new.mkdir(exist_ok=True)
             with self._lock:
-                self._unsynced.add(new.parent)
+                self._unsynced.add(str(new.parent))
 
 
 def _lock_of(path: Path) -> Path:
@@ -206,17 +281,23 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, body: bytes | Path) -> None:
-    with path.open("xb") as target:
+    _fill(path, body, flush=os.fsync)
+
+
+def _fill(
+    path: str | Path, body: bytes | Path, flush: Callable[[int], None] = lambda _: None
+) -> None:
+    with open(path, "xb") as target:
         if isinstance(body, Path):
             with body.open("rb") as source:
                 shutil.copyfileobj(source, target, 1024 * 1024)
         else:
             target.write(body)
         target.flush()
-        os.fsync(target.fileno())
+        flush(target.fileno())
 
 
-def _sync_directory(directory: Path) -> None:
+def _sync_directory(directory: str | Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
