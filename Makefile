@@ -58,8 +58,9 @@ test: install ## Run the tests
 	@$(BIN)/pytest -m 'not long' $(ARGS)
 
 .PHONY: test-long
-test-long: install ## Run the tests that take minutes: two rounds of the demo, the benchmark
-	@$(BIN)/pytest -m long $(ARGS)
+test-long: install ## Run the tests that take minutes: the demo, every fault, thorough fuzzing
+#> goes on where it was stopped, by what .mir-test/long.jsonl says of the same source
+	@$(BIN)/pytest -m long --results .mir-test/long.jsonl $(ARGS)
 
 .PHONY: lint
 lint: install ## Check style and types

@@ -12,9 +12,11 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from results_file import Results
 
 # Tests assert no times: a busy machine is no failure.
 settings.register_profile("mir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,6 +34,15 @@ for name in ("MIR_STORE", "MIR_CATALOG", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS
     os.environ.pop(name, None)
 os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="mir-airflow-home-")
 atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--results", type=Path, help="keep results here, and go on where they end")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getoption("--results"):
+        config.pluginmanager.register(Results(path, config.rootpath))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -143,7 +142,9 @@ def test_a_fault_leaves_old_or_new(
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("no_waiting")
 def test_every_fault_at_every_step_leaves_old_or_new(
-    prepared: MemoryObjects, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prepared: MemoryObjects,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     figures = []
     for name in CASES:
@@ -151,10 +152,10 @@ def test_every_fault_at_every_step_leaves_old_or_new(
         assert min(steps) == max(steps)
         figures.append((name, steps[0]))
 
-    lines = [f"{name}: {amount} steps x {len(KINDS)} faults, all clean" for name, amount in figures]
+    for name, amount in figures:
+        record_property("figure", f"{name}: {amount} steps x {len(KINDS)} faults, all clean")
     total = sum(amount for _, amount in figures) * len(KINDS)
-    with capsys.disabled():
-        sys.stdout.write("\n" + "\n".join([*lines, f"in all: {total} faults, all clean\n"]))
+    record_property("figure", f"in all: {total} faults, all clean")
 
 
 class FailingDisk:

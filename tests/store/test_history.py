@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -168,6 +168,7 @@ def test_killed_writers_lose_and_repeat_nothing(
     processes: int,
     operations: int,
     kill_every: float,
+    record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
     folder = tmp_path / "logs"
@@ -184,9 +185,10 @@ def test_killed_writers_lose_and_repeat_nothing(
     check_history(local_store, told)
     check_outcomes(local_store, told, [*told.unknown, *sorted(told.failed)][:200])
     check_content(local_store)
-    print(  # noqa: T201 - the figure of this test
+    record_property(
+        "figure",
         f"{len(told.branches)} operations: {len(told.acknowledged)} acknowledged, "
-        f"{len(told.failed)} refused, {len(told.unknown)} unknown, {crowd.killed} kills"
+        f"{len(told.failed)} refused, {len(told.unknown)} unknown, {crowd.killed} kills",
     )
 
     for op_id in told.unknown:  # running an operation again settles it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -194,7 +193,7 @@ def test_create_that_never_gets_through_is_an_error(
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_every_request_spoilt_in_every_way_leaves_old_or_new(
-    places: Callable[[], S3Objects], capsys: pytest.CaptureFixture[str]
+    places: Callable[[], S3Objects], record_property: Callable[[str, object], None]
 ) -> None:
     requests = requests_of_a_change(places())
 
@@ -203,8 +202,8 @@ def test_every_request_spoilt_in_every_way_leaves_old_or_new(
             for lasting in (1, 8):
                 try_one(places(), kind, first, lasting)
 
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\ncommit to S3: {requests} requests x {len(KINDS)} faults, once and 8 times in a row,"
-            " all clean\n"
-        )
+    record_property(
+        "figure",
+        f"commit to S3: {requests} requests x {len(KINDS)} faults, once and 8 times in a row, "
+        "all clean",
+    )
