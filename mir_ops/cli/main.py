@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "filter": (_DATASETS, "Keep the images that have, or do not have, certain classes"),
     "sampling": (_DATASETS, "Keep a random share of the images"),
     "fuse": (_DATASETS, "Merge, filter and sample in one commit"),
+    "split": ("mir_ops.cli.splits", "Divide the images into training, validation and test"),
     "show": (_CONTENTS, "Show what is in a dataset version"),
     "diff": (_CONTENTS, "Show what changed between two dataset versions"),
     "export": (_TRANSFER, "Write a dataset version to a folder"),

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mir_ops.dataset.annotations import annotation_id
     from mir_ops.dataset.conditions import Bounds, Conditions, matching_assets
     from mir_ops.dataset.counting import statistics
     from mir_ops.dataset.exporting import ExportFolders, export_voc
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from mir_ops.dataset.report import Issue, Report
     from mir_ops.dataset.sampling import Sampling
     from mir_ops.dataset.sources import source_digest
+    from mir_ops.dataset.splitting import split_dataset
 
 __all__ = [
     "Bounds",
@@ -26,7 +26,6 @@ __all__ = [
     "Issue",
     "Report",
     "Sampling",
-    "annotation_id",
     "export_voc",
     "filter_dataset",
     "fuse",
@@ -36,6 +35,7 @@ __all__ = [
     "sample",
     "selected_again",
     "source_digest",
+    "split_dataset",
     "statistics",
     "subset",
 ]
@@ -48,7 +48,6 @@ _MODULES = {
     "Issue": "report",
     "Report": "report",
     "Sampling": "sampling",
-    "annotation_id": "annotations",
     "export_voc": "exporting",
     "filter_dataset": "filtering",
     "fuse": "merging",
@@ -58,6 +57,7 @@ _MODULES = {
     "sample": "filtering",
     "selected_again": "filtering",
     "source_digest": "sources",
+    "split_dataset": "splitting",
     "statistics": "counting",
     "subset": "filtering",
 }

@@ -1,0 +1,105 @@
+"""The commands that make versions of versions, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from dataset_rows import Row, put
+
+from mir_ops.cli.main import main
+from mir_ops.store import Store
+
+IMAGES = [
+    Row(
+        name=f"{n}",
+        boxes=["cat"] if n % 2 else ["dog", "cat"],
+        attributes={"weather": "rain"} if n < 4 else {},
+        size=(100 + n, 50),
+        split="train" if n < 15 else "val",
+    )
+    for n in range(20)
+]
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with 20 images on the branch `all`, every second one with a dog."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    put(Store.open((tmp_path / ".mir/store").as_uri()), "all", IMAGES)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    capsys.readouterr()
+    code = main(["--json", *words])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    found: dict[str, object] = json.loads(captured.out.splitlines()[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["-p", "dog"], 10),
+        (["--cis", "cat;dog", "--match", "all"], 10),
+        (["--ex-cis", "dog", "--filter-anno-src", "gt"], 10),
+        (["--attributes", "weather=rain", "--splits", "tr"], 4),
+        (["--ex-attributes", "weather", "--width", "110:"], 10),
+        (["--splits", "va;te", "--boxes", "2"], 2),
+        (["--height", ":49"], 0),
+    ],
+)
+def test_filter_understands_every_condition(
+    repository: Path, capsys: pytest.CaptureFixture[str], words: list[str], kept: int
+) -> None:
+    assert run(capsys, "filter", "all", *words, "--to", "out@1")["assets"] == kept
+
+
+def test_fuse_takes_the_flags_of_merge_filter_and_sampling(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--src-revs", "va:all", "--ex-src-revs", "few", "-s", "host", "-p", "dog"]
+    run(capsys, "sampling", "all", "--count", "4", "--seed", "7", "--to", "few")
+
+    done = run(capsys, "fuse", *words, "--rate", "0.5", "--seed", "3", "--dst-rev", "out@1")
+
+    assert (done["operation"], done["seed"]) == ("fuse", 3)
+    assert 3 <= int(str(done["assets"])) <= 5
+    assert run(capsys, "fuse", *words, "--rate", "0.5", "--seed", "3", "--dst-rev", "out@1")[
+        "again"
+    ]
+
+
+def test_split_divides_by_rates_and_by_counts(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = ["--rates", "tr:0.5;va:0.25;te:0.25", "--stratify", "class"]
+    done = run(capsys, "split", "all", *rates, "--to", "out@1")
+    assert done["splits"] == {"train": 10, "val": 5, "test": 5}
+
+    done = run(capsys, "split", "all", "--counts", "tr:3", "--seed", "1", "--to", "out@2")
+    assert done["splits"] == {"none": 17, "train": 3}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["filter", "all", "--width", "a:b", "--to", "out"],
+        ["filter", "all", "--splits", "dev", "--to", "out"],
+        ["split", "all", "--rates", "tr:half", "--to", "out"],
+        ["sampling", "all", "--rate", "0.5", "--stratify", "weather", "--to", "out"],
+    ],
+)
+def test_what_cannot_be_understood_comes_with_a_hint(
+    repository: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert main(words) == 1
+
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "\n\nhint: " in said
+    assert not (repository / ".mir/store/refs/heads/out").exists()
