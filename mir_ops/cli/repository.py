@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
+    from mir_ops.label_files import LabelFiles
     from mir_ops.store import Commit, Store
-    from mir_ops.taxonomy import Taxonomy
+    from mir_ops.taxonomy import ClassName, Taxonomy
     from mir_ops.workspace import Workspace
 
 FOLDER = ".mir"
@@ -43,39 +44,61 @@ class Repository:
         work_dir = self.folder / "work"
         return Workspace(store_url=self.store_url, catalog_url=self.catalog_url, work_dir=work_dir)
 
-    @property
+    @cached_property
     def store(self) -> Store:
-        return self.workspace.store
+        """The store; whatever is committed through it records the classes of the label file."""
+        store = self.workspace.store
+        store.author = _author()
+        store.declared = self.declared_classes
+        return store
+
+    def share_assets(self, location: str) -> None:
+        """Keep new images at a folder or URL, which other repositories may share (`--gen-dir`)."""
+        self.store.share_assets(_absolute(location, Path.cwd()))
 
     @property
     def head(self) -> str:
-        """The name of the branch that commands start from."""
+        """The branch, or any other revision, that commands start from."""
         try:
             return (self.folder / "HEAD").read_text(encoding="utf-8").strip() or DEFAULT_BRANCH
         except FileNotFoundError:
             return DEFAULT_BRANCH
 
-    def move_head(self, branch: str) -> None:
+    def move_head(self, rev: str) -> None:
         if self.folder.is_dir():
             temporary = self.folder / "HEAD.new"
-            temporary.write_text(branch + "\n", encoding="utf-8")
+            temporary.write_text(rev + "\n", encoding="utf-8")
             temporary.replace(self.folder / "HEAD")
 
     def revision(self, rev: str | None) -> str:
-        """`HEAD`, or nothing, is the branch that was checked out."""
-        return self.head if rev in (None, "", "HEAD") else str(rev)
+        """`HEAD`, or nothing, is what was checked out; `HEAD@V3` is a version of that branch."""
+        name, at, tid = (rev or "HEAD").partition("@")
+        return f"{self.head}{at}{tid}" if name == "HEAD" else str(rev)
 
     def resolve(self, rev: str | None) -> Commit:
         return self.store.resolve(self.revision(rev))
 
+    @property
+    def label_files(self) -> LabelFiles:
+        from mir_ops.label_files import LabelFiles
+
+        if self.user_label_file is not None:
+            return LabelFiles(yaml=self.user_label_file)
+        csv = self.root / "labels.csv" if self.folder.is_dir() else None
+        return LabelFiles(yaml=self.labels_path, csv=csv, memory=self.folder / "labels.json")
+
     def declared_classes(self) -> Taxonomy | None:
         """The classes of the label file under the ids of the store; None without a file."""
-        from mir_ops.taxonomy import read_labels
+        from mir_ops.label_files import taxonomy_of
 
-        if not self.labels_path.exists() and self.user_label_file is None:
+        files = self.label_files
+        labels = files.read()
+        if labels is None:
             return None
-        labels = read_labels(self.labels_path)
-        return labels.with_ids(self.store.register_classes(labels.names))
+        new = [label.name for label in labels if label.class_id is None]
+        taxonomy = taxonomy_of(labels, self.store.register_classes(new) if new else {})
+        files.remember_ids({entry.name: entry.id for entry in taxonomy.classes})
+        return taxonomy
 
 
 def find_repository(root: str | Path | None = None, *, labels: str | None = None) -> Repository:
@@ -91,18 +114,24 @@ def find_repository(root: str | Path | None = None, *, labels: str | None = None
         )
     place = found or start
     config = _read_config(place / FOLDER / "config.yaml") if found else {}
-    return Repository(
+    repository = Repository(
         root=place,
         store_url=_absolute(store_url or config.get("store") or _default_store(place), place),
         catalog_url=catalog_url or config.get("catalog") or _default_catalog(place),
         user_label_file=Path(labels).absolute() if labels else None,
     )
+    repository.label_files.read()  # a mistake in it is said before anything else is done
+    return repository
 
 
-def create_repository(root: Path, *, store_url: str | None = None) -> Repository:
-    """Make `.mir` at `root`; its store is `.mir/store` unless another one is named."""
+def create_repository(
+    root: Path, *, store_url: str | None = None, assets: str | None = None
+) -> Repository:
+    """Make `.mir` at `root`; its store is `.mir/store` unless another one is named.
+
+    New images go to `assets`, a folder or URL that several repositories may share.
+    """
     from mir_ops.store import Store
-    from mir_ops.taxonomy import Taxonomy, write_labels
 
     root = root.absolute()
     folder = root / FOLDER
@@ -115,14 +144,41 @@ def create_repository(root: Path, *, store_url: str | None = None) -> Repository
     url = _absolute(store_url or os.environ.get("MIR_STORE") or _default_store(root), root)
     catalog = os.environ.get("MIR_CATALOG") or _default_catalog(root)
     folder.mkdir(parents=True, exist_ok=True)
-    store = Store.open(url, create=True)
-    if not (folder / "labels.yaml").exists():
-        known = Taxonomy.from_names(store.classes())
-        write_labels(folder / "labels.yaml", known)
-    (folder / "HEAD").write_text(DEFAULT_BRANCH + "\n", encoding="utf-8")
+    store = Store.open(url, create=True, assets=assets and _absolute(assets, Path.cwd()))
+    repository = Repository(root=root, store_url=url, catalog_url=catalog)
+    _write_label_files(repository, store)
+    repository.move_head(DEFAULT_BRANCH)
     # Last: a folder without it is no repository yet, and `mir init` can simply run again.
     _write_config(folder / "config.yaml", {"store": url, "catalog": catalog})
-    return Repository(root=root, store_url=url, catalog_url=catalog)
+    return repository
+
+
+def _write_label_files(repository: Repository, store: Store) -> None:
+    """What the store knows, unless there is a label file, which may be a link to a shared one."""
+    from mir_ops.label_formats import CSV_HEADER, Label
+
+    files = repository.label_files
+    if files.read() is not None:
+        return
+    (repository.root / "labels.csv").write_text(CSV_HEADER + "\n", encoding="utf-8")
+    known = {entry.id: entry for entry in _newest_classes(store)}
+    names = {id_: name for name, id_ in store.classes().items()}
+    taken = {name for entry in known.values() for name in (entry.name, *entry.aliases)}
+    labels = []
+    for id_, name in sorted(names.items()):
+        if id_ in known:
+            labels.append(Label(name=known[id_].name, aliases=known[id_].aliases, class_id=id_))
+        elif name not in taken:
+            labels.append(Label(name=name, class_id=id_))
+    files.save(labels)
+
+
+def _newest_classes(store: Store) -> tuple[ClassName, ...]:
+    """Those of the newest version: classes may have other names now than when they came."""
+    tips = [branch.tip() for branch in store.branches()]
+    if not tips:
+        return ()
+    return store.read(max(tips, key=lambda tip: tip.created_at)).taxonomy.classes
 
 
 def _nearest(start: Path) -> Path | None:
@@ -145,8 +201,17 @@ def _default_catalog(root: Path) -> str:
 
 
 def _absolute(url: str, root: Path) -> str:
-    """A plain path is a local store, seen from the repository's folder."""
-    return url if "://" in url else (root / url).resolve().as_uri()
+    """A plain path is a local store, seen from the folder `root`."""
+    return url if "://" in url else (root / Path(url).expanduser()).resolve().as_uri()
+
+
+def _author() -> str:
+    import getpass
+
+    try:
+        return os.environ.get("MIR_AUTHOR") or getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in some containers
+        return "mir"
 
 
 def _read_config(path: Path) -> dict[str, str]:

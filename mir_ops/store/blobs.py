@@ -24,20 +24,25 @@ Roots = Sequence[ObjectStore]
 class Blobs:
     """The blobs of a store: in its own place, or in roots that it shares with other stores.
 
-    New blobs go to the first root, reads look in every one. Roots are opened when they are needed:
+    New blobs go to the first root, reads look in every one; `first` is the URL of the root to put
+    first, by default the one that was shared first. Roots are opened when they are needed:
     a version can be read where its media cannot.
     """
 
-    def __init__(self, own: ObjectStore, shared: Callable[[], Roots]) -> None:
+    def __init__(
+        self, own: ObjectStore, shared: Callable[[], Roots], *, first: str | None = None
+    ) -> None:
         self._own = own
         self._open_shared = shared
+        self._first = first
         self._opened: Roots | None = None
 
     @property
     def roots(self) -> Roots:
         """Where blobs may be, the root of new ones first."""
         if self._opened is None:
-            self._opened = (*self._open_shared(), self._own)
+            opened = (*self._open_shared(), self._own)
+            self._opened = sorted(opened, key=lambda root: self._first not in (None, root.url))
         return self._opened
 
     def put_all(self, sources: Iterable[bytes | Path]) -> list[str]:

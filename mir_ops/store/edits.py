@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -11,7 +12,13 @@ from mir_ops.errors import ConflictError, InvalidInputError, MirError, NotFoundE
 from mir_ops.store import keys
 from mir_ops.store.backoff import Backoff
 from mir_ops.store.commits import Commit, Operation, Stats, from_microseconds, write_commit
-from mir_ops.store.manifests import Manifest, read_manifest, write_manifest
+from mir_ops.store.manifests import (
+    Manifest,
+    read_manifest,
+    read_taxonomy,
+    write_manifest,
+    write_taxonomy,
+)
 from mir_ops.store.operations import find_committed
 from mir_ops.store.pins import Pin
 from mir_ops.store.refs import (
@@ -57,6 +64,7 @@ class Edit:
         round: str | None = None,  # noqa: A002 - the word of the domain
         run: str | None = None,
         keywords: Sequence[str] = (),
+        declared: Callable[[], Taxonomy | None] | None = None,
     ) -> None:
         from mir_ops.store.changesets import ChangeSet
 
@@ -73,6 +81,7 @@ class Edit:
         self._round = round
         self._run = run
         self._keywords = tuple(keywords)
+        self._declared = declared
         self._pin = Pin(self._objects, op_id)
         self._gathered = ChangeSet()
         self._changes: ChangeSet | Compaction = self._gathered
@@ -197,6 +206,7 @@ class Edit:
             Manifest() if content is None else read_manifest(self._objects, content.manifest),
             Stats() if content is None else content.stats,
         )
+        manifest = self._with_declared(manifest)
         parents = self._all_parents(tip)
         return write_commit(
             self._objects,
@@ -218,6 +228,17 @@ class Edit:
                 equivalent_to=tip.id if tip and self._changes.equivalent else None,
             ),
         )
+
+    def _with_declared(self, manifest: Manifest) -> Manifest:
+        """With the classes of the writer's label file; those of a compaction stay as they are."""
+        declared = self._declared() if self._declared and not self._changes.equivalent else None
+        if declared is None:
+            return manifest
+        known = read_taxonomy(self._objects, manifest.taxonomy)
+        recorded = declared.over(known)
+        if recorded == known:
+            return manifest
+        return replace(manifest, taxonomy=write_taxonomy(self._objects, recorded))
 
     def _all_parents(self, tip: Commit | None) -> list[Commit]:
         extra = (self._store.commit(parent) for parent in self._parents)

@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 def share_root(
     store: Store, url: str, *, access_key: str | None = None, secret_key: str | None = None
-) -> None:
-    """Keep new blobs of a store at `url`, where other stores may keep theirs.
+) -> str:
+    """Keep new blobs of a store at `url`, where other stores may keep theirs; returns its URL.
 
     The root knows its stores before they know it: none of them may ever call its blobs dead.
     """
     root = open_objects(url, create=True, access_key=access_key, secret_key=secret_key)
     if root.url == store.url:
-        return
+        return root.url
     root.create(keys.sharing_store(store.id), store.url.encode())
     root.sync()
     option = "?network=allow" if _is_local(root.url) and "network=allow" in url else ""
     add_blob_root(store.objects, root.url + option)
+    return root.url
 
 
 def open_roots(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from mir_ops.store.versions import Version
 
 if TYPE_CHECKING:
     from mir_ops.store.diffs import Diff
+    from mir_ops.taxonomy import Taxonomy
 
 
 class Store:
@@ -36,6 +37,8 @@ class Store:
     ) -> None:
         self.objects = objects
         self.id = store_id
+        self.author = "mir"  # of edits that name nobody
+        self.declared: Callable[[], Taxonomy | None] | None = None  # what every edit records
         self._keys = (access_key, secret_key)
         self.blobs = Blobs(objects, self._shared_roots)
         self._cached_commit = lru_cache(4096)(lambda commit_id: read_commit(objects, commit_id))
@@ -64,7 +67,7 @@ class Store:
         found = cls.on(objects, create=create or url.startswith("memory:"), probe=depth)
         store = cls(objects, found.id, access_key=access_key, secret_key=secret_key)
         if assets is not None:
-            roots.share_root(store, assets, access_key=access_key, secret_key=secret_key)
+            store.share_assets(assets)
         return store
 
     @classmethod
@@ -134,7 +137,7 @@ class Store:
         message: str,
         base: Commit | Version | None = None,
         parents: Sequence[str | Commit] = (),
-        author: str = "mir",
+        author: str | None = None,
         project: str | None = None,
         round: int | str | None = None,  # noqa: A002 - the word of the domain
         run: str | None = None,
@@ -151,11 +154,12 @@ class Store:
             message=message,
             base=base.commit if isinstance(base, Version) else base,
             parents=[parent if isinstance(parent, str) else parent.id for parent in parents],
-            author=author,
+            author=author or self.author,
             project=project,
             round=None if round is None else str(round),
             run=run,
             keywords=keywords,
+            declared=self.declared,
         )
 
     def merge(
@@ -170,7 +174,7 @@ class Store:
         strategy: str = "stop",
         splits: Sequence[str | None] | None = None,
         exclude: Sequence[Version | Commit] = (),
-        author: str = "mir",
+        author: str | None = None,
         project: str | None = None,
         round: int | str | None = None,  # noqa: A002 - the word of the domain
         run: str | None = None,
@@ -225,6 +229,12 @@ class Store:
         ) as edit:
             edit.take(Compaction())
         return edit.commit
+
+    def share_assets(self, url: str) -> None:
+        """Keep new blobs at a URL or folder that several stores may share; remembered."""
+        access_key, secret_key = self._keys
+        place = roots.share_root(self, url, access_key=access_key, secret_key=secret_key)
+        self.blobs = Blobs(self.objects, self._shared_roots, first=place)
 
     def put_blob(self, source: bytes | Path) -> str:
         """Store bytes or a file and return its SHA-256."""
