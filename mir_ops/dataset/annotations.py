@@ -1,60 +1,29 @@
-"""Objects read from files, gathered in columns, checked together, and made an annotation table."""
+"""Objects as files state them, checked against their images, and made an annotation table."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mir_ops.dataset.report import Tally
+from mir_ops.dataset.shapes import Shapes, place_hashes, read_shapes
 from mir_ops.formats.images import TURNED
-from mir_ops.formats.voc import VocObject
 from mir_ops.store import schema
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-_FARTHEST = 1e7  # pixels; a coordinate beyond is no coordinate
-
-
-def annotation_id(key: str) -> int:
-    """The id of the annotation that its source names by `key`: the same on every machine."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-
-
-@dataclass(slots=True)
-class ObjectColumns:
-    """Objects of many images, by column. `image` is the number of the image in the import."""
-
-    image: list[int] = field(default_factory=list)
-    source: list[str] = field(default_factory=list)
-    class_id: list[int] = field(default_factory=list)
-    box: list[tuple[float, float, float, float]] = field(default_factory=list)
-    angle: list[float | None] = field(default_factory=list)
-    confidence: list[float | None] = field(default_factory=list)
-    quality: list[float | None] = field(default_factory=list)
-    difficult: list[bool | None] = field(default_factory=list)
-    truncated: list[bool | None] = field(default_factory=list)
-    occluded: list[bool | None] = field(default_factory=list)
-    tags: list[list[tuple[str, str]] | None] = field(default_factory=list)
-
-    def add(self, image: int, source: str, class_id: int, entry: VocObject) -> None:
-        assert entry.box is not None
-        self.image.append(image)
-        self.source.append(source)
-        self.class_id.append(class_id)
-        self.box.append(entry.box)
-        self.angle.append(entry.angle)
-        self.confidence.append(entry.confidence)
-        self.quality.append(entry.quality)
-        self.difficult.append(entry.difficult)
-        self.truncated.append(entry.truncated)
-        self.occluded.append(entry.occluded)
-        self.tags.append(list(entry.tags.items()) or None)
+_FARTHEST: Final = 1e7  # pixels; a coordinate beyond is no coordinate
+# A file that counts pixels from one puts the last one at the image's width: not worth a cut.
+_OVERHANG: Final = 1.0
+_SNAP: Final = 1e-7  # pixels that a whole number may be off after it was a share of the image
+_CORNERS: Final = ("x", "y", "w", "h")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,39 +34,104 @@ class ImageFrames:
     widths: Sequence[int]
     heights: Sequence[int]
     turns: Sequence[int]  # EXIF orientation 5..8 where boxes are of the unturned image, else 1
+    sources: Sequence[str]  # the annotation file of each, for the report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sizes:
+    """Of the image of each object."""
+
+    width: Floats
+    height: Floats
+    turn: npt.NDArray[Any]
 
 
 def annotation_table(
-    columns: ObjectColumns, frames: ImageFrames, tally: Tally, *, predictions: bool = False
+    objects: pa.Table,
+    class_ids: npt.NDArray[np.int32],
+    frames: ImageFrames,
+    tally: Tally,
+    *,
+    relative: bool = False,
+    boxes_only: bool = False,
+    predictions: bool = False,
 ) -> pa.Table:
-    """The table of the boxes that are usable; the others are counted and listed."""
+    """The table of the objects that are usable; the others are counted and listed.
+
+    `objects` has the columns of `OBJECTS`, where `image` is the number of the image in `frames`;
+    coordinates are shares of the image where `relative`. `boxes_only` leaves shapes out.
+    """
     wanted = schema.PREDICTIONS if predictions else schema.GROUND_TRUTH
-    if not columns.image:
+    if objects.num_rows == 0:
         return wanted.empty_table()
-    image = np.asarray(columns.image, dtype=np.int64)
-    angle = np.asarray([np.nan if a is None else a for a in columns.angle], dtype=np.float64)
-    width = np.asarray(frames.widths, dtype=np.float64)[image]
-    height = np.asarray(frames.heights, dtype=np.float64)[image]
-    box = np.asarray(columns.box, dtype=np.float64)
-    box, angle = _turned(box, angle, np.asarray(frames.turns)[image], width, height)
-    box, kept = _usable(box, angle, width, height, columns.source, tally)
-    fitted = _fitted(box, width, height, upright=~_is_rotated(angle))
-    kept &= _first_of_each(columns, image, fitted, angle, kept, tally)
-    return _table(columns, frames, image, fitted, angle, np.flatnonzero(kept), wanted)
+    objects = objects.combine_chunks()
+    report = _Reporter(objects, frames, tally)
+    image = report.image
+    sizes = _Sizes(
+        width=np.asarray(frames.widths, np.float64)[image],
+        height=np.asarray(frames.heights, np.float64)[image],
+        turn=np.asarray(frames.turns)[image],
+    )
+    shapes = read_shapes(objects, sizes.width, sizes.height, sizes.turn, relative=relative)
+    report.add("shape-unreadable", shapes.bad)
+    box, angle = _boxes(objects, shapes, sizes, relative)
+    missing = _null(objects, "x") & ~shapes.present
+    report.add("object-without-box", missing)
+    box, kept = _usable(box, angle, sizes, report, missing)
+    if boxes_only:
+        report.add("shape-left-out", kept & shapes.present)
+        shapes = shapes.without_any()
+    report.add("shape-clipped", kept & shapes.clip(sizes.width, sizes.height, _OVERHANG))
+    fitted = _fitted(box, sizes, upright=~_is_rotated(angle))
+    place = place_hashes(fitted, angle, shapes)
+    rows = _first_of_each(image, class_ids, place, kept, report)
+    return _table(objects, class_ids, frames, rows, fitted, angle, shapes, place, wanted)
 
 
-def _turned(
-    box: Floats, angle: Floats, turn: npt.NDArray[Any], width: Floats, height: Floats
+class _Reporter:
+    """Counts objects, and names each by its file and its place there."""
+
+    def __init__(self, objects: pa.Table, frames: ImageFrames, tally: Tally) -> None:
+        self.image: Ints = objects["image"].to_numpy()
+        self._places = objects["place"]
+        self._sources = frames.sources
+        self._tally = tally
+
+    def add(self, code: str, chosen: Mask) -> None:
+        self._tally.add_all(code, map(self._name, np.flatnonzero(chosen).tolist()))
+
+    def _name(self, row: int) -> str:
+        source, place = self._sources[self.image[row]], self._places[row].as_py()
+        return f"{source}: {place}" if place else source
+
+
+def _boxes(
+    objects: pa.Table, shapes: Shapes, sizes: _Sizes, relative: bool
 ) -> tuple[Floats, Floats]:
+    """x, y, w, h of each object in its displayed image, around the shape if none is stated."""
+    box = np.stack([_floats(objects, corner) for corner in _CORNERS], axis=1)
+    angle = _floats(objects, "angle")
+    if relative:
+        side = np.stack([sizes.width, sizes.height], axis=1)
+        box *= np.tile(side, 2)
+        whole = np.round(box)
+        box = np.where(np.abs(box - whole) < _SNAP, whole, box)
+    box, angle = _turned(box, angle, sizes)
+    around = _null(objects, "x") & shapes.present
+    return np.where(around[:, None], shapes.bounds, box), angle
+
+
+def _turned(box: Floats, angle: Floats, sizes: _Sizes) -> tuple[Floats, Floats]:
     """Boxes of images that are displayed turned by EXIF, moved into the displayed image."""
+    turn = sizes.turn
     turning = np.isin(turn, TURNED)
     if not turning.any():
         return box, angle
     x, y, w, h = box.T
     # Columns and rows change places; 6 and 7 count columns from the right, 7 and 8 rows from below.
     with np.errstate(invalid="ignore"):
-        left = np.where(np.isin(turn, (6, 7)), width - y - h, y)
-        top = np.where(np.isin(turn, (7, 8)), height - x - w, x)
+        left = np.where(np.isin(turn, (6, 7)), sizes.width - y - h, y)
+        top = np.where(np.isin(turn, (7, 8)), sizes.height - x - w, x)
     turned = np.where(turning[:, None], np.stack([left, top, h, w], axis=1), box)
     return turned, np.where(np.isin(turn, (5, 7)), -angle, angle)  # mirrored: the other way round
 
@@ -107,118 +141,144 @@ def _is_rotated(angle: Floats) -> Mask:
 
 
 def _usable(
-    box: Floats, angle: Floats, width: Floats, height: Floats, source: Sequence[str], tally: Tally
+    box: Floats, angle: Floats, sizes: _Sizes, report: _Reporter, missing: Mask
 ) -> tuple[Floats, Mask]:
     """Boxes cut at the edge of their image, and which of them can be used at all."""
+    width, height = sizes.width, sizes.height
     rotated = _is_rotated(angle)
     with np.errstate(invalid="ignore"):
         # Not a number, or infinite, or absurd.
-        bad: Mask = ~np.all(np.abs(box) < _FARTHEST, axis=1)
-        box = np.where(bad[:, None], 0.0, box)
+        bad: Mask = ~np.all(np.abs(box) < _FARTHEST, axis=1) & ~missing
+        box = np.where((bad | missing)[:, None], 0.0, box)
         x, y, w, h = box.T
-        empty = ~bad & ((w <= 0) | (h <= 0))
+        empty = ~bad & ~missing & ((w <= 0) | (h <= 0))
     # A rotated box may reach over the edge before it is rotated; its centre may not.
     reach_x, reach_y = np.where(rotated, w / 2, w), np.where(rotated, h / 2, h)
     start_x, start_y = np.where(rotated, x + w / 2, x), np.where(rotated, y + h / 2, y)
     outside = (start_x >= width) | (start_y >= height) | (x + reach_x <= 0) | (y + reach_y <= 0)
-    outside &= ~(bad | empty)
-    good = ~(bad | empty | outside)
+    outside &= ~(bad | empty | missing)
+    good = ~(bad | empty | missing | outside)
     left, top = np.maximum(x, 0), np.maximum(y, 0)
     right, bottom = np.minimum(x + w, width), np.minimum(y + h, height)
     cut = np.stack([left, top, right - left, bottom - top], axis=1)
-    over = (x < 0) | (y < 0) | (x + w > width) | (y + h > height)
+    over = (x < 0) | (y < 0) | (x + w > width + _OVERHANG) | (y + h > height + _OVERHANG)
     clipped = good & ~rotated & over
-    for code, mask in (
-        ("box-not-a-number", bad),
-        ("box-empty", empty),
-        ("box-outside", outside),
-        ("box-clipped", clipped),
-    ):
-        tally.add_all(code, (source[row] for row in np.flatnonzero(mask).tolist()))
+    report.add("box-not-a-number", bad)
+    report.add("box-empty", empty)
+    report.add("box-outside", outside)
+    report.add("box-clipped", clipped)
     return np.where(clipped[:, None], cut, box), good
 
 
-def _fitted(box: Floats, width: Floats, height: Floats, *, upright: Mask) -> Floats:
+def _fitted(box: Floats, sizes: _Sizes, *, upright: Mask) -> Floats:
     """As the float32 that are stored; rounding must not push a box over the edge."""
     stored = box.astype(np.float32)
-    for start, extent, limit in ((0, 2, width), (1, 3, height)):
+    for start, extent, limit in ((0, 2, sizes.width), (1, 3, sizes.height)):
+        inside = box[:, start] + box[:, extent] <= limit
         end = stored[:, start].astype(np.float64) + stored[:, extent].astype(np.float64)
-        over = upright & (end > limit) & (stored[:, extent] > 0)
+        over = upright & inside & (end > limit) & (stored[:, extent] > 0)
         stored[over, extent] = np.nextafter(stored[over, extent], np.float32(0))
-    return stored.astype(np.float64)
+    return stored.astype(np.float64) + 0.0  # no negative zero
 
 
 def _first_of_each(
-    columns: ObjectColumns,
-    image: npt.NDArray[np.int64],
-    box: Floats,
-    angle: Floats,
+    image: Ints,
+    class_ids: npt.NDArray[np.int32],
+    place: npt.NDArray[np.uint64],
     kept: Mask,
-    tally: Tally,
-) -> Mask:
-    """Marks the first of boxes that are equal in image, class, place and angle."""
-    key = np.column_stack([image, columns.class_id, box, np.nan_to_num(angle), kept])
-    _, first = np.unique(key, axis=0, return_index=True)
-    unique = np.zeros(len(image), dtype=np.bool_)
-    unique[first] = True
-    again = np.flatnonzero(kept & ~unique).tolist()
-    tally.add_all("box-twice", (columns.source[row] for row in again))
-    return unique
+    report: _Reporter,
+) -> Ints:
+    """Rows to keep, ordered by image, class and place: the first of those equal in all three."""
+    rows: Ints = np.flatnonzero(kept).astype(np.int64)
+    rows = rows[np.lexsort((place[rows], class_ids[rows], image[rows]))]
+    again = np.zeros(len(rows), np.bool_)
+    again[1:] = _same_as_before(image[rows], class_ids[rows], place[rows])
+    twice = np.zeros(len(image), np.bool_)
+    twice[rows[again]] = True
+    report.add("box-twice", twice)
+    return rows[~again]
+
+
+def _same_as_before(*keys: npt.NDArray[Any]) -> Mask:
+    same = np.ones(max(0, len(keys[0]) - 1), np.bool_)
+    for key in keys:
+        same &= key[1:] == key[:-1]
+    return same
 
 
 def _table(
-    columns: ObjectColumns,
+    objects: pa.Table,
+    class_ids: npt.NDArray[np.int32],
     frames: ImageFrames,
-    image: npt.NDArray[np.int64],
+    rows: Ints,
     box: Floats,
     angle: Floats,
-    rows: npt.NDArray[np.intp],
+    shapes: Shapes,
+    place: npt.NDArray[np.uint64],
     wanted: pa.Schema,
 ) -> pa.Table:
-    order = rows[np.lexsort((np.asarray(columns.class_id)[rows], image[rows]))]
-    taken = pa.array(order)
-    angle32 = angle[order].astype(np.float32)
-    rotated = _is_rotated(angle)[order]
-    x, y, w, h = box[order].astype(np.float32).T
-    asset_ids = pa.array(frames.asset_ids, schema.ASSET_ID).take(pa.array(image[order]))
-
-    def column(values: Sequence[object], kind: pa.DataType) -> pa.Array:
-        return pa.array(values, kind).take(taken)
-
-    known = {
-        "asset_id": asset_ids,
-        "annotation_id": pa.array(
-            _annotation_ids(image[order], np.column_stack([x, y, w, h, angle32])), pa.uint64()
-        ),
-        "class_id": column(columns.class_id, pa.int32()),
-        "kind": pa.array(np.where(rotated, "rotated_box", "box").tolist(), pa.string()),
+    taken = pa.array(rows)
+    image = objects["image"].to_numpy()[rows]
+    x, y, w, h = box[rows].astype(np.float32).T
+    rotated = np.where(_is_rotated(angle)[rows], "rotated_box", "box")
+    confidence = pc.fill_null(objects["confidence"].take(taken), 1.0)
+    known: dict[str, Any] = {
+        "asset_id": pa.array(frames.asset_ids, schema.ASSET_ID).take(pa.array(image)),
+        "annotation_id": pa.array(_annotation_ids(image, place[rows])),
+        "class_id": pa.array(class_ids[rows], pa.int32()),
+        "kind": pa.array(np.where(shapes.kinds[rows] == "", rotated, shapes.kinds[rows]).tolist()),
         "x": pa.array(x),
         "y": pa.array(y),
         "w": pa.array(w),
         "h": pa.array(h),
-        "angle": pa.array(angle32, from_pandas=True),  # NaN: null
-        "area": pa.array(w * h),
-        "difficult": column(columns.difficult, pa.bool_()),
-        "truncated": column(columns.truncated, pa.bool_()),
-        "occluded": column(columns.occluded, pa.bool_()),
-        "quality": column(columns.quality, pa.float32()),
-        "tags": column(columns.tags, schema.TEXT_MAP),
-        "confidence": column([1.0 if c is None else c for c in columns.confidence], pa.float32()),
+        "angle": pa.array(angle[rows].astype(np.float32), from_pandas=True),  # NaN: null
+        "polygon": shapes.polygons().take(taken),
+        "rle": shapes.rle.take(taken),
+        "area": _areas(objects, shapes, box)[rows].astype(np.float32),
+        "confidence": confidence,
     }
-    arrays = [
-        known[name] if name in known else pa.nulls(len(order), wanted.field(name).type)
-        for name in wanted.names
-    ]
+    arrays = []
+    for field in wanted:
+        column = known.get(field.name)
+        if column is None and field.name in objects.column_names:
+            column = objects[field.name].take(taken)
+        arrays.append(_typed(column, field, len(rows)))
     return pa.Table.from_arrays(arrays, schema=wanted)
 
 
-def _annotation_ids(image: npt.NDArray[np.int64], place: npt.NDArray[np.float32]) -> list[int]:
+def _typed(column: Any, field: pa.Field, count: int) -> pa.Array:
+    if column is None:
+        return pa.nulls(count, field.type)
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return pa.array(column).cast(field.type, safe=False)
+
+
+def _areas(objects: pa.Table, shapes: Shapes, box: Floats) -> Floats:
+    """As stated, else of the shape, else of the box."""
+    stated = _floats(objects, "area")
+    derived = np.where(shapes.present, shapes.areas, box[:, 2] * box[:, 3])
+    with np.errstate(invalid="ignore"):
+        sensible = (stated >= 0) & (stated < _FARTHEST**2)
+    return np.where(sensible, stated, derived)
+
+
+def _annotation_ids(image: Ints, place: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """One id for one place: a box that was given another class is the same box, changed."""
-    seen: dict[tuple[int, str], int] = {}
-    ids: list[int] = []
-    for number, row in zip(image.tolist(), place.tolist(), strict=True):
-        key = f"voc:{row[0]},{row[1]},{row[2]},{row[3]},{row[4]}"
-        nth = seen.get((number, key), 0)
-        seen[number, key] = nth + 1
-        ids.append(annotation_id(f"{key}#{nth}"))
-    return ids
+    order = np.lexsort((np.arange(len(image)), place, image))
+    nth = np.zeros(len(image), np.int64)
+    same = np.zeros(len(image), np.bool_)
+    same[1:] = _same_as_before(image[order], place[order])
+    starts = np.maximum.accumulate(np.where(same, 0, np.arange(len(image))))
+    nth[order] = np.arange(len(image)) - starts
+    return place + nth.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+
+
+def _floats(objects: pa.Table, name: str) -> Floats:
+    """A column with NaN for null."""
+    values = objects[name].combine_chunks().cast(pa.float64())
+    return np.array(values.to_numpy(zero_copy_only=False), np.float64)
+
+
+def _null(objects: pa.Table, name: str) -> Mask:
+    return np.asarray(pc.is_null(objects[name]).to_numpy(), np.bool_)

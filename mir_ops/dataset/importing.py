@@ -182,12 +182,11 @@ def _declare(
     """The taxonomy to read objects with; stops, or registers, when classes are unknown."""
     objects: Counter[str] = Counter()
     places: dict[str, str] = {}
-    for annotation_set in filter(None, (source.ground_truth, source.predictions)):
-        for name in annotation_set.names.values():
-            for entry in annotation_set.files[name].objects:
-                if is_class_name(entry.name) and declared.id_of(entry.name) is None:
-                    objects[normalise(entry.name)] += 1
-                    places.setdefault(normalise(entry.name), name)
+    for matched in filter(None, (source.ground_truth, source.predictions)):
+        for name, count in matched.class_counts().items():
+            if is_class_name(name) and declared.id_of(name) is None:
+                objects[normalise(name)] += count
+                places.setdefault(normalise(name), matched.parsed.source_of_class(name))
     if not objects:
         return declared, ()
     unknown = sorted(objects)

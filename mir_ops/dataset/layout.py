@@ -9,7 +9,6 @@ from typing import Final
 
 from mir_ops.dataset.report import Tally
 from mir_ops.errors import InvalidInputError
-from mir_ops.formats.voc import VocFile
 
 _IMAGE_FOLDERS: Final = ("images", "jpegimages")
 _ANNOTATION_FOLDERS: Final = ("annotations", "gt")
@@ -65,17 +64,18 @@ def index_layout(images: Iterable[str], annotations: Iterable[str], tally: Tally
     return Layout(images={name: _stem(name) for name in images}, annotations=xml)
 
 
-def match(layout: Layout, files: Mapping[str, VocFile], tally: Tally) -> dict[str, str]:
+def match(layout: Layout, stated: Mapping[str, str], tally: Tally) -> dict[str, str]:
     """Which annotation file belongs to which image: by the same place, else by a unique name.
 
+    `stated` has the annotation files that could be read, with the image's name as they state it.
     Returns image name: annotation name. What fits no image, or several, is counted.
     """
     by_key = _grouped((key, name) for name, key in layout.images.items())
     by_stem = _grouped((_last(key), name) for name, key in layout.images.items())
     claims: dict[str, list[str]] = {}
     loose: list[str] = []
-    for name in sorted(files):
-        candidates = _narrowed(by_key.get(layout.annotations[name], []), files[name])
+    for name in sorted(stated):
+        candidates = _narrowed(by_key.get(layout.annotations[name], []), stated[name])
         if len(candidates) == 1:
             claims.setdefault(candidates[0], []).append(name)
         elif candidates:
@@ -85,7 +85,7 @@ def match(layout: Layout, files: Mapping[str, VocFile], tally: Tally) -> dict[st
     exact = set(claims)
     for name in loose:
         found = by_stem.get(_last(layout.annotations[name]), [])
-        candidates = _narrowed([image for image in found if image not in exact], files[name])
+        candidates = _narrowed([image for image in found if image not in exact], stated[name])
         if len(candidates) == 1:
             claims.setdefault(candidates[0], []).append(name)
         elif candidates:
@@ -105,11 +105,11 @@ def _settled(claims: Mapping[str, list[str]], tally: Tally) -> dict[str, str]:
     return matched
 
 
-def _narrowed(images: list[str], file: VocFile) -> list[str]:
+def _narrowed(images: list[str], file_name: str) -> list[str]:
     """Where `a.jpg` and `a.png` share a place, the file's own `<filename>` decides."""
     if len(images) < 2:
         return images
-    stated = _last(file.filename.replace("\\", "/"))
+    stated = _last(file_name.replace("\\", "/"))
     named = [image for image in images if _last(image) == stated]
     return named if len(named) == 1 else images
 

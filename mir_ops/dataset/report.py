@@ -33,6 +33,10 @@ ISSUES: Final[Mapping[str, tuple[str, str]]] = {
         "files named in the index do not exist",
         "Correct the paths in the index file; relative ones start at its folder",
     ),
+    "index-not-an-image": (
+        "folders and lists are named in the index and were skipped",
+        "Nothing to do: `find FOLDER -type f` lists no folders",
+    ),
     "image-format": (
         "images are not JPEG, PNG or BMP and were skipped",
         "Convert them to one of these formats",
@@ -83,6 +87,42 @@ ISSUES: Final[Mapping[str, tuple[str, str]]] = {
         "Add the classes to `labels.yaml`, or import with `--unknown-types-strategy add`",
     ),
     "class-added": ("objects have a class that was added", "Check the spelling of the new classes"),
+    "object-malformed": (
+        "objects are not written as their format wants and were left out",
+        "Compare them with an object that was taken",
+    ),
+    "object-part": (
+        "annotation files have parts of objects (`<part>`), which were left out",
+        "Nothing to do, or give each part an `<object>` of its own",
+    ),
+    "category-unknown": (
+        "objects have a class id that their file does not explain and were left out",
+        "Add the class to `categories`, or to `names` in `data.yaml` or `classes.txt`",
+    ),
+    "image-unknown": (
+        "objects belong to an image that their file does not list and were left out",
+        "Add the image to `images`",
+    ),
+    "id-twice": (
+        "ids are given out twice: of images and classes the first was taken, objects all",
+        "Number them anew",
+    ),
+    "shape-unreadable": (
+        "polygons or masks could not be read; their objects were taken if they state a box",
+        "Check that a ring has three points or more, and that a mask has its image's size",
+    ),
+    "shape-clipped": (
+        "polygons reached over the edge of their image and were moved to it",
+        "Check that file and image belong together",
+    ),
+    "shape-left-out": (
+        "objects have a polygon or a mask, and were taken as boxes as you asked",
+        "Import them as `seg-poly` or `seg-mask` to keep their shapes",
+    ),
+    "mask-without-class": (
+        "masks have no object and no class that says what they are, and were left out",
+        "Add `labelmap.txt`, or an `<object>` for each mask in the annotation file",
+    ),
     "object-without-class": ("objects have no class name and were left out", "Name their class"),
     "object-without-box": ("objects have no box and were left out", "Draw their boxes"),
     "box-not-a-number": ("boxes have a coordinate that is no number", "Correct the coordinates"),
@@ -96,6 +136,10 @@ ISSUES: Final[Mapping[str, tuple[str, str]]] = {
     "prediction-without-confidence": (
         "predictions state no confidence and were taken as certain",
         "Write `<confidence>` into every object",
+    ),
+    "not-carried": (
+        "values have no place in the format and were left out",
+        "Export as COCO, which holds most of them, or keep this version",
     ),
     "image-missing": ("images are not in the store and were left out", "Check with `mir fsck`"),
 }

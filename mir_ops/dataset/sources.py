@@ -20,7 +20,8 @@ from mir_ops.formats.images import (
     extension_agrees,
     inspect_image,
 )
-from mir_ops.formats.voc import VocFile, VocRefusedError, read_voc
+from mir_ops.formats.parsed import Matched
+from mir_ops.formats.reading import read_annotations
 
 AnnotationFormat = Literal["voc", "none"]
 _BATCH_FILES: Final = 128
@@ -28,23 +29,11 @@ _BATCH_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnnotationSet:
-    """Annotation files of one layer, by the name of the image that each belongs to."""
-
-    names: Mapping[str, str]  # image name: annotation name
-    files: Mapping[str, VocFile]  # by annotation name
-
-    def of(self, image: str) -> VocFile | None:
-        name = self.names.get(image)
-        return None if name is None else self.files[name]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ImportSource:
     images: FileTree
     image_names: tuple[str, ...]
-    ground_truth: AnnotationSet | None
-    predictions: AnnotationSet | None
+    ground_truth: Matched | None
+    predictions: Matched | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +69,7 @@ def open_source(
             images = opened(source)
             layout = find_layout(images.names, tally)
 
-        def beside(folder: Path | None) -> AnnotationSet | None:
+        def beside(folder: Path | None) -> Matched | None:
             if folder is None or annotations == "none":
                 return None
             tree = opened(folder)
@@ -161,16 +150,15 @@ def _digest_tree(digest: hashlib._Hash, tree: FileTree) -> None:
         digest.update(len(name.encode()).to_bytes(4, "big") + name.encode() + content)
 
 
-def _read_set(tree: FileTree, layout: Layout, tally: Tally) -> AnnotationSet:
-    files: dict[str, VocFile] = {}
-    for name in layout.annotations:
-        try:
-            files[name] = read_voc(tree.read(name))
-        except DamagedEntryError:
-            tally.add("entry-damaged", name)
-        except VocRefusedError as error:
-            tally.add(error.code, f"{name}: {error}" if str(error) else name)
-    return AnnotationSet(names=match(layout, files, tally), files=files)
+def _read_set(tree: FileTree, layout: Layout, tally: Tally) -> Matched:
+    parsed = read_annotations("voc", list(layout.annotations), tree.read)
+    for finding in parsed.findings:
+        tally.add(finding.code, finding.example, count=finding.count)
+    sources = parsed.images["source"].to_pylist()
+    stated = dict(zip(sources, parsed.images["file_name"].to_pylist(), strict=True))
+    row_of = {source: row for row, source in enumerate(sources)}
+    matched = match(layout, stated, tally)
+    return Matched(parsed=parsed, rows={image: row_of[name] for image, name in matched.items()})
 
 
 def _read_image(tree: FileTree, name: str) -> ReadImage | tuple[str, str]:

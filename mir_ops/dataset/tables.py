@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from mir_ops.dataset.annotations import ImageFrames, ObjectColumns, annotation_table
+from mir_ops.dataset.annotations import ImageFrames, annotation_table
 from mir_ops.dataset.report import Tally
-from mir_ops.dataset.sources import AnnotationSet, ImportSource, ReadImage
+from mir_ops.dataset.sources import ImportSource, ReadImage
 from mir_ops.formats.images import TURNED, ImageFacts
-from mir_ops.formats.voc import VocFile, VocObject
+from mir_ops.formats.parsed import OBJECTS, Matched, Parsed
 from mir_ops.store import schema
 from mir_ops.taxonomy import Taxonomy, normalise
 
@@ -47,7 +50,7 @@ class ImportedImages:
 
 
 def layer_table(
-    annotation_set: AnnotationSet,
+    matched: Matched,
     images: ImportedImages,
     taxonomy: Taxonomy,
     tally: Tally,
@@ -55,69 +58,113 @@ def layer_table(
     predictions: bool,
 ) -> Layer:
     """The table of a layer, and the assets that it covers."""
-    columns = ObjectColumns()
-    covered: list[bytes] = []
-    turns = [1] * len(images.ids)
+    parsed = matched.parsed
+    numbers = np.full(parsed.images.num_rows, -1, np.int64)
+    rows = np.full(len(images.ids), -1, np.int64)
     for number, names in enumerate(images.names):
-        annotated = [name for name in names if name in annotation_set.names]
-        if not annotated:
-            continue
-        covered.append(images.ids[number])
-        source = annotation_set.names[annotated[0]]
-        file = annotation_set.files[source]
-        _count_differing(annotation_set, annotated, tally)
-        turns[number] = _turn(file, images.facts[number], source, tally)
-        for entry in file.objects:
-            class_id = _class_id(entry, source, taxonomy, tally)
-            if class_id is not None:
-                columns.add(number, source, class_id, entry)
-                if predictions and entry.confidence is None:
-                    tally.add("prediction-without-confidence", source)
+        annotated = [name for name in names if name in matched.rows]
+        if annotated:
+            rows[number] = matched.rows[annotated[0]]
+            if len(annotated) > 1:
+                _count_differing(matched, annotated, tally)
+    covered = np.flatnonzero(rows >= 0)
+    numbers[rows[covered]] = covered
+    objects, class_ids = _known_objects(
+        parsed, numbers, taxonomy, tally, predictions=predictions
+    )
+    sources = np.full(len(rows), "", object)
+    sources[covered] = parsed.images["source"].take(pa.array(rows[covered])).to_pylist()
     frames = ImageFrames(
         asset_ids=images.ids,
         widths=[facts.width for facts in images.facts],
         heights=[facts.height for facts in images.facts],
-        turns=turns,
+        turns=_turns(parsed, images, rows, tally),
+        sources=sources.tolist(),
     )
-    return annotation_table(columns, frames, tally, predictions=predictions), covered
+    table = annotation_table(
+        objects,
+        class_ids,
+        frames,
+        tally,
+        relative=parsed.relative,
+        boxes_only=parsed.boxes_only,
+        predictions=predictions,
+    )
+    return table, [images.ids[number] for number in covered.tolist()]
 
 
 def is_class_name(name: str) -> bool:
     return 0 < len(normalise(name)) <= _LONGEST_CLASS_NAME and name.isprintable()
 
 
-def _class_id(entry: VocObject, source: str, taxonomy: Taxonomy, tally: Tally) -> int | None:
-    if not is_class_name(entry.name):
-        tally.add("object-without-class", source)
-        return None
-    if entry.box is None:
-        tally.add("object-without-box", f"{source}: {entry.name}")
-        return None
-    return taxonomy.id_of(entry.name)
+def _known_objects(
+    parsed: Parsed,
+    numbers: npt.NDArray[np.int64],
+    taxonomy: Taxonomy,
+    tally: Tally,
+    *,
+    predictions: bool,
+) -> tuple[pa.Table, npt.NDArray[np.int32]]:
+    """Objects of images that were taken and of classes that are known, with the classes' ids."""
+    objects = parsed.objects.combine_chunks()
+    image = numbers[objects["image"].to_numpy()]
+    names = objects["class_name"].combine_chunks().dictionary_encode()
+    texts = names.dictionary.to_pylist()
+    ids = np.asarray([_class_id(text, taxonomy) for text in texts], np.int32)
+    class_ids = ids[names.indices.to_numpy()] if len(ids) else np.zeros(0, np.int32)
+    nameless = pc.take(parsed.images["source"], objects["image"].filter(pa.array(class_ids == -2)))
+    tally.add_all("object-without-class", nameless.to_pylist())
+    kept = (image >= 0) & (class_ids >= 0)
+    if predictions:
+        unsure = pc.and_(pa.array(kept), pc.is_null(objects["confidence"]))
+        said = pc.take(parsed.images["source"], objects["image"].filter(unsure))
+        tally.add_all("prediction-without-confidence", said.to_pylist())
+    objects = objects.set_column(0, OBJECTS.field("image"), pa.array(image))
+    return objects.filter(pa.array(kept)), class_ids[kept]
 
 
-def _count_differing(annotation_set: AnnotationSet, names: Sequence[str], tally: Tally) -> None:
-    def boxes(name: str) -> set[tuple[object, ...]]:
-        file = annotation_set.of(name)
-        return {(normalise(o.name), o.box, o.angle) for o in file.objects} if file else set()
+def _class_id(name: str, taxonomy: Taxonomy) -> int:
+    """The id; -1 for a class that nobody declared, -2 for a name that can be none."""
+    if not is_class_name(name):
+        return -2
+    found = taxonomy.id_of(name)
+    return -1 if found is None else found
 
-    first = boxes(names[0])
+
+def _count_differing(matched: Matched, names: Sequence[str], tally: Tally) -> None:
+    parsed = matched.parsed
+    places = ["class_name", "x", "y", "w", "h", "angle", "polygon", "rle"]
+
+    def objects(name: str) -> set[str]:
+        its = parsed.objects.filter(pc.equal(parsed.objects["image"], matched.rows[name]))
+        return {repr(row) for row in its.select(places).to_pylist()}
+
+    first = objects(names[0])
     for name in names[1:]:
-        if boxes(name) != first:
-            tally.add("annotation-differs", f"{annotation_set.names[name]}: {name} = {names[0]}")
+        if matched.rows[name] != matched.rows[names[0]] and objects(name) != first:
+            source = parsed.images["source"][matched.rows[name]].as_py()
+            tally.add("annotation-differs", f"{source}: {name} = {names[0]}")
 
 
-def _turn(file: VocFile, facts: ImageFacts, source: str, tally: Tally) -> int:
-    """How the boxes must be turned: they may be of the image before its EXIF rotation."""
-    displayed = (facts.width, facts.height)
-    if file.size is None or file.size == displayed:
-        return 1
-    if facts.orientation in TURNED and file.size == displayed[::-1]:
-        tally.add("boxes-turned", source)
-        return facts.orientation
-    stated, real = (f"{w} x {h}" for w, h in (file.size, displayed))
-    tally.add("size-differs", f"{source}: {stated}, the image has {real}")
-    return 1
+def _turns(
+    parsed: Parsed, images: ImportedImages, rows: npt.NDArray[np.int64], tally: Tally
+) -> list[int]:
+    """How the boxes of each image must be turned: they may be of it before its EXIF rotation."""
+    turns = [1] * len(images.ids)
+    covered = np.flatnonzero(rows >= 0)
+    stated = parsed.images.select(["width", "height", "source"]).take(pa.array(rows[covered]))
+    across, down = (pc.fill_null(stated[side], 0).to_numpy() for side in ("width", "height"))
+    facts = [images.facts[number] for number in covered.tolist()]
+    agree = (across == [f.width for f in facts]) & (down == [f.height for f in facts])
+    for row in np.flatnonzero(~agree & (across > 0) & (down > 0)).tolist():
+        image, source = facts[row], stated["source"][row].as_py()
+        if image.orientation in TURNED and (across[row], down[row]) == (image.height, image.width):
+            tally.add("boxes-turned", source)
+            turns[int(covered[row])] = image.orientation
+        else:
+            said, real = f"{across[row]} x {down[row]}", f"{image.width} x {image.height}"
+            tally.add("size-differs", f"{source}: {said}, the image has {real}")
+    return turns
 
 
 def asset_table(
@@ -162,7 +209,8 @@ def _known_assets(ids: list[bytes], before: Version | None) -> dict[bytes, dict[
 
 def _attributes(names: Sequence[str], source: ImportSource) -> dict[str, str]:
     found: dict[str, str] = {}
-    for annotation_set in filter(None, (source.predictions, source.ground_truth)):
-        file = next(filter(None, map(annotation_set.of, names)), None)
-        found |= file.attributes if file else {}
+    for matched in filter(None, (source.predictions, source.ground_truth)):
+        row = next((matched.rows[name] for name in names if name in matched.rows), None)
+        if row is not None:
+            found |= dict(matched.parsed.images["attributes"][row].as_py() or ())
     return found

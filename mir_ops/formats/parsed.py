@@ -120,14 +120,9 @@ class Parsed:
     images: pa.Table
     objects: pa.Table
     relative: bool = False
+    boxes_only: bool = False  # polygons and masks are not wanted
     classes: Mapping[str, str] = field(default_factory=dict)  # the files' class ids: names
     findings: tuple[Finding, ...] = ()
-
-    def class_counts(self) -> dict[str, int]:
-        """Objects by class name as written, in the order of first use."""
-        counted = pc.value_counts(self.objects["class_name"].combine_chunks())
-        names, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
-        return dict(zip(names, counts, strict=True))
 
     def source_of_class(self, name: str) -> str:
         """A file that has an object of the class, by its name as written."""
@@ -198,6 +193,7 @@ def joined(parts: Sequence[Parsed]) -> Parsed:
         images=pa.concat_tables([part.images for part in parts]),
         objects=pa.concat_tables(objects),
         relative=parts[0].relative,
+        boxes_only=parts[0].boxes_only,
         classes=classes,
         findings=tuple(finding for part in parts for finding in part.findings),
     )
@@ -209,3 +205,13 @@ class Matched:
 
     parsed: Parsed
     rows: Mapping[str, int]  # name of an image in the source: its row in `parsed.images`
+
+    def class_counts(self) -> dict[str, int]:
+        """Objects of these images by class name as written, in the order of first use."""
+        kept = np.zeros(self.parsed.images.num_rows, np.bool_)
+        kept[list(self.rows.values())] = True
+        objects = self.parsed.objects
+        names = objects["class_name"].filter(pa.array(kept[objects["image"].to_numpy()]))
+        counted = pc.value_counts(names.combine_chunks())
+        texts, counts = counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+        return dict(zip(texts, counts, strict=True))

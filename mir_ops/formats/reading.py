@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from mir_ops.formats import FormatName
-from mir_ops.formats.parsed import EMPTY, Parsed
+from mir_ops.formats.archive import DamagedEntryError
+from mir_ops.formats.parsed import EMPTY, Finding, Parsed
 
 Read = Callable[[str], bytes]
 
@@ -25,4 +27,33 @@ def read_annotations(
     """
     if format_name == "none":
         return EMPTY
-    raise NotImplementedError(format_name, names, read, boxes_only, like)
+    damaged: list[Finding] = []
+    parsed = _parse(format_name, names, _Files(names, read, damaged), like)
+    findings = (*damaged, *parsed.findings)
+    return replace(parsed, boxes_only=boxes_only, findings=findings)
+
+
+class _Files:
+    """Names and bytes of the files that can be read."""
+
+    def __init__(self, names: Sequence[str], read: Read, damaged: list[Finding]) -> None:
+        self._names, self._read, self._damaged = names, read, damaged
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        for name in self._names:
+            try:
+                data = self._read(name)
+            except DamagedEntryError:
+                self._damaged.append(Finding(code="entry-damaged", example=name))
+                continue
+            yield name, data
+
+
+def _parse(
+    format_name: FormatName, names: Sequence[str], files: _Files, like: Parsed | None
+) -> Parsed:
+    from mir_ops.formats.voc import parse_voc
+
+    if format_name == "voc":
+        return parse_voc(files)
+    raise NotImplementedError(format_name, names, like)

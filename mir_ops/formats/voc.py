@@ -35,7 +35,6 @@ _NO_POSE: Final = ("", "unknown", "unspecified")
 
 
 Box = tuple[float | None, float | None, float | None, float | None]
-VocRefusedError = RefusedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +90,28 @@ def read_voc(data: bytes) -> VocFile:
         size=(image.width or 0, image.height or 0) if known else None,
         objects=tuple(_voc_object(_object_row(each, 0)) for each in root.findall("object")),
         attributes=dict(image.attributes or ()),
+    )
+
+
+def object_row(image: int, entry: VocObject) -> ObjectRow:
+    """One object as a row of `OBJECTS`."""
+    x, y, w, h = entry.box or (None, None, None, None)
+    return ObjectRow(
+        image=image,
+        place=None,
+        class_name=entry.name,
+        kind="rotated_box" if entry.angle else "box",
+        x=x,
+        y=y,
+        w=w,
+        h=h,
+        angle=entry.angle,
+        difficult=entry.difficult,
+        truncated=entry.truncated,
+        occluded=entry.occluded,
+        quality=entry.quality,
+        confidence=entry.confidence,
+        tags=list(entry.tags.items()) or None,
     )
 
 

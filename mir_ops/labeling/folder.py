@@ -19,13 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.dataset.annotations import ImageFrames, ObjectColumns, annotation_table
+from mir_ops.dataset.annotations import ImageFrames, annotation_table
 from mir_ops.dataset.report import Tally
 from mir_ops.errors import InvalidInputError, NotFoundError
-from mir_ops.formats.voc import MAX_BYTES, VocFile, VocObject, VocRefusedError, read_voc, write_voc
+from mir_ops.formats.parsed import Collected, RefusedError
+from mir_ops.formats.voc import MAX_BYTES, VocFile, VocObject, object_row, read_voc, write_voc
 from mir_ops.labeling.backend import LabelProgress, LabelRequest, LabelResult
 from mir_ops.store.schema import ASSET_ID, GROUND_TRUTH
 
@@ -209,7 +211,7 @@ def _answers(folder: Path, names: Iterable[str]) -> dict[str, VocFile | str]:
             continue
         try:
             found[name] = read_voc(data)
-        except VocRefusedError as error:
+        except RefusedError as error:
             found[name] = error.code
     return found
 
@@ -251,7 +253,8 @@ def _annotations(
     issues: _Issues,
 ) -> pa.Table:
     ids = {name: int(id_) for id_, name in classes.items()}
-    names, objects = sorted(read), ObjectColumns()
+    names, objects = sorted(read), Collected()
+    class_ids: list[int] = []
     for position, name in enumerate(names):
         for entry in read[name].objects:
             class_id = ids.get(entry.name.strip().lower())
@@ -260,15 +263,19 @@ def _annotations(
             elif entry.box is None:
                 issues.add("object-without-box")
             else:
-                objects.add(position, f"{name}.xml", class_id, entry)
+                objects.add_objects([object_row(position, entry)])
+                class_ids.append(class_id)
     tally = Tally()
     frames = ImageFrames(
         asset_ids=[bytes.fromhex(name) for name in names],
         widths=[assets[name]["width"] for name in names],
         heights=[assets[name]["height"] for name in names],
         turns=[_turn(read[name], assets[name]) for name in names],
+        sources=[f"{name}.xml" for name in names],
     )
-    table = annotation_table(objects, frames, tally)
+    table = annotation_table(
+        objects.parsed().objects, np.asarray(class_ids, np.int32), frames, tally
+    )
     for issue in tally.report({}).issues:
         issues.add(issue.code, issue.count)
     annotator = pa.array(["folder"] * table.num_rows, pa.string())

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mir_ops.formats.voc import VocFile, VocObject, VocRefusedError, read_voc, write_voc
+from mir_ops.formats.parsed import RefusedError
+from mir_ops.formats.voc import VocFile, VocObject, read_voc, write_voc
 
 TEXT = st.text(max_size=20).map(lambda text: "".join(c for c in text if c.isprintable()).strip())
 FLAG = st.none() | st.booleans()
@@ -55,7 +56,7 @@ def test_what_is_written_reads_the_same(file: VocFile) -> None:
 @settings(max_examples=60)
 @given(st.binary(max_size=300) | st.text(alphabet="<>/!&;[]annotationbjec \"'", max_size=200))
 def test_garbage_is_refused_and_nothing_else_happens(data: bytes | str) -> None:
-    with pytest.raises(VocRefusedError):
+    with pytest.raises(RefusedError):
         read_voc(data if isinstance(data, bytes) else data.encode())
 
 
