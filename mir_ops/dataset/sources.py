@@ -13,13 +13,14 @@ from typing import Final, Literal
 
 from mir_ops.dataset.layout import Layout, find_layout, index_layout, match
 from mir_ops.dataset.report import Tally
-from mir_ops.formats.archive import DamagedEntryError, FileTree, open_index, open_tree
+from mir_ops.formats.archive import DamagedEntryError, FileTree, open_tree
 from mir_ops.formats.images import (
     ImageFacts,
     ImageRefusedError,
     extension_agrees,
     inspect_image,
 )
+from mir_ops.formats.indexes import open_index
 from mir_ops.formats.parsed import Matched
 from mir_ops.formats.reading import read_annotations
 

@@ -152,7 +152,7 @@ def test_an_index_file_names_images_anywhere(tmp_path: Path, store: Store) -> No
 
     assert result.report.taken["images"] == 2
     assert result.report.taken["labelled_boxes"] == 1
-    assert codes(result) == {"file-missing": 1}
+    assert codes(result) == {"file-missing": 1, "index-not-an-image": 1}
 
 
 def test_predictions_become_a_layer_of_their_own(tmp_path: Path, store: Store) -> None:
