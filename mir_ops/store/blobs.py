@@ -13,6 +13,7 @@ from typing import Final
 
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.store import keys
+from mir_ops.store.local import LocalObjects
 from mir_ops.store.objects import ObjectStore, corrupt_object
 
 _THREADS: Final = 16
@@ -57,6 +58,20 @@ class Blobs:
                 digests += found
         root.sync()
         return digests
+
+    def put_named(self, items: Sequence[tuple[str, bytes | Path]], *, link: bool = False) -> None:
+        """Store what the caller has hashed already; durable when this returns.
+
+        `link` lets files on the store's own file system become blobs as they are, uncopied.
+        """
+        root = self.roots[0]
+        named = [(keys.blob(sha256), body) for sha256, body in items]
+        if link and isinstance(root, LocalObjects):
+            files = [(key, body) for key, body in named if isinstance(body, Path)]
+            held = [(key, body) for key, body in named if not isinstance(body, Path)]
+            named = [*held, *root.link_all(files)]
+        root.create_all(named)
+        root.sync()
 
     def get(self, sha256: str) -> bytes:
         """The bytes of a blob, checked against its name."""

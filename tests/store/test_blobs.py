@@ -60,3 +60,18 @@ def test_truncated_blob_is_not_taken_for_the_same(local_store: Store) -> None:
 def test_source_that_is_gone_is_named(local_store: Store, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="Cannot read"):
         local_store.put_blob(tmp_path / "gone")
+
+
+def test_files_become_blobs_without_a_copy_where_that_is_allowed(
+    local_store: Store, tmp_path: Path
+) -> None:
+    source = tmp_path / "picture"
+    source.write_bytes(b"pixels")
+    digest = hashlib.sha256(b"pixels").hexdigest()
+
+    local_store.blobs.put_named([(digest, source), (digest, b"pixels")], link=True)
+
+    path = local_store.objects.local_path(keys.blob(digest))
+    assert path is not None
+    assert path.samefile(source)
+    assert local_store.get_blob(digest) == b"pixels"
