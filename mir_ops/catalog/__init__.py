@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from mir_ops.catalog.catalog import Catalog, apply_project
 from mir_ops.catalog.projects import ProjectSpec, RoundConf, read_project
-from mir_ops.catalog.values import GateReport, LabelTask, Model, Project, Round, RoundStep
+from mir_ops.catalog.values import (
+    Executor,
+    GateReport,
+    LabelTask,
+    Model,
+    Package,
+    Project,
+    Promotion,
+    Round,
+    RoundStep,
+)
 
 __all__ = [
     "Catalog",
+    "Executor",
     "GateReport",
     "LabelTask",
     "Model",
+    "Package",
     "Project",
     "ProjectSpec",
+    "Promotion",
     "Round",
     "RoundConf",
     "RoundStep",

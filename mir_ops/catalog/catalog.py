@@ -10,6 +10,8 @@ from typing import Any
 from sqlalchemy import Engine
 
 from mir_ops.catalog.connections import migrate, open_engine
+from mir_ops.catalog.images import Executors
+from mir_ops.catalog.packages import Packages
 from mir_ops.catalog.projects import read_project
 from mir_ops.catalog.repositories import Projects, Rounds
 from mir_ops.catalog.steps import Gates, LabelTasks, Models, Steps
@@ -48,6 +50,14 @@ class Catalog:
     @property
     def models(self) -> Models:
         return Models(self.engine)
+
+    @property
+    def packages(self) -> Packages:
+        return Packages(self.engine)
+
+    @property
+    def executors(self) -> Executors:
+        return Executors(self.engine)
 
     @property
     def label_tasks(self) -> LabelTasks:

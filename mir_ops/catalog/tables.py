@@ -133,6 +133,52 @@ class ModelRow(Table):
     created_at: Mapped[datetime]
 
 
+class PackageRow(Table):
+    """A model package in the store: what a person or a job can start from."""
+
+    __tablename__ = "mir_packages"
+    __table_args__ = (UniqueConstraint("model_id"),)
+
+    model_id: Mapped[str]
+    package: Mapped[str]
+    classes: Mapped[list[str]]
+    object_type: Mapped[int]
+    stages: Mapped[dict[str, Any]]  # name to metrics
+    best_stage: Mapped[str]
+    state: Mapped[str]
+    origin: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class PromotionRow(Table):
+    """A name, such as `production`, that means one stage of one model."""
+
+    __tablename__ = "mir_promotions"
+    __table_args__ = (UniqueConstraint("name"),)
+
+    name: Mapped[str]
+    model_id: Mapped[str]
+    stage: Mapped[str]
+    promoted_at: Mapped[datetime]
+
+
+class ExecutorRow(Table):
+    """An executor image, what it says of itself, and what it needs beyond the contract."""
+
+    __tablename__ = "mir_executors"
+    __table_args__ = (UniqueConstraint("name"),)
+
+    name: Mapped[str]
+    image: Mapped[str]
+    folder: Mapped[str | None]
+    digest: Mapped[str | None]
+    network: Mapped[bool]
+    run_as_root: Mapped[bool]
+    protocol: Mapped[str]
+    templates: Mapped[dict[str, Any]]  # object type to kind of job to settings
+    added_at: Mapped[datetime]
+
+
 class LabelTaskRow(Table):
     __tablename__ = "mir_label_tasks"
     __table_args__ = (UniqueConstraint("op_id"),)

@@ -85,6 +85,47 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """A model in the store, trained here or imported. `state` is `ready`, or `failed` where the
+    training that wrote these stages ended with an error."""
+
+    model_id: str
+    package: str  # blob: YMIR's tar.gz
+    classes: tuple[str, ...]
+    object_type: int
+    stages: Mapping[str, Mapping[str, float]]  # metrics by name
+    best_stage: str
+    state: str
+    origin: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """What a name such as `production` means now."""
+
+    name: str
+    model_id: str
+    stage: str
+    promoted_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """A registered executor image. `templates`: object type to kind of job to settings."""
+
+    name: str
+    image: str
+    folder: str | None
+    digest: str | None
+    network: bool
+    run_as_root: bool
+    protocol: str
+    templates: Mapping[int, Mapping[str, Mapping[str, Any]]]
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelTask:
     """A request to people (or the oracle), and how far they are."""
 
