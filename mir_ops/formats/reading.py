@@ -39,6 +39,9 @@ class _Files:
     def __init__(self, names: Sequence[str], read: Read, damaged: list[Finding]) -> None:
         self._names, self._read, self._damaged = names, read, damaged
 
+    def of(self, names: Sequence[str]) -> _Files:
+        return _Files(names, self._read, self._damaged)
+
     def __iter__(self) -> Iterator[tuple[str, bytes]]:
         for name in self._names:
             try:
@@ -52,8 +55,17 @@ class _Files:
 def _parse(
     format_name: FormatName, names: Sequence[str], files: _Files, like: Parsed | None
 ) -> Parsed:
+    if format_name == "coco":
+        from mir_ops.formats.coco import parse_coco
+
+        return parse_coco(files, like=like)
+    if format_name == "yolo":
+        from mir_ops.formats.yolo import is_class_file, parse_yolo
+
+        return parse_yolo(
+            files.of([name for name in names if not is_class_file(name)]),
+            files.of([name for name in names if is_class_file(name)]),
+        )
     from mir_ops.formats.voc import parse_voc
 
-    if format_name == "voc":
-        return parse_voc(files)
-    raise NotImplementedError(format_name, names, like)
+    return parse_voc(files)
