@@ -27,8 +27,8 @@ def spare_pandas() -> None:
 
     if "pandas" in sys.modules:
         return
-    sys.meta_path.insert(0, _FINDER)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _FINDER)
     try:
         pa.array([0])
     finally:
-        sys.meta_path.remove(_FINDER)  # type: ignore[arg-type]
+        sys.meta_path.remove(_FINDER)
