@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mir_ops.dataset.counting import statistics
     from mir_ops.dataset.exporting import ExportFolders, export_voc
     from mir_ops.dataset.filtering import filter_dataset, sample, selected_again, subset
+    from mir_ops.dataset.histograms import Analysis, analyse
     from mir_ops.dataset.importing import ImportResult, import_dataset
     from mir_ops.dataset.merging import fuse, merge
     from mir_ops.dataset.report import Issue, Report
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mir_ops.dataset.splitting import split_dataset
 
 __all__ = [
+    "Analysis",
     "Bounds",
     "Conditions",
     "ExportFolders",
@@ -26,6 +28,7 @@ __all__ = [
     "Issue",
     "Report",
     "Sampling",
+    "analyse",
     "export_voc",
     "filter_dataset",
     "fuse",
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Analysis": "histograms",
     "Bounds": "conditions",
     "Conditions": "conditions",
     "ExportFolders": "exporting",
@@ -48,6 +52,7 @@ _MODULES = {
     "Issue": "report",
     "Report": "report",
     "Sampling": "sampling",
+    "analyse": "histograms",
     "export_voc": "exporting",
     "filter_dataset": "filtering",
     "fuse": "merging",
