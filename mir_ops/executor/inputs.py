@@ -31,6 +31,7 @@ from mir_ops.executor.media import check_space, place_assets, write_candidates
 from mir_ops.executor.outputs import clear_outputs
 from mir_ops.executor.packages import unpack_stage
 from mir_ops.executor.settings import write_settings
+from mir_ops.store.schema import layer_kind
 
 if TYPE_CHECKING:
     from mir_ops.store import Store, Version
@@ -59,6 +60,7 @@ def prepare_training(
 ) -> Job:
     """A job that trains on the version's train split and measures itself on its val split.
 
+    The test split and the predictions, where the version has some, are there to be looked at.
     Asked again with the same arguments it returns the folder as it is, so a retry can find a
     container that is still running on it.
     """
@@ -77,17 +79,16 @@ def prepare_training(
     )
     if is_prepared(job):
         return job
-    export_format = check_export_format(settings)
+    export_format = check_export_format(settings, image)
     parts = _training_parts(version)
     _start_folder(job)
     assets = pa.concat_tables(parts.values())
     check_space(job, assets)
     paths = place_assets(store, job, assets, cache=cache)
     annotations = write_annotations(version, job, assets, classes, export_format=export_format)
-    lines = [f"{path}\t{annotation}" for path, annotation in zip(paths, annotations, strict=True)]
-    trained = parts["train"].num_rows
-    _write_lines(job.inputs / "train-index.tsv", lines[:trained])
-    _write_lines(job.inputs / "val-index.tsv", lines[trained:])
+    _write_indexes(job, parts, paths, annotations, "", "idx-gt.tsv")
+    _write_lines(job.inputs / "idx-assets.tsv", paths)
+    _add_predictions(version, job, parts, paths, classes, export_format)
     model_paths = unpack_stage(store, model, job) if model is not None else None
     write_settings(job, settings, model_paths=model_paths)
     save_job(job)
@@ -108,9 +109,14 @@ def prepare_inference(
     limits: Limits,
     labels: Mapping[str, str],
     mine: bool = False,
+    predict: bool = True,
 ) -> Job:
     """A job that predicts on some of the version's assets, and also scores them when `mine`."""
-    settings = {**image.template("infer"), **(image.template("mine") if mine else {}), **config}
+    settings = {
+        **(image.template("infer") if predict or not mine else {}),
+        **(image.template("mine") if mine else {}),
+        **config,
+    }
     candidates = tuple(sorted(set(asset_ids.to_pylist())))
     job = _new_job(
         op_id=op_id,
@@ -121,6 +127,7 @@ def prepare_inference(
         limits=_limits_for(limits, settings),
         labels=labels,
         candidates=candidates,
+        predicts=predict or not mine,
         asked=[version.commit.id, settings, model.model_id, model.stage, _digest(candidates)],
     )
     if is_prepared(job):
@@ -140,7 +147,11 @@ def prepare_inference(
 def _new_job(*, jobs_dir: Path, asked: list[Any], **fields: Any) -> Job:
     image: ExecutorImage = fields["image"]
     request = json.dumps(
-        [fields["kind"], image.name, image.image, fields["class_names"], *asked],
+        [
+            *(fields["kind"], image.name, image.image, fields["class_names"]),
+            *(image.object_type, image.protocol, fields.get("predicts", True)),
+            *asked,
+        ],
         sort_keys=True,
         default=str,
     )
@@ -177,7 +188,53 @@ def _training_parts(version: Version) -> dict[str, pa.Table]:
         if skipped:
             _LOG.warning("Left %d assets of split %s out: they have no labels", skipped, split)
         parts[split] = part
+    tested = pc.and_(pc.equal(assets["split"], "test"), labelled)
+    parts["test"] = assets.filter(tested).sort_by("asset_id")
     return parts
+
+
+def _write_indexes(
+    job: Job,
+    parts: Mapping[str, pa.Table],
+    paths: Sequence[str],
+    annotations: Sequence[str | None],
+    prefix: str,
+    all_of_them: str,
+) -> None:
+    """An index of each split and one of all: image and annotation, without what has none."""
+    lines: list[str] = []
+    start = 0
+    for split, part in parts.items():
+        end = start + part.num_rows
+        pairs = zip(paths[start:end], annotations[start:end], strict=True)
+        found = [f"{path}\t{annotation}" for path, annotation in pairs if annotation]
+        _write_lines(job.inputs / f"{prefix}{split}-index.tsv", found)
+        lines += found
+        start = end
+    _write_lines(job.inputs / all_of_them, lines)
+
+
+def _add_predictions(
+    version: Version,
+    job: Job,
+    parts: Mapping[str, pa.Table],
+    paths: Sequence[str],
+    classes: Mapping[int, str],
+    export_format: str,
+) -> None:
+    """The version's predictions beside its labels, if it has those of one model."""
+    layers = [name for name in version.layers() if layer_kind(name) == "predictions"]
+    written: dict[bytes, str] = {}
+    assets = pa.concat_tables(parts.values())
+    if len(layers) == 1:
+        covered = pc.is_in(assets["asset_id"], value_set=version.layer_assets(layers[0]))
+        looked_at = assets.filter(covered)
+        files = write_annotations(
+            version, job, looked_at, classes, export_format=export_format, layer=layers[0]
+        )
+        written = dict(zip(looked_at["asset_id"].to_pylist(), files, strict=True))
+    annotations = [written.get(asset_id) for asset_id in assets["asset_id"].to_pylist()]
+    _write_indexes(job, parts, paths, annotations, "pred-", "idx-pred.tsv")
 
 
 def _candidate_assets(version: Version, candidates: tuple[bytes, ...]) -> pa.Table:

@@ -26,6 +26,8 @@ class ExecutorImage:
 
     `network` and `run_as_root` are what an old image may need beyond the contract. `templates`
     are the image's default settings per kind of job; a `folder` brings its own in `img-man`.
+    `object_type` is what it is asked to find: 2 boxes, 3 and 4 segments. `protocol` is the
+    version that the image speaks: below 1.0 it reads models and annotations as YMIR 1.1.0 did.
     """
 
     name: str
@@ -34,6 +36,9 @@ class ExecutorImage:
     network: bool = False
     run_as_root: bool = False
     templates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    object_type: int = 2
+    protocol: str = PROTOCOL_VERSION
+    digest: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -63,6 +68,7 @@ class Limits:
 
     time_seconds: float = 3600.0
     memory_bytes: int = 8 * _GIB
+    disk_bytes: int = 64 * _GIB  # of `/out`
     cpus: float | None = None
     pids: int = 512
     gpus: int = 0
@@ -92,6 +98,7 @@ class Job:
     limits: Limits
     labels: Mapping[str, str]
     candidates: tuple[bytes, ...] | None = None
+    predicts: bool = True  # a mining job may be asked for scores alone
     request: str = ""  # digest of what was asked for: the same job is prepared once
 
     @property

@@ -108,6 +108,11 @@ def unpack_stage(store: Store, model: ModelFiles, job: Job) -> list[str]:
             code="no-such-stage",
             hint="Choose one of the model's stages",
         )
+    if job.image.protocol.startswith("0."):  # YMIR 1.1.0 knew no stages
+        for child in (target / model.stage).iterdir():
+            child.rename(target / child.name)
+        (target / model.stage).rmdir()
+        return [f"/in/models/{name}" for name in sorted(names)]
     return [f"/in/models/{model.stage}/{name}" for name in sorted(names)]
 
 

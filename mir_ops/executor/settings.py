@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from mir_ops.executor.jobs import PROTOCOL_VERSION, Job
+from mir_ops.executor.jobs import Job
 
 _MODEL_KEYS: Final = ("pretrained_model_params", "model_params_path")
 
@@ -23,14 +23,14 @@ def write_settings(
 
 
 def environment(job: Job) -> dict[str, Any]:
-    """Protocol 1.1.0; the keys of `output` at the end are ours, older images ignore them."""
+    """What `env.yaml` says; the last keys of `output` are ours, older images ignore them."""
     training = job.kind == "train"
     return {
-        "protocol_version": PROTOCOL_VERSION,
+        "protocol_version": job.image.protocol,
         "task_id": job.op_id,
         "run_training": training,
         "run_mining": job.kind == "mine",
-        "run_infer": not training,
+        "run_infer": not training and job.predicts,
         "manifest_file": "/img-man/manifest.yaml",
         "input": {
             "root_dir": "/in",
@@ -64,14 +64,14 @@ def _system_keys(job: Job, model_paths: Sequence[str] | None) -> dict[str, Any]:
         "class_names": list(job.class_names),
         "gpu_id": ",".join(str(number) for number in range(gpus)),
         "gpu_count": gpus,
-        "object_type": 2,
+        "object_type": job.image.object_type,
     }
     if job.kind == "train":
         if model_paths:
             keys["pretrained_model_params"] = list(model_paths)
     else:
         keys["model_params_path"] = list(model_paths or ())
-        keys["run_infer"] = True
+        keys["run_infer"] = job.predicts
         keys["run_mining"] = job.kind == "mine"
     return keys
 

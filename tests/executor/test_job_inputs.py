@@ -68,7 +68,7 @@ def test_ark_lines_count_classes_in_the_order_asked_for(prepare) -> None:
     ]
 
 
-@pytest.mark.parametrize("asked", ["coco:raw", "none:raw", "voc:lmdb", "nonsense"])
+@pytest.mark.parametrize("asked", ["none:raw", "voc:lmdb", "nonsense"])
 def test_other_export_formats_are_refused(prepare, asked: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         prepare(config={"export_format": asked})
