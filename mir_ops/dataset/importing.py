@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,8 +12,15 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.dataset.report import Report, Tally
-from mir_ops.dataset.sources import AnnotationFormat, ImportSource, open_source, read_images
+from mir_ops.dataset.reading import read_images
+from mir_ops.dataset.report import Report, Tally, listing
+from mir_ops.dataset.sources import (
+    AnnotationFormat,
+    ImportSource,
+    SourceFiles,
+    open_files,
+    read_source,
+)
 from mir_ops.dataset.tables import (
     ImportedImages,
     Layer,
@@ -45,11 +53,14 @@ class ImportResult:
 
 def import_dataset(
     store: Store,
-    source: Path,
+    source: Path | SourceFiles,
     branch: str,
     *,
     op_id: str,
-    annotations: AnnotationFormat = "voc",
+    annotations: AnnotationFormat = "auto",
+    boxes_only: bool = False,
+    image_sets: bool = False,
+    link: bool = False,
     unknown_classes: UnknownClasses = "stop",
     split: str | None = None,
     message: str | None = None,
@@ -62,12 +73,15 @@ def import_dataset(
     gt_dir: Path | None = None,
     pred_dir: Path | None = None,
     taxonomy: Taxonomy | None = None,
+    report_file: Path | None = None,
     on_progress: Progress = lambda _share, _message: None,
 ) -> ImportResult:
-    """Import a zip archive, a folder or an index file on top of the branch.
+    """Import an archive, a folder or an index file on top of the branch.
 
     The same operation imports once: again, it returns the first commit and its report.
     `taxonomy` holds the declared classes (default: those of the branch and of the store).
+    `image_sets` takes splits from `ImageSets/Main`; `link` makes image files of the store's file
+    system blobs without a copy; `report_file` gets a JSON line for all that was not taken.
     """
     if done := store.find_operation(branch, op_id):
         return _result(done)
@@ -75,29 +89,21 @@ def import_dataset(
     before = _content_before(store, branch, base)
     declared = taxonomy or Taxonomy.from_names(store.classes())
     declared = before.taxonomy.joined(declared) if before else declared
-    tally = Tally()
-    with open_source(
-        source,
-        tally,
-        annotations=annotations,
-        index_file=index_file,
-        gt_dir=gt_dir,
-        pred_dir=pred_dir,
-    ) as opened:
+    with _opened(source, index_file, gt_dir, pred_dir) as files, listing(report_file) as tally:
+        opened = read_source(
+            files, tally, annotations=annotations, boxes_only=boxes_only, image_sets=image_sets
+        )
         on_progress(0.2, "annotations read")
         declared, added = _declare(store, opened, declared, unknown_classes, tally)
-        images = ImportedImages()
-        for batch in read_images(opened, tally, lambda s, m: on_progress(0.2 + 0.7 * s, m)):
-            images.add(batch, store.put_blobs([image.data for image in batch]), tally)
-    name = (index_file or source).name
-    if not images.facts:
-        raise _nothing_taken(name, tally)
-    layers = _layers(opened, images, declared, tally)
-    assets = asset_table(images, before, split, opened)
+        images = _store_images(store, opened, tally, link, on_progress)
+        if not images.facts:
+            raise _nothing_taken(files.name, tally)
+        layers = _layers(opened, images, declared, tally)
+        assets = asset_table(images, before, split, opened, tally)
     report = tally.report(_taken(assets, layers))
     parameters = {
-        "source": name,
-        "annotations": annotations,
+        "source": files.name,
+        "annotations": opened.annotations,
         "unknown_classes": unknown_classes,
         "split": split,
         "report": report.to_dict(),
@@ -107,7 +113,7 @@ def import_dataset(
         branch,
         op_id=op_id,
         operation=Operation(kind="import", parameters=parameters),
-        message=message or f"Import {name}",
+        message=message or f"Import {files.name}",
         base=base,
         parents=tuple(parents),
         project=project,
@@ -123,6 +129,33 @@ def import_dataset(
                 edit.put_layer(layer, table, assets=ids)
     on_progress(1.0, "committed")
     return ImportResult(commit=edit.commit, report=report, new_classes=added)
+
+
+@contextmanager
+def _opened(
+    source: Path | SourceFiles, index_file: Path | None, gt_dir: Path | None, pred_dir: Path | None
+) -> Iterator[SourceFiles]:
+    if isinstance(source, SourceFiles):
+        yield source
+        return
+    with open_files(source, index_file=index_file, gt_dir=gt_dir, pred_dir=pred_dir) as files:
+        yield files
+
+
+def _store_images(
+    store: Store, source: ImportSource, tally: Tally, link: bool, on_progress: Progress
+) -> ImportedImages:
+    images = ImportedImages()
+    for batch in read_images(
+        source.images,
+        source.image_names,
+        tally,
+        link=link,
+        on_progress=lambda share, message: on_progress(0.2 + 0.7 * share, message),
+    ):
+        store.blobs.put_named([(image.sha256, image.body) for image in batch], link=link)
+        images.add(batch, tally)
+    return images
 
 
 def _is_known(before: Version | None, name: str, table: pa.Table, covered: pa.Array) -> bool:

@@ -1,24 +1,29 @@
-"""Which file of a source is an image, which an annotation, and which belong together."""
+"""Which file of a source is an image, which an annotation, and where its sets are listed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final
 
-from mir_ops.dataset.report import Tally
 from mir_ops.errors import InvalidInputError
+from mir_ops.formats import FORMATS, SPLIT_FOLDERS, Format, FormatName
+from mir_ops.formats.archive import EXPECTED_TREE
 
 _IMAGE_FOLDERS: Final = ("images", "jpegimages")
-_ANNOTATION_FOLDERS: Final = ("annotations", "gt")
 _CLUTTER: Final = ("thumbs.db", "desktop.ini", "index.tsv", "index.txt")
+_SETS: Final = ("train.txt", "val.txt", "test.txt")
 _DEEPEST: Final = 3  # levels at which an `images` folder is looked for
 # What is offered as an image when no folder says so. Their bytes decide what they are.
 _IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp"}
     | {".gif", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".ppm", ".pgm"}
 )
+# Of several COCO files in a folder these are the objects; the first kind that is there is read.
+_COCO_FILES: Final = (("coco-annotations",), ("instances",), ("",))
+_GUESSED: Final[tuple[FormatName, ...]] = ("voc", "coco", "yolo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,159 +36,211 @@ class Layout:
 
     images: Mapping[str, str]  # name: key
     annotations: Mapping[str, str]
+    companions: tuple[str, ...] = ()  # class names and masks, read along with the annotations
+    sets: tuple[str, ...] = ()  # lists of the images of a split
+    ignored: tuple[str, ...] = field(default=(), repr=False)
 
 
-def find_layout(names: Iterable[str], tally: Tally) -> Layout:
-    """Look for `images` (or `JPEGImages`) beside `annotations` (or `gt`), else take all images."""
+def guess_format(names: Iterable[str], *, in_folder: bool) -> FormatName:
+    """The annotation format of files with these names: Pascal VOC before COCO before YOLO.
+
+    `in_folder`: they lie in a folder of annotations. Else a text file is one only if its folder
+    says so: it may be anything.
+    """
+    kinds = {(_suffix(n), _last(_parent(n)).lower()) for n in names if not _is_clutter(n)}
+    suffixes = {suffix for suffix, _ in kinds}
+    for guess in _GUESSED:
+        wanted = FORMATS[guess]
+        beside = any((wanted.suffix, folder) in kinds for folder in wanted.folders)
+        if wanted.suffix in suffixes and (beside or in_folder or guess == "voc"):
+            return guess
+    return "none"
+
+
+def find_layout(names: Iterable[str], kind: Format) -> Layout:
+    """Look for `images` (or `JPEGImages`) beside a folder of annotations, else take all images."""
     names = [name for name in names if not _is_clutter(name)]
     tops = _image_folders(names)
     if not tops:
-        return _flat_layout(names, tally)
-    beside = _annotation_folders(names, {_parent(top) for top in tops})
+        _check_flat(names, kind)
+        return _flat_layout(names, kind)
+    beside = _annotation_folders(names, {_parent(top) for top in tops}, kind)
     # Without a folder of their own, annotations may lie among the images.
-    for_xml = beside | {top for top in tops if _parent(top) not in {_parent(b) for b in beside}}
+    mixed = beside | {top for top in tops if _parent(top) not in {_parent(b) for b in beside}}
     known = tops | beside
     images: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    companions: list[str] = []
+    rest: list[str] = []
     for name in names:
         top = next((parent for parent in _parents(name) if parent in known), "")
-        if _suffix(name) == ".xml" and top in for_xml:
+        if _is_companion(name, kind):
+            companions.append(name)
+        elif kind.suffix and _suffix(name) == kind.suffix and top in mixed:
             annotations[name] = _key(name, top)
-        elif _suffix(name) != ".xml" and top in tops:
+        elif top in tops and _suffix(name) != ".xml":
             images[name] = _key(name, top)
         else:
-            tally.add("file-ignored", name)
-    return Layout(images=images, annotations=annotations)
+            rest.append(name)
+    return _layout(images, annotations, companions, rest, kind)
 
 
-def index_layout(images: Iterable[str], annotations: Iterable[str], tally: Tally) -> Layout:
-    """Images of an index file, and the files of the annotation folder named beside it."""
-    xml = {name: name[: -len(".xml")] for name in annotations if _suffix(name) == ".xml"}
-    ignored = (name for name in annotations if name not in xml and not _is_clutter(name))
-    tally.add_all("file-ignored", ignored)
-    return Layout(images={name: _stem(name) for name in images}, annotations=xml)
+def annotation_layout(names: Iterable[str], kind: Format) -> Layout:
+    """The files of a folder of annotations that was named beside the images."""
+    annotations: dict[str, str] = {}
+    companions: list[str] = []
+    rest: list[str] = []
+    for name in names:
+        if _is_companion(name, kind):
+            companions.append(name)
+        elif kind.suffix and _suffix(name) == kind.suffix:
+            annotations[name] = _stem(name)
+        elif not _is_clutter(name):
+            rest.append(name)
+    return _layout({}, annotations, companions, rest, kind)
 
 
-def match(layout: Layout, stated: Mapping[str, str], tally: Tally) -> dict[str, str]:
-    """Which annotation file belongs to which image: by the same place, else by a unique name.
-
-    `stated` has the annotation files that could be read, with the image's name as they state it.
-    Returns image name: annotation name. What fits no image, or several, is counted.
-    """
-    by_key = _grouped((key, name) for name, key in layout.images.items())
-    by_stem = _grouped((_last(key), name) for name, key in layout.images.items())
-    claims: dict[str, list[str]] = {}
-    loose: list[str] = []
-    for name in sorted(stated):
-        candidates = _narrowed(by_key.get(layout.annotations[name], []), stated[name])
-        if len(candidates) == 1:
-            claims.setdefault(candidates[0], []).append(name)
-        elif candidates:
-            tally.add("annotation-ambiguous", f"{name}: {', '.join(candidates[:3])}")
-        else:
-            loose.append(name)
-    exact = set(claims)
-    for name in loose:
-        found = by_stem.get(_last(layout.annotations[name]), [])
-        candidates = _narrowed([image for image in found if image not in exact], stated[name])
-        if len(candidates) == 1:
-            claims.setdefault(candidates[0], []).append(name)
-        elif candidates:
-            tally.add("annotation-ambiguous", f"{name}: {', '.join(candidates[:3])}")
-        else:
-            tally.add("annotation-without-image", name)
-    return _settled(claims, tally)
+def index_layout(names: Iterable[str]) -> Layout:
+    """Images of an index file."""
+    return Layout(images={name: _stem(name) for name in names}, annotations={})
 
 
-def _settled(claims: Mapping[str, list[str]], tally: Tally) -> dict[str, str]:
-    matched: dict[str, str] = {}
-    for image, names in claims.items():
-        if len(names) == 1:
-            matched[image] = names[0]
-        else:
-            tally.add_all("annotation-ambiguous", (f"{name}: {image}" for name in names))
-    return matched
+def read_split_names(name: str, text: str) -> tuple[str, list[str]]:
+    """A split and the names that its list `train.txt` has, one in the first column of each line."""
+    words = (line.split() for line in text.splitlines())
+    return _stem(_last(name)).lower(), [entry[0] for entry in words if entry]
 
 
-def _narrowed(images: list[str], file_name: str) -> list[str]:
-    """Where `a.jpg` and `a.png` share a place, the file's own `<filename>` decides."""
-    if len(images) < 2:
-        return images
-    stated = _last(file_name.replace("\\", "/"))
-    named = [image for image in images if _last(image) == stated]
-    return named if len(named) == 1 else images
+def _layout(
+    images: Mapping[str, str],
+    annotations: Mapping[str, str],
+    companions: Iterable[str],
+    rest: Iterable[str],
+    kind: Format,
+) -> Layout:
+    chosen = annotations if kind.per_image else _object_files(annotations)
+    sets = [name for name in rest if _is_set(name)]
+    left = [name for name in (*rest, *annotations) if name not in chosen and not _is_set(name)]
+    return Layout(
+        images=images,
+        annotations=chosen,
+        companions=tuple(sorted(companions)),
+        sets=tuple(sets),
+        ignored=tuple(left),
+    )
+
+
+def _object_files(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Of COCO files, those that hold objects, not captions or keypoints, where names tell."""
+    for starts in _COCO_FILES:
+        found = {n: k for n, k in annotations.items() if _last(n).lower().startswith(starts)}
+        if found:
+            return found
+    return {}
+
+
+def _check_flat(names: list[str], kind: Format) -> None:
+    """Refuse a source that has folders as we want them, but not where we look for them."""
+    folders = {"/".join(parts[:n]) for parts in _folder_parts(names) for n in range(len(parts) + 1)}
+    deep = sorted(f for f in folders if _last(f).lower() in _IMAGE_FOLDERS)
+    if deep:
+        raise _wrong_tree(f"The folder `{deep[0]}` lies too deep: at most {_DEEPEST} levels")
+    alone = sorted(
+        f for f in folders if _last(f).lower() in kind.folders and f.count("/") < _DEEPEST
+    )
+    if alone and kind.suffix:
+        raise _wrong_tree(f"There is a folder `{alone[0]}`, but no folder `images` beside it")
+
+
+def _wrong_tree(what: str) -> InvalidInputError:
+    return InvalidInputError(
+        what,
+        code="wrong-layout",
+        hint=f"Arrange the files like this, and pack the folder that holds both:\n{EXPECTED_TREE}",
+    )
+
+
+def _folder_parts(names: Iterable[str]) -> list[tuple[str, ...]]:
+    return [PurePosixPath(folder).parts for folder in {_parent(name) for name in names}]
 
 
 def _image_folders(names: Iterable[str]) -> set[str]:
     """Folders called like one for images, at the smallest depth where there is one."""
     found: dict[int, set[str]] = {}
-    for folder in _folders(names):
-        path = PurePosixPath(folder)
-        if path.name.lower() in _IMAGE_FOLDERS:
-            found.setdefault(len(path.parts), set()).add(folder)
-    depth = min(found, default=_DEEPEST + 1)
-    return found[depth] if depth <= _DEEPEST else set()
+    for parts in _folder_parts(names):
+        for depth in range(1, min(len(parts), _DEEPEST) + 1):
+            if parts[depth - 1].lower() in _IMAGE_FOLDERS:
+                found.setdefault(depth, set()).add("/".join(parts[:depth]))
+    return found[min(found)] if found else set()
 
 
-def _annotation_folders(names: Iterable[str], parents: set[str]) -> set[str]:
+def _annotation_folders(names: Iterable[str], parents: set[str], kind: Format) -> set[str]:
     found: dict[str, list[str]] = {}
-    for folder in sorted(_folders(names)):
-        if _last(folder).lower() in _ANNOTATION_FOLDERS and _parent(folder) in parents:
+    folders = {
+        "/".join(parts[:depth])
+        for parts in _folder_parts(names)
+        for depth in range(1, min(len(parts), _DEEPEST) + 1)
+    }
+    for folder in sorted(folders):
+        if _last(folder).lower() in kind.folders and _parent(folder) in parents:
             found.setdefault(_parent(folder), []).append(folder)
-    for folders in found.values():
-        if len(folders) > 1:
+    for several in found.values():
+        if len(several) > 1:
             raise InvalidInputError(
-                f"Two folders could hold the annotations: `{folders[0]}` and `{folders[1]}`",
+                f"Two folders could hold the annotations: `{several[0]}` and `{several[1]}`",
                 code="ambiguous-layout",
                 hint="Keep one of them beside the folder of images",
             )
-    return {folder for folders in found.values() for folder in folders}
+    return {folder for several in found.values() for folder in several}
 
 
-def _flat_layout(names: Iterable[str], tally: Tally) -> Layout:
+def _flat_layout(names: Iterable[str], kind: Format) -> Layout:
     images: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    companions: list[str] = []
+    rest: list[str] = []
     for name in names:
         suffix = _suffix(name)
-        if suffix in _IMAGE_SUFFIXES:
+        if _is_companion(name, kind):
+            companions.append(name)
+        elif suffix in _IMAGE_SUFFIXES:
             images[name] = _stem(name)
-        elif suffix == ".xml":
+        elif kind.suffix and suffix == kind.suffix:
             annotations[name] = _stem(name)
         else:
-            tally.add("file-ignored", name)
-    return Layout(images=images, annotations=annotations)
+            rest.append(name)
+    return _layout(images, annotations, companions, rest, kind)
 
 
-def _folders(names: Iterable[str]) -> set[str]:
-    """Every folder down to the deepest one that could matter."""
-    folders: set[str] = set()
-    for parent in {_parent(name) for name in names}:
-        parts = PurePosixPath(parent).parts
-        folders.update("/".join(parts[:n]) for n in range(1, min(len(parts), _DEEPEST) + 1))
-    return folders
+def _parents(name: str) -> tuple[str, ...]:
+    return _tops(name.rpartition("/")[0])
 
 
-def _parents(name: str) -> list[str]:
-    """The folders of a name that could be the top of images or annotations, outermost first."""
-    parts = name.split("/")[:-1]
-    return ["/".join(parts[:n]) for n in range(1, min(len(parts), _DEEPEST) + 1)]
+@lru_cache(65536)
+def _tops(folder: str) -> tuple[str, ...]:
+    """The folders that could be the top of images or annotations, outermost first."""
+    parts = folder.split("/")
+    return tuple("/".join(parts[:n]) for n in range(1, min(len(parts), _DEEPEST) + 1))
 
 
 def _key(name: str, top: str) -> str:
     return f"{_parent(top)}//{_stem(name[len(top) + 1 :])}"
 
 
+def _is_companion(name: str, kind: Format) -> bool:
+    if kind.companion_files and _last(name).lower() in kind.companion_files:
+        return True
+    return bool(kind.companion_folders) and _last(_parent(name)).lower() in kind.companion_folders
+
+
+def _is_set(name: str) -> bool:
+    return _last(name).lower() in _SETS and _parent(name).lower().endswith(SPLIT_FOLDERS)
+
+
 def _is_clutter(name: str) -> bool:
     """Files that operating systems leave behind, and the lists that an export writes."""
-    parts = name.split("/")
-    return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1].lower() in _CLUTTER
-
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return groups
+    last = _last(name)
+    return last.startswith(".") or last.lower() in _CLUTTER or "__MACOSX" in name.split("/")
 
 
 def _parent(name: str) -> str:
@@ -195,8 +252,9 @@ def _last(name: str) -> str:
 
 
 def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+    stem, dot, suffix = name.rpartition(".")
+    return f".{suffix}".lower() if suffix and dot and "/" not in suffix and _last(stem) else ""
 
 
 def _stem(name: str) -> str:
-    return name[: len(name) - len(PurePosixPath(name).suffix)]
+    return name[: len(name) - len(_suffix(name))]

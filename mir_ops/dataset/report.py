@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
-EXAMPLES_KEPT: Final = 1000  # of one kind, in memory and in a report written to a file
+EXAMPLES_KEPT: Final = 1000  # of one kind, in memory
 EXAMPLES_SHOWN: Final = 5
 
 # code: (what it means, what to do). The one place where these words are written.
@@ -141,6 +144,14 @@ ISSUES: Final[Mapping[str, tuple[str, str]]] = {
         "values have no place in the format and were left out",
         "Export as COCO, which holds most of them, or keep this version",
     ),
+    "set-without-image": (
+        "names in a list of a split are those of no image, or of several",
+        "Correct the lists in `ImageSets/Main`",
+    ),
+    "set-repeated": (
+        "images are listed in several splits and stay in the first",
+        "List every image once in `ImageSets/Main`",
+    ),
     "image-missing": ("images are not in the store and were left out", "Check with `mir fsck`"),
 }
 
@@ -204,16 +215,21 @@ class Report:
 
 @dataclass(slots=True)
 class Tally:
-    """Collects issues while a source is read."""
+    """Collects issues while a source is read; `write` is given a line of JSON for each."""
 
+    write: Callable[[str], object] | None = None
     _counts: dict[str, int] = field(default_factory=dict)
     _examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, code: str, example: str, *, count: int = 1) -> None:
+        text = _printable(example)
         self._counts[code] = self._counts.get(code, 0) + count
         kept = self._examples.setdefault(code, [])
         if len(kept) < EXAMPLES_KEPT:
-            kept.append(_printable(example))
+            kept.append(text)
+        if self.write is not None:
+            line = {"code": code, "what": text, "count": count, "reason": ISSUES[code][0]}
+            self.write(json.dumps(line, ensure_ascii=False) + "\n")
 
     def add_all(self, code: str, examples: Iterable[str]) -> None:
         for example in examples:
@@ -229,6 +245,22 @@ class Tally:
             if code in self._counts
         )
         return Report(taken=dict(taken), issues=issues)
+
+
+@contextmanager
+def listing(path: Path | None) -> Iterator[Tally]:
+    """A tally whose issues are all listed in a file, a line of JSON each, whatever happens."""
+    if path is None:
+        yield Tally()
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        try:
+            yield Tally(write=file.write)
+        finally:
+            file.flush()
+            temporary.replace(path)
 
 
 def _printable(text: str) -> str:

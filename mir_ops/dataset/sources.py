@@ -1,119 +1,119 @@
-"""A source of an import, opened: its images, its annotation files, and which belong together."""
+"""A source of an import, opened: its images, its annotations, and which belong together."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from mir_ops.dataset.layout import Layout, find_layout, index_layout, match
-from mir_ops.dataset.report import Tally
-from mir_ops.formats.archive import DamagedEntryError, FileTree, open_tree
-from mir_ops.formats.images import (
-    ImageFacts,
-    ImageRefusedError,
-    extension_agrees,
-    inspect_image,
+from mir_ops.dataset.layout import (
+    Layout,
+    annotation_layout,
+    find_layout,
+    guess_format,
+    index_layout,
+    read_split_names,
 )
-from mir_ops.formats.indexes import open_index
-from mir_ops.formats.parsed import Matched
+from mir_ops.dataset.matching import match_files, match_names, match_rows
+from mir_ops.dataset.report import Tally
+from mir_ops.formats import FORMATS, FormatName
+from mir_ops.formats.archive import DamagedEntryError, FileTree, open_tree
+from mir_ops.formats.indexes import INDEX_SUFFIXES, open_index
+from mir_ops.formats.parsed import Matched, Parsed
 from mir_ops.formats.reading import read_annotations
 
-AnnotationFormat = Literal["voc", "none"]
-_BATCH_FILES: Final = 128
-_BATCH_BYTES: Final = 64 * 2**20
+AnnotationFormat = Literal["auto", "voc", "coco", "yolo", "none"]
+_LONGEST_LIST: Final = 2**28  # bytes of a list of names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some of the files of a source; `archive` is where they are packed."""
+
+    tree: FileTree
+    archive: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFiles:
+    """What was given to import: images, and folders of annotations beside them."""
+
+    name: str
+    images: Part
+    is_index: bool = False
+    ground_truth: Part | None = None
+    predictions: Part | None = None
+
+    def digest(self) -> str:
+        """A digest of the content: equal for equal files under equal names."""
+        return self._digest(lambda tree, name: hashlib.sha256(tree.read(name)).digest())
+
+    def stamp(self) -> str:
+        """As the digest, but files in folders count as unchanged by size and time, unread."""
+        return self._digest(
+            lambda tree, name: f"{tree.sizes[name]} {tree.times.get(name, 0)}".encode()
+        )
+
+    def _digest(self, of_file: Callable[[FileTree, str], bytes]) -> str:
+        digest = hashlib.sha256()
+        for number, part in enumerate((self.images, self.ground_truth, self.predictions)):
+            digest.update(b"\0beside" if number else b"")
+            if part is not None and part.archive is not None:
+                with part.archive.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            elif part is not None:
+                for name in part.tree.names:
+                    encoded = name.encode()
+                    digest.update(len(encoded).to_bytes(4, "big") + encoded)
+                    digest.update(of_file(part.tree, name))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportSource:
+    """Images by name, what the annotations say, and the splits that lists of names set."""
+
     images: FileTree
     image_names: tuple[str, ...]
+    annotations: FormatName
     ground_truth: Matched | None
     predictions: Matched | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadImage:
-    name: str
-    data: bytes
-    facts: ImageFacts
+    splits: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def open_source(
+def open_files(
     source: Path,
-    tally: Tally,
     *,
-    annotations: AnnotationFormat,
     index_file: Path | None = None,
     gt_dir: Path | None = None,
     pred_dir: Path | None = None,
-) -> Iterator[ImportSource]:
-    """Open a zip archive, a folder or an index file, and read all its annotation files."""
+    inside: Path | None = None,
+) -> Iterator[SourceFiles]:
+    """Open an archive, a folder or an index file, and the folders of annotations beside it.
+
+    An index file names no files outside of the folder `inside`, if that is given.
+    """
+    if index_file is None and source.suffix.lower() in INDEX_SUFFIXES and not source.is_dir():
+        index_file = source
     with ExitStack() as stack:
 
-        def opened(path: Path) -> FileTree:
+        def opened(path: Path) -> Part:
             tree = stack.enter_context(open_tree(path))
-            _count_left_out(tree, tally)
-            return tree
+            return Part(tree=tree, archive=path if path.is_file() else None)
 
-        if index_file is not None:
-            images = open_index(index_file)
-            _count_left_out(images, tally)
-            layout = index_layout(images.names, (), tally)
-        else:
-            images = opened(source)
-            layout = find_layout(images.names, tally)
-
-        def beside(folder: Path | None) -> Matched | None:
-            if folder is None or annotations == "none":
-                return None
-            tree = opened(folder)
-            pair = index_layout(layout.images, tree.names, tally)
-            # Images in `data/images/day` and files in `gt/day` meet at `day`.
-            keys = {name: key.rpartition("//")[2] for name, key in layout.images.items()}
-            return _read_set(tree, Layout(images=keys, annotations=pair.annotations), tally)
-
-        truth = beside(gt_dir)
-        if gt_dir is None and annotations != "none" and layout.annotations:
-            truth = _read_set(images, layout, tally)
-        yield ImportSource(
-            images=images,
-            image_names=tuple(sorted(layout.images)),
-            ground_truth=truth,
-            predictions=beside(pred_dir),
+        yield SourceFiles(
+            name=(index_file or source).name,
+            images=Part(tree=open_index(index_file, inside=inside))
+            if index_file
+            else opened(source),
+            is_index=index_file is not None,
+            ground_truth=opened(gt_dir) if gt_dir else None,
+            predictions=opened(pred_dir) if pred_dir else None,
         )
-
-
-def read_images(
-    source: ImportSource, tally: Tally, on_progress: Callable[[float, str], None]
-) -> Iterator[list[ReadImage]]:
-    """Batches of images that decode, in the order of their names; a pool of threads decodes.
-
-    The decoders, the hashes and the inflater all leave Python's lock, so threads are enough.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    total = len(source.image_names)
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        done = 0
-        ahead: list[Iterable[ReadImage | tuple[str, str]]] = []
-        for names in _batches(source.image_names, source.images.sizes):
-            # The next batch decodes while the caller writes this one.
-            ahead.append(pool.map(lambda name: _read_image(source.images, name), names))
-            if len(ahead) > 1:
-                batch = list(ahead.pop(0))
-                done += len(batch)
-                yield _taken(batch, tally)
-                on_progress(done / total, f"images {done}/{total}")
-        for rest in ahead:
-            yield _taken(list(rest), tally)
-        on_progress(1.0, f"images {total}/{total}")
 
 
 def source_digest(
@@ -124,81 +124,111 @@ def source_digest(
     pred_dir: Path | None = None,
 ) -> str:
     """A digest of the content of a source: equal for equal files under equal names."""
-    digest = hashlib.sha256()
-    if index_file is not None:
-        _digest_tree(digest, open_index(index_file))
+    with open_files(source, index_file=index_file, gt_dir=gt_dir, pred_dir=pred_dir) as files:
+        return files.digest()
+
+
+def read_source(
+    files: SourceFiles,
+    tally: Tally,
+    *,
+    annotations: AnnotationFormat = "auto",
+    boxes_only: bool = False,
+    image_sets: bool = False,
+) -> ImportSource:
+    """Read all annotations, and find out which image each belongs to.
+
+    `image_sets` takes the splits from the lists in `ImageSets/Main`, or beside the annotations.
+    """
+    for part in (files.images, files.ground_truth, files.predictions):
+        for code, name in part.tree.left_out if part else ():
+            tally.add(code, name)
+    kind = FORMATS[_format_of(files, annotations)]
+    tree = files.images.tree
+    layout = index_layout(tree.names) if files.is_index else find_layout(tree.names, kind)
+    reader = _Reader(layout, kind.name, boxes_only, tally)
+    truth = reader.beside(files.ground_truth)
+    if files.ground_truth is None and (layout.annotations or layout.companions):
+        truth = reader.read(tree, layout)
     else:
-        _digest_path(digest, source)
-    for folder in (gt_dir, pred_dir):
-        digest.update(b"\0beside")
-        if folder is not None:
-            _digest_path(digest, folder)
-    return digest.hexdigest()
+        tally.add_all("file-ignored", layout.annotations)
+    tally.add_all("file-ignored", layout.ignored)
+    return ImportSource(
+        images=tree,
+        image_names=tuple(sorted(layout.images)),
+        annotations=kind.name,
+        ground_truth=truth,
+        predictions=reader.beside(files.predictions, like=truth.parsed if truth else None),
+        splits=_splits(tree, layout, tally) if image_sets else {},
+    )
 
 
-def _digest_path(digest: hashlib._Hash, path: Path) -> None:
-    if path.is_file():
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    else:
-        with open_tree(path) as tree:
-            _digest_tree(digest, tree)
+def _format_of(files: SourceFiles, wanted: AnnotationFormat) -> FormatName:
+    if wanted != "auto":
+        return wanted
+    beside = [part for part in (files.ground_truth, files.predictions) if part is not None]
+    for part in beside or [files.images]:
+        if (found := guess_format(part.tree.sizes, in_folder=part is not files.images)) != "none":
+            return found
+    return "none"
 
 
-def _digest_tree(digest: hashlib._Hash, tree: FileTree) -> None:
-    for name in tree.names:
-        content = hashlib.sha256(tree.read(name)).digest()
-        digest.update(len(name.encode()).to_bytes(4, "big") + name.encode() + content)
+class _Reader:
+    """Reads annotations of one format for the images of one source."""
+
+    def __init__(self, layout: Layout, kind: FormatName, boxes_only: bool, tally: Tally) -> None:
+        self._images = layout.images
+        self._kind = kind
+        self._boxes_only = boxes_only
+        self._tally = tally
+
+    def beside(self, part: Part | None, like: Parsed | None = None) -> Matched | None:
+        """What a folder says that was named beside the images."""
+        if part is None or self._kind == "none":
+            return None
+        found = annotation_layout(part.tree.names, FORMATS[self._kind])
+        self._tally.add_all("file-ignored", found.ignored)
+        # Images in `data/images/day` and files in `gt/day` meet at `day`.
+        keys = {name: key.rpartition("//")[2] for name, key in self._images.items()}
+        beside = Layout(images=keys, annotations=found.annotations, companions=found.companions)
+        return self.read(part.tree, beside, like)
+
+    def read(self, tree: FileTree, layout: Layout, like: Parsed | None = None) -> Matched | None:
+        if self._kind == "none":
+            return None
+        names = [*layout.companions, *layout.annotations]
+        parsed = read_annotations(
+            self._kind, names, tree.read, boxes_only=self._boxes_only, like=like
+        )
+        for finding in parsed.findings:
+            self._tally.add(finding.code, finding.example, count=finding.count)
+        return Matched(parsed=parsed, rows=self._rows(parsed, layout))
+
+    def _rows(self, parsed: Parsed, layout: Layout) -> dict[str, int]:
+        sources = parsed.images["source"].to_pylist()
+        stated = parsed.images["file_name"].to_pylist()
+        if not FORMATS[self._kind].per_image:
+            return match_rows(layout.images, sources, stated, self._tally)
+        row_of = {source: row for row, source in enumerate(sources)}
+        matched = match_files(layout, dict(zip(sources, stated, strict=True)), self._tally)
+        return {image: row_of[name] for image, name in matched.items()}
 
 
-def _read_set(tree: FileTree, layout: Layout, tally: Tally) -> Matched:
-    parsed = read_annotations("voc", list(layout.annotations), tree.read)
-    for finding in parsed.findings:
-        tally.add(finding.code, finding.example, count=finding.count)
-    sources = parsed.images["source"].to_pylist()
-    stated = dict(zip(sources, parsed.images["file_name"].to_pylist(), strict=True))
-    row_of = {source: row for row, source in enumerate(sources)}
-    matched = match(layout, stated, tally)
-    return Matched(parsed=parsed, rows={image: row_of[name] for image, name in matched.items()})
-
-
-def _read_image(tree: FileTree, name: str) -> ReadImage | tuple[str, str]:
-    """The image, or the issue (code, example) to count."""
-    try:
-        data = tree.read(name)
-        return ReadImage(name=name, data=data, facts=inspect_image(data))
-    except DamagedEntryError:
-        return "entry-damaged", name
-    except ImageRefusedError as error:
-        return error.code, f"{name}: {error}" if str(error) else name
-
-
-def _taken(batch: Iterable[ReadImage | tuple[str, str]], tally: Tally) -> list[ReadImage]:
-    images: list[ReadImage] = []
-    for item in batch:
-        if isinstance(item, tuple):
-            tally.add(*item)
+def _splits(tree: FileTree, layout: Layout, tally: Tally) -> dict[str, str]:
+    splits: dict[str, str] = {}
+    for name in layout.sets:
+        if tree.sizes[name] > _LONGEST_LIST:
+            tally.add("file-too-large", name)
             continue
-        images.append(item)
-        if not extension_agrees(item.name, item.facts.media_type):
-            tally.add("image-extension", f"{item.name}: {item.facts.media_type}")
-    return images
-
-
-def _batches(names: Iterable[str], sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    rest = iter(names)
-    while chunk := list(islice(rest, _BATCH_FILES)):
-        batch: list[str] = []
-        size = 0
-        for name in chunk:
-            if batch and size + sizes[name] > _BATCH_BYTES:
-                yield batch
-                batch, size = [], 0
-            batch.append(name)
-            size += sizes[name]
-        yield batch
-
-
-def _count_left_out(tree: FileTree, tally: Tally) -> None:
-    for code, name in tree.left_out:
-        tally.add(code, name)
+        try:
+            text = tree.read(name).decode("utf-8", "surrogateescape")
+        except DamagedEntryError:
+            tally.add("entry-damaged", name)
+            continue
+        split, wanted = read_split_names(name, text)
+        for listed, images in match_names(layout.images, wanted).items():
+            if len(images) != 1:
+                tally.add("set-without-image", f"{name}: {listed}")
+            elif splits.setdefault(images[0], split) != split:
+                tally.add("set-repeated", f"{name}: {listed} is in {splits[images[0]]} as well")
+    return splits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.dataset.annotations import ImageFrames, annotation_table
+from mir_ops.dataset.reading import ReadImage
 from mir_ops.dataset.report import Tally
-from mir_ops.dataset.sources import ImportSource, ReadImage
+from mir_ops.dataset.sources import ImportSource
 from mir_ops.formats.images import TURNED, ImageFacts
 from mir_ops.formats.parsed import OBJECTS, Matched, Parsed
 from mir_ops.store import schema
@@ -36,9 +37,9 @@ class ImportedImages:
     names: list[list[str]] = field(default_factory=list)
     _numbers: dict[bytes, int] = field(default_factory=dict)
 
-    def add(self, batch: Sequence[ReadImage], blobs: Sequence[str], tally: Tally) -> None:
-        for image, blob in zip(batch, blobs, strict=True):
-            asset_id = bytes.fromhex(blob)
+    def add(self, batch: Sequence[ReadImage], tally: Tally) -> None:
+        for image in batch:
+            asset_id = bytes.fromhex(image.sha256)
             number = self._numbers.setdefault(asset_id, len(self.ids))
             if number < len(self.ids):
                 tally.add("image-twice", f"{image.name} = {self.names[number][0]}")
@@ -69,9 +70,7 @@ def layer_table(
                 _count_differing(matched, annotated, tally)
     covered = np.flatnonzero(rows >= 0)
     numbers[rows[covered]] = covered
-    objects, class_ids = _known_objects(
-        parsed, numbers, taxonomy, tally, predictions=predictions
-    )
+    objects, class_ids = _known_objects(parsed, numbers, taxonomy, tally, predictions=predictions)
     sources = np.full(len(rows), "", object)
     sources[covered] = parsed.images["source"].take(pa.array(rows[covered])).to_pylist()
     frames = ImageFrames(
@@ -168,49 +167,104 @@ def _turns(
 
 
 def asset_table(
-    images: ImportedImages, before: Version | None, split: str | None, source: ImportSource
+    images: ImportedImages,
+    before: Version | None,
+    split: str | None,
+    source: ImportSource,
+    tally: Tally,
 ) -> pa.Table:
     """Rows of the images; what the branch knows of them already is kept."""
-    known = _known_assets(images.ids, before)
-    now = datetime.now(UTC)
-    facts = images.facts
-    earlier = [known.get(asset_id, {}) for asset_id in images.ids]
-    columns: dict[str, list[object]] = {
-        "asset_id": list(images.ids),
+    facts, size = images.facts, len(images.ids)
+    columns: dict[str, Any] = {
+        "asset_id": images.ids,
         "media_type": [f.media_type for f in facts],
         "width": [f.width for f in facts],
         "height": [f.height for f in facts],
         "channels": [f.channels for f in facts],
         "byte_size": [f.byte_size for f in facts],
         "orientation": [f.orientation for f in facts],
-        "source_names": [
-            list(dict.fromkeys((*old.get("source_names", ()), *names)))
-            for names, old in zip(images.names, earlier, strict=True)
-        ],
-        "split": [split or old.get("split") for old in earlier],
-        "attributes": [
-            list((dict(old.get("attributes") or ()) | _attributes(names, source)).items()) or None
-            for names, old in zip(images.names, earlier, strict=True)
-        ],
-        "added_at": [old.get("added_at", now) for old in earlier],
+        "source_names": images.names,
+        "split": _splits(images, split, source, tally),
+        "attributes": _attributes(images, source),
+        "added_at": pa.repeat(pa.scalar(datetime.now(UTC), schema.TIME), size),
         "ymir_sha1": [f.ymir_sha1 for f in facts],
     }
-    rest = [name for name in schema.ASSETS.names if name not in columns]
-    columns |= {name: [old.get(name) for old in earlier] for name in rest}
-    return pa.table({name: columns[name] for name in schema.ASSETS.names}, schema=schema.ASSETS)
+    if before is not None and before.stats.assets:
+        _keep_known(columns, images.ids, before)
+    arrays = [
+        pa.array(columns[field.name], field.type)
+        if field.name in columns
+        else pa.nulls(size, field.type)
+        for field in schema.ASSETS
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema.ASSETS)
 
 
-def _known_assets(ids: list[bytes], before: Version | None) -> dict[bytes, dict[str, Any]]:
-    if before is None or before.stats.assets == 0:
-        return {}
-    rows = before.assets(ids=pa.array(ids, schema.ASSET_ID)).to_pylist()
-    return {row["asset_id"]: row for row in rows}
+def _keep_known(columns: dict[str, Any], ids: list[bytes], before: Version) -> None:
+    """Names, split, attributes and all else that the branch has of these images stay."""
+    known = before.assets(ids=pa.array(ids, schema.ASSET_ID))
+    if not known.num_rows:
+        return
+    place = {asset_id: row for row, asset_id in enumerate(known["asset_id"].to_pylist())}
+    rows = [place.get(asset_id) for asset_id in ids]
+    old = known.take(pa.array(rows, pa.int64()))
+    for name in schema.ASSETS.names:
+        if name not in columns:
+            columns[name] = old[name].combine_chunks()
+    columns["added_at"] = pc.coalesce(old["added_at"].combine_chunks(), columns["added_at"])
+    new_names, new_splits = columns["source_names"], columns["split"]
+    columns["source_names"] = [
+        list(dict.fromkeys((*(earlier or ()), *names)))
+        for names, earlier in zip(new_names, old["source_names"].to_pylist(), strict=True)
+    ]
+    columns["split"] = [
+        split or earlier
+        for split, earlier in zip(new_splits, old["split"].to_pylist(), strict=True)
+    ]
+    columns["attributes"] = [
+        list((dict(earlier or ()) | dict(attributes or ())).items()) or None
+        for attributes, earlier in zip(
+            columns["attributes"], old["attributes"].to_pylist(), strict=True
+        )
+    ]
 
 
-def _attributes(names: Sequence[str], source: ImportSource) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _splits(
+    images: ImportedImages, split: str | None, source: ImportSource, tally: Tally
+) -> list[str | None]:
+    """Of lists of images, else the one that was asked for, else what the annotations state."""
+    stated = [split] * len(images.ids) if split else _stated(images, source, "split")
+    if not source.splits:
+        return stated
+    for number, names in enumerate(images.names):
+        listed = [source.splits[name] for name in names if name in source.splits]
+        if len(set(listed)) > 1:
+            tally.add("set-repeated", f"{names[0]}: {', '.join(sorted(set(listed)))}")
+        stated[number] = listed[0] if listed else stated[number]
+    return stated
+
+
+def _attributes(images: ImportedImages, source: ImportSource) -> list[Any]:
+    return _stated(
+        images, source, "attributes", lambda old, new: list({**dict(old), **dict(new)}.items())
+    )
+
+
+def _stated(
+    images: ImportedImages,
+    source: ImportSource,
+    name: str,
+    join: Callable[[Any, Any], Any] = lambda _, new: new,
+) -> list[Any]:
+    """A column of what the annotations say of images, ground truth over predictions."""
+    found: list[Any] = [None] * len(images.ids)
     for matched in filter(None, (source.predictions, source.ground_truth)):
-        row = next((matched.rows[name] for name in names if name in matched.rows), None)
-        if row is not None:
-            found |= dict(matched.parsed.images["attributes"][row].as_py() or ())
+        column = matched.parsed.images[name]
+        if column.null_count == len(column):
+            continue
+        said = column.to_pylist()
+        for number, names in enumerate(images.names):
+            row = next((matched.rows[each] for each in names if each in matched.rows), None)
+            if row is not None and said[row]:
+                found[number] = join(found[number] or (), said[row])
     return found
