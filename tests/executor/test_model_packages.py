@@ -49,7 +49,12 @@ def test_package_has_ymir_s_layout_and_the_same_bytes_again(prepare) -> None:
 
     assert first == second
     with tarfile.open(fileobj=io.BytesIO(first)) as archive:
-        assert archive.getnames() == ["best/model.json", "first/model.json", "ymir-info.yaml"]
+        assert archive.getnames() == [
+            "best/model.json",
+            "first/model.json",
+            "results/metrics.jsonl",
+            "ymir-info.yaml",
+        ]
         member = archive.extractfile("ymir-info.yaml")
         assert member is not None
         info = yaml.safe_load(member.read())
