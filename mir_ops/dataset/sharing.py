@@ -1,0 +1,37 @@
+"""The folder below which callers who are not the shell's user may name sources."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mir_ops.errors import InvalidInputError, NotFoundError
+
+
+def shared_path(text: str, sharing_dir: Path | None) -> Path:
+    """The file or folder that a path means, relative to the sharing folder or absolute in it.
+
+    What leads out of the folder, by `..` or through a link, is refused: the answer does not tell
+    what is there.
+    """
+    if sharing_dir is None:
+        raise InvalidInputError(
+            f"`{text}` cannot be imported: this deployment has no sharing folder",
+            code="no-sharing-folder",
+            hint="Name one in the field `sharing_dir` of the connection, and put the data there",
+        )
+    top = Path(os.path.realpath(sharing_dir))
+    found = Path(os.path.realpath(top / text)) if "\0" not in text else None
+    if found is None or not found.is_relative_to(top):
+        raise InvalidInputError(
+            f"`{text}` is not in the sharing folder `{sharing_dir}`",
+            code="outside-sharing-folder",
+            hint="Put the data into this folder, and give its path from there",
+        )
+    if not found.exists():
+        raise NotFoundError(
+            f"The source `{text}` does not exist in the sharing folder `{sharing_dir}`",
+            code="no-such-source",
+            hint="Check the path, and see that this worker can read it",
+        )
+    return found
