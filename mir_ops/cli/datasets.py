@@ -236,8 +236,6 @@ def _register_merge(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="Merge datasets, each for training, validation or testing",
         description="Merge revisions such as `tr:training`, `va:validation@import`; the first is "
         "the host.",
-        epilog="Example: mir merge --src-revs 'tr:day@import;va:night' --dst-rev both@merged "
-        "-s host",
     )
     _add_merge(parser)
     add_destination(parser)
@@ -249,7 +247,6 @@ def _register_filter(subparsers: argparse._SubParsersAction[Any]) -> None:
         "filter",
         help="Keep the images that have, or do not have, certain classes",
         description="Keep the images that fulfil all conditions. Their annotations stay whole.",
-        epilog="Example: mir filter both@merged -p 'person;cat' --boxes 1:20 --to both@filtered",
     )
     add_sources(parser, "Revision to filter (default: the branch checked out)")
     _add_conditions(parser)
@@ -262,7 +259,6 @@ def _register_sampling(subparsers: argparse._SubParsersAction[Any]) -> None:
         "sampling",
         help="Keep a random share of the images",
         description="Draw images. The same revision, amount and seed give the same images.",
-        epilog="Example: mir sampling both@merged --rate 0.1 --stratify class --to some@sampled",
     )
     add_sources(parser, "Revision to sample (default: the branch checked out)")
     _add_sampling(parser, required=True)
@@ -275,8 +271,6 @@ def _register_fuse(subparsers: argparse._SubParsersAction[Any]) -> None:
         "fuse",
         help="Merge, filter and sample in one commit",
         description="Merge the revisions, keep what fulfils the conditions, and draw of it.",
-        epilog="Example: mir fuse --src-revs 'tr:day;va:night' -s host -p person --count 500 "
-        "--dst-rev round-1@fused",
     )
     _add_merge(parser)
     _add_conditions(parser)

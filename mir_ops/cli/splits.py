@@ -29,7 +29,6 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         "split",
         help="Divide the images into training, validation and test",
         description="Put every image into a split. Images of a group stay together.",
-        epilog="Example: mir split all@import --rates 'tr:0.8;va:0.1;te:0.1' --to all@split",
     )
     add_sources(parser, "Revision to split (default: the branch checked out)")
     parts = parser.add_mutually_exclusive_group(required=True)

@@ -21,7 +21,6 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="Show histograms of images and annotations, and what is out of balance",
         description="Count images and annotations by size, quality, class and density, and "
         "suggest what to look at.",
-        epilog="Example: mir stats training@import --pictures charts",
     )
     add_sources(parser, "Revision to look at (default: the branch checked out)")
     parser.add_argument("--pictures", metavar="DIR", help="Write the histograms there, as SVG")

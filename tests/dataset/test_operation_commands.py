@@ -103,3 +103,33 @@ def test_what_cannot_be_understood_comes_with_a_hint(
     assert said.startswith("error: ")
     assert "\n\nhint: " in said
     assert not (repository / ".mir/store/refs/heads/out").exists()
+
+
+def test_dedup_lists_or_removes_what_is_alike(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Row(name="one", hashed=0xFF00, split="train"),
+        Row(name="two", hashed=0xFF01, split="val"),
+        Row(name="three", hashed=0xFFFF0000, split="val"),
+    ]
+    store = Store.open((repository / ".mir/store").as_uri())
+    put(store, "alike", rows)
+
+    assert {run(capsys, "dedup", "alike")[key] for key in ("name", "like_name")} == {"one", "two"}
+    leak = run(capsys, "dedup", "alike", "--leaks")
+    assert (leak["split"], leak["name"], leak["like_name"], leak["distance"]) == (
+        *("val", "two", "one", 1),
+    )
+    done = run(capsys, "dedup", "alike", "--distance", "0", "--to", "out@0")
+    assert (done["removed"], done["assets"]) == (0, 3)
+    done = run(capsys, "dedup", "alike", "--to", "out@4")
+    assert (done["removed"], done["assets"]) == (1, 2)
+    done = run(capsys, "dedup", "alike", "--against", "alike@V1", "--exact", "--to", "out@x")
+    assert (done["removed"], done["assets"]) == (3, 0)
+
+    assert main(["dedup", "alike"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0].split() == ["IMAGE", "NAME", "LIKE", "LIKE_NAME", "DISTANCE"]
+    assert "1 of 3 images are like another one that stays" in said.err
+    assert main(["dedup", "alike", "--leaks", "--to", "out"]) == 1
