@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mir_ops.dataset.conditions import Bounds, Conditions, matching_assets
     from mir_ops.dataset.counting import statistics
+    from mir_ops.dataset.duplicates import (
+        find_duplicates,
+        find_leakage,
+        remove_duplicates,
+    )
     from mir_ops.dataset.exporting import ExportFolders, export_voc
     from mir_ops.dataset.filtering import filter_dataset, sample, selected_again, subset
     from mir_ops.dataset.histograms import Analysis, analyse
@@ -31,10 +36,13 @@ __all__ = [
     "analyse",
     "export_voc",
     "filter_dataset",
+    "find_duplicates",
+    "find_leakage",
     "fuse",
     "import_dataset",
     "matching_assets",
     "merge",
+    "remove_duplicates",
     "sample",
     "selected_again",
     "source_digest",
@@ -55,10 +63,13 @@ _MODULES = {
     "analyse": "histograms",
     "export_voc": "exporting",
     "filter_dataset": "filtering",
+    "find_duplicates": "duplicates",
+    "find_leakage": "duplicates",
     "fuse": "merging",
     "import_dataset": "importing",
     "matching_assets": "conditions",
     "merge": "merging",
+    "remove_duplicates": "duplicates",
     "sample": "filtering",
     "selected_again": "filtering",
     "source_digest": "sources",
