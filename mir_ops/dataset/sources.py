@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from mir_ops.dataset.layout import (
     Layout,
@@ -114,6 +115,11 @@ def open_files(
             ground_truth=opened(gt_dir) if gt_dir else None,
             predictions=opened(pred_dir) if pred_dir else None,
         )
+
+
+def named(files: SourceFiles, source: str) -> SourceFiles:
+    """The same files under the last part of the URL that they came from."""
+    return replace(files, name=urlsplit(source).path.rpartition("/")[2] or files.name)
 
 
 def source_digest(
