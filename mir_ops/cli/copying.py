@@ -1,0 +1,114 @@
+"""`mir copy`: a dataset version of another repository or store."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from mir_ops.cli.operations import (
+    add_destination,
+    add_sources,
+    commit_once,
+    destination_of,
+    repository_of,
+    say_done,
+)
+from mir_ops.cli.output import Output
+from mir_ops.dataset.revisions import parse_source
+from mir_ops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from mir_ops.store import Store
+
+
+def register(subparsers: argparse._SubParsersAction[Any]) -> None:
+    parser = subparsers.add_parser(
+        "copy",
+        help="Copy a dataset version from another repository or store",
+        description="Copy images, attributes and every layer of annotations. Classes are matched "
+        "by name and alias.",
+    )
+    add = parser.add_argument
+    add("--src-root", metavar="DIR|URL", required=True, help="Repository or store to copy from")
+    add_sources(parser, "Revision there")
+    add("--src-user-label-file", metavar="FILE", help=argparse.SUPPRESS)  # names are versioned
+    add(
+        "--unknown-types-strategy",
+        dest="unknown_classes",
+        choices=("stop", "ignore", "add"),
+        default="stop",
+        help="Classes that are not known here: stop (default), leave their annotations out, or "
+        "add them",
+    )
+    add(
+        "--ignore-unknown-types",
+        dest="unknown_classes",
+        action="store_const",
+        const="ignore",
+        help="The same as `--unknown-types-strategy ignore`",
+    )
+    add("--drop-annotations", action="store_true", help="Copy the images alone")
+    add_destination(parser)
+    parser.set_defaults(run=run_copy)
+
+
+def run_copy(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.dataset.copying import CopyResult, copy_dataset
+
+    repository = repository_of(arguments)
+    destination = destination_of(arguments)
+    source = _source(arguments.src_root)
+    rev = _rev(arguments)
+    results: list[CopyResult] = []
+    taxonomy = repository.declared_classes()
+
+    def copy(op_id: str) -> Any:
+        results.append(
+            copy_dataset(
+                source,
+                rev,
+                repository.store,
+                destination.branch,
+                unknown_classes=arguments.unknown_classes,
+                drop_annotations=arguments.drop_annotations,
+                taxonomy=taxonomy,
+                op_id=op_id,
+                message=arguments.message,
+                on_progress=output.progress,
+            )
+        )
+        return results[0].commit
+
+    inputs = {
+        "source": source.resolve(rev).id,
+        "unknown_classes": arguments.unknown_classes,
+        "drop_annotations": arguments.drop_annotations,
+    }
+    done = commit_once(repository, destination, "copy", inputs, copy)
+    left_out = dict(results[0].left_out)
+    lines = [f"left out: {count} annotations of `{name}`" for name, count in left_out.items()]
+    say_done(output, done, {"left_out": left_out}, lines)
+    return 0
+
+
+def _source(root: str) -> Store:
+    """The store of a repository, or the one at a URL or in a folder."""
+    from pathlib import Path
+
+    from mir_ops.cli.repository import FOLDER, find_repository
+    from mir_ops.store import Store
+
+    if "://" in root or not (Path(root) / FOLDER).is_dir():
+        return Store.open(root)
+    return find_repository(root).store
+
+
+def _rev(arguments: argparse.Namespace) -> str:
+    given = arguments.src_revs or arguments.rev
+    if not given or given.partition("@")[0] == "HEAD":
+        raise InvalidInputError(
+            "Which revision to copy is not said",
+            code="bad-revision",
+            hint="Name a branch of the other repository, or `branch@tid`, with `--src-revs`",
+        )
+    return parse_source(given).rev
