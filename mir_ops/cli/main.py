@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sampling": (_DATASETS, "Keep a random share of the images"),
     "fuse": (_DATASETS, "Merge, filter and sample in one commit"),
     "split": ("mir_ops.cli.splits", "Divide the images into training, validation and test"),
+    "copy": ("mir_ops.cli.copying", "Copy a dataset version from another repository"),
     "dedup": ("mir_ops.cli.duplicates", "Find or remove images that are alike"),
     "stats": ("mir_ops.cli.statistics", "Show histograms, and what is out of balance"),
     "show": (_CONTENTS, "Show what is in a dataset version"),
