@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stats": ("mir_ops.cli.statistics", "Show histograms, and what is out of balance"),
     "show": (_CONTENTS, "Show what is in a dataset version"),
     "diff": (_CONTENTS, "Show what changed between two dataset versions"),
-    "export": (_TRANSFER, "Write a dataset version to a folder"),
+    "export": ("mir_ops.cli.export", "Write a dataset version to a folder"),
     "log": (_HISTORY, "Show the commits of a branch, newest first"),
     "branch": (_HISTORY, "List, create or delete branches"),
     "checkout": (_HISTORY, "Choose the branch that commands start from"),

@@ -1,4 +1,4 @@
-"""`mir import, export`: dataset versions in and out."""
+"""`mir import`: images and annotations in."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.operations import (
     add_destination,
-    add_sources,
     commit_once,
     destination_of,
-    names_of,
     repository_of,
     say_done,
-    source_of,
 )
 from mir_ops.cli.output import Output
 from mir_ops.errors import InvalidInputError
@@ -32,7 +29,6 @@ _SPLITS = ("train", "val", "test")
 
 def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     _register_import(subparsers)
-    _register_export(subparsers)
 
 
 def run_import(arguments: argparse.Namespace, output: Output) -> int:
@@ -89,35 +85,6 @@ def run_import(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
-def run_export(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.dataset import ExportFolders, export_voc
-
-    repository = repository_of(arguments)
-    source = source_of(arguments, repository)
-    _check_export(arguments)
-    target: Path | ExportFolders
-    if arguments.to:
-        target = Path(arguments.to)
-    else:
-        annotated = arguments.anno_format != "none"
-        target = ExportFolders(
-            images=_path(arguments.asset_dir),
-            ground_truth=_path(arguments.gt_dir) if annotated else None,
-            predictions=_path(arguments.pred_dir) if annotated else None,
-        )
-    report = export_voc(
-        repository.store,
-        source.rev,
-        target,
-        names=arguments.names,
-        sub_folders=not arguments.to,
-        class_names=names_of(arguments.class_names),
-        on_progress=output.progress,
-    )
-    output.record({"rev": source.rev, **report.to_dict()}, report.lines())
-    return 0
-
-
 def _register_import(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "import",
@@ -161,32 +128,6 @@ def _register_import(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(run=run_import)
 
 
-def _register_export(subparsers: argparse._SubParsersAction[Any]) -> None:
-    parser = subparsers.add_parser(
-        "export",
-        help="Write a dataset version to a folder",
-        description="`--to DIR` writes `images/` and `annotations/`, which can be imported again.",
-    )
-    add_sources(parser, "Revision to export (default: the branch checked out)")
-    add = parser.add_argument
-    add("--to", metavar="DIR", help="Write images and Pascal VOC annotations here")
-    add("--asset-dir", metavar="DIR", help="Write images here, in sub-folders as YMIR does")
-    add("--gt-dir", "--annotation-dir", metavar="DIR", help="Write ground truth here")
-    add("--pred-dir", metavar="DIR", help="Write predictions here")
-    add("--anno-format", "--format", default="voc", metavar="F", help="voc (default) or none")
-    add("--asset-format", default="raw", metavar="F", help="raw, the only one")
-    add("--class_names", "--class-names", dest="class_names", metavar="'A;B'", help="Only these")
-    add(
-        "--names",
-        choices=("sha1", "original"),
-        default="sha1",
-        help="Name files by their SHA-1 as YMIR does (default), or as they came",
-    )
-    for accepted in ("--media-location", "-w"):  # YMIR's; the store keeps the images here
-        add(accepted, metavar="DIR", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run_export)
-
-
 def _import_source(arguments: argparse.Namespace) -> tuple[Path, Path | None]:
     """The source, and the index file if that is what it is."""
     given = arguments.source or arguments.asset_path
@@ -211,21 +152,6 @@ def _annotation_format(kind: str) -> Any:
             code="bad-annotation-type",
             hint=f"Use one of {', '.join(_ANNOTATION_TYPES)}",
         ) from None
-
-
-def _check_export(arguments: argparse.Namespace) -> None:
-    if arguments.to is None and arguments.asset_dir is None:
-        raise InvalidInputError(
-            "No folder to export to is given",
-            code="no-destination",
-            hint="Add `--to DIR`, or `--asset-dir DIR`",
-        )
-    if arguments.anno_format not in ("voc", "none") or arguments.asset_format != "raw":
-        raise InvalidInputError(
-            f"Cannot export as `{arguments.anno_format}:{arguments.asset_format}`",
-            code="bad-export-format",
-            hint="Use `--anno-format voc` or `none`, and `--asset-format raw`",
-        )
 
 
 def _path(text: str | None) -> Path | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         find_leakage,
         remove_duplicates,
     )
-    from mir_ops.dataset.exporting import ExportFolders, export_voc
+    from mir_ops.dataset.exporting import ExportFolders, export_dataset
     from mir_ops.dataset.filtering import filter_dataset, sample, selected_again, subset
     from mir_ops.dataset.histograms import Analysis, analyse
     from mir_ops.dataset.importing import ImportResult, import_dataset
@@ -34,7 +34,7 @@ __all__ = [
     "Report",
     "Sampling",
     "analyse",
-    "export_voc",
+    "export_dataset",
     "filter_dataset",
     "find_duplicates",
     "find_leakage",
@@ -61,7 +61,7 @@ _MODULES = {
     "Report": "report",
     "Sampling": "sampling",
     "analyse": "histograms",
-    "export_voc": "exporting",
+    "export_dataset": "exporting",
     "filter_dataset": "filtering",
     "find_duplicates": "duplicates",
     "find_leakage": "duplicates",

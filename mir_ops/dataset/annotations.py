@@ -88,6 +88,20 @@ def annotation_table(
     return _table(objects, class_ids, frames, rows, fitted, angle, shapes, place, wanted)
 
 
+def ids_by_place(
+    rows: pa.Table, owners: Ints, widths: Floats, heights: Floats
+) -> npt.NDArray[np.uint64]:
+    """The annotation ids that stored rows get when they are imported, each on its image."""
+    unturned = np.ones(rows.num_rows)
+    shapes = read_shapes(rows, widths[owners], heights[owners], unturned, relative=False)
+    box = np.stack([_floats(rows, corner) for corner in _CORNERS], axis=1)
+    place = place_hashes(box, _floats(rows, "angle"), shapes)
+    order = np.lexsort((rows["class_id"].to_numpy(), owners))
+    ids = np.zeros(rows.num_rows, np.uint64)
+    ids[order] = _annotation_ids(owners[order], place[order])
+    return ids
+
+
 class _Reporter:
     """Counts objects, and names each by its file and its place there."""
 

@@ -1,38 +1,70 @@
-"""Write a dataset version to a folder: copies of the images, and a VOC file for each of them."""
+"""Write a dataset version to folders: copies of the images, and annotations beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mir_ops.dataset.conditions import class_ids_of
+from mir_ops.dataset.export_files import (
+    AnnotationFiles,
+    CocoFile,
+    ExportClasses,
+    TextFiles,
+    make_folders,
+    write_file,
+    write_late,
+)
+from mir_ops.dataset.export_losses import asset_losses, object_losses
 from mir_ops.dataset.report import Report, Tally
-from mir_ops.errors import ConflictError, NotFoundError
+from mir_ops.errors import NotFoundError
 from mir_ops.formats.archive import is_safe_name
 from mir_ops.formats.images import EXTENSIONS
-from mir_ops.formats.voc import VocFile, VocObject, write_voc
+from mir_ops.formats.texts import ExportedImages
+from mir_ops.formats.yolo_texts import yolo_data
 from mir_ops.store import schema
 
 if TYPE_CHECKING:
     from mir_ops.store import Store, Version
 
+ExportFormat = Literal["voc", "coco", "yolo", "ark", "none"]
 Names = Literal["sha1", "original"]
 INDEX: Final = "index.tsv"
-_BATCH: Final = 1024
+_BATCH: Final = 8192
+_CHUNK: Final = 64
+_THREADS: Final = 4
+_IN_MEMORY: Final = 8 * 2**20  # an image of more bytes is copied from file to file
+_NO_SPLIT: Final = "unassigned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFolders:
-    """Where the parts go; None: this part is not written."""
+    """Where the parts go; None: this part is not written. `root` gets what describes them all."""
 
     images: Path | None = None
     ground_truth: Path | None = None
     predictions: Path | None = None
+    root: Path | None = None
+
+    @classmethod
+    def under(
+        cls, root: Path, annotations: ExportFormat, *, predictions: Path | None = None
+    ) -> ExportFolders:
+        """The layout that an import finds by itself."""
+        name = "labels" if annotations == "yolo" else "annotations"
+        return cls(
+            images=root / "images",
+            ground_truth=root / name if annotations != "none" else None,
+            predictions=predictions,
+            root=root,
+        )
 
     def named(self) -> dict[str, Path]:
         named = {
@@ -43,11 +75,12 @@ class ExportFolders:
         return {name: folder for name, folder in named.items() if folder is not None}
 
 
-def export_voc(
+def export_dataset(
     store: Store,
     rev: str,
-    directory: Path | ExportFolders,
+    folders: ExportFolders,
     *,
+    annotations: ExportFormat = "voc",
     names: Names = "sha1",
     sub_folders: bool = False,
     class_names: Sequence[str] = (),
@@ -55,39 +88,23 @@ def export_voc(
 ) -> Report:
     """Write images and annotations, named `<sha1>.<ext>` as in YMIR or as they came.
 
-    A `directory` gets `images/` and `annotations/`. An image that nobody looked at gets no
-    annotation file and one without objects an empty one, so importing the folder again gives the
-    same dataset. `index.tsv` in each folder lists its files.
+    An image that nobody looked at gets no annotation file and one without objects an empty one,
+    so importing the folder again gives the same dataset. `index.tsv` in each folder lists its
+    files and is written last. What the format has no place for is counted. Raises `ConflictError`
+    where a folder has files already.
     """
-    if isinstance(directory, Path):
-        directory = ExportFolders(
-            images=directory / "images", ground_truth=directory / "annotations"
-        )
     version = store.read(rev)
     wanted = class_ids_of(version.taxonomy, class_names) if class_names else None
-    export = _Export(store, version, directory, names, sub_folders, wanted)
-    export.make_folders()
+    make_folders(folders.named().values())
+    export = _Export(store, version, folders, annotations, names, sub_folders, wanted)
     ids = version.asset_ids()
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(ids), _BATCH):
-            chosen = ids.slice(start, _BATCH)
-            export.write(chosen, pool)
-            done = start + len(chosen)
+            export.write(ids.slice(start, _BATCH), pool)
+            done = min(start + _BATCH, len(ids))
             on_progress(done / len(ids), f"images {done}/{len(ids)}")
-    export.write_indexes()
-    return export.tally.report({name: len(paths) for name, paths in export.written.items()})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asset:
-    """One image on its way out: its row, and its name without the suffix."""
-
-    row: Mapping[str, Any]
-    stem: str
-
-    @property
-    def file_name(self) -> str:
-        return self.stem + EXTENSIONS[self.row["media_type"]]
+    export.finish()
+    return export.report()
 
 
 class _Export:
@@ -96,106 +113,203 @@ class _Export:
         store: Store,
         version: Version,
         folders: ExportFolders,
+        annotations: ExportFormat,
         names: Names,
         sub_folders: bool,
         wanted: list[int] | None,
     ) -> None:
-        self.tally = Tally()
-        self.written: dict[str, list[Path]] = {name: [] for name in folders.named()}
         self._store = store
         self._version = version
         self._folders = folders
+        self._format = annotations
         self._names = names
         self._sub_folders = sub_folders
-        self._wanted = wanted
+        self._tally = Tally()
+        self._lost: dict[str, int] = {}
+        self._images: list[str] = []
         self._given: set[str] = set()
+        self._splits: dict[str, list[str]] = {}
+        self._shelves: set[Path] = set()
+        self._by_split = annotations == "yolo" and any(version.stats.splits.get(s) for s in _SPLITS)
+        self._classes = ExportClasses.of(version.taxonomy, wanted)
+        self._files = self._annotation_files()
         self._covered = {
-            layer: set(version.layer_assets(layer).to_pylist())
+            layer: version.layer_assets(layer)
             for layer in version.layers()
-            if schema.layer_kind(layer) in self.written
+            if schema.layer_kind(layer) in self._files
         }
 
-    def make_folders(self) -> None:
-        folders = self._folders.named().values()
-        for folder in folders:
-            if folder.exists() and any(folder.iterdir()):
-                raise ConflictError(
-                    f"The folder `{folder}` is not empty",
-                    code="folder-not-empty",
-                    hint="Choose another folder: an export never mixes with other files",
-                )
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-
     def write(self, ids: pa.Array, pool: ThreadPoolExecutor) -> None:
-        rows = self._version.assets(ids=ids).to_pylist()
-        assets = [_Asset(row=row, stem=self._stem(row)) for row in rows]
+        assets = self._version.assets(ids=ids)
+        stems = self._stems(assets)
+        suffixes = [EXTENSIONS[kind] for kind in assets["media_type"].to_pylist()]
+        files = [stem + suffix for stem, suffix in zip(stems, suffixes, strict=True)]
         if self._folders.images is not None:
-            copied = list(pool.map(self._copy, assets))
-            lost = [a for a, ok in zip(assets, copied, strict=True) if not ok]
-            assets = [a for a, ok in zip(assets, copied, strict=True) if ok]
-            self.tally.add_all("image-missing", (a.row["asset_id"].hex() for a in lost))
-            self.written["images"] += [self._folders.images / a.file_name for a in assets]
+            copied = np.asarray(self._copy(assets, files, pool), np.bool_)
+            lost = assets["asset_id"].filter(pa.array(~copied)).to_pylist()
+            self._tally.add_all("image-missing", (asset_id.hex() for asset_id in lost))
+            assets = assets.filter(pa.array(copied))
+            kept = np.flatnonzero(copied).tolist()
+            stems, files = [stems[row] for row in kept], [files[row] for row in kept]
+            self._images += files
+        self._note_splits(assets, stems)
+        self._lose(asset_losses(assets, self._format))
+        for name, written in self._files.items():
+            self._write_layer(name, written, assets, stems, files, pool)
+
+    def finish(self) -> None:
+        for written in self._files.values():
+            written.finish()
+        root = self._folders.root
+        if root is not None and self._format == "yolo":
+            write_late(root / "data.yaml", yolo_data(self._classes.names, self._split_folders()))
+        if root is not None and self._format == "voc":
+            for split, stems in self._splits.items():
+                lines = "".join(f"{stem}\n" for stem in stems)
+                write_late(root / "ImageSets" / "Main" / f"{split}.txt", lines)
+        listed = {name: written.paths for name, written in self._files.items()}
+        if self._folders.images is not None:
+            listed["images"] = [str(self._folders.images / file) for file in self._images]
         for name, folder in self._folders.named().items():
-            if name != "images":
-                self._write_annotations(name, folder, assets, ids)
+            lines = "".join(f"{Path(path).absolute()}\n" for path in listed.get(name, ()))
+            write_late(folder / INDEX, lines)
 
-    def write_indexes(self) -> None:
-        for name, folder in self._folders.named().items():
-            lines = "".join(f"{path.absolute()}\n" for path in self.written[name])
-            (folder / INDEX).write_text(lines, encoding="utf-8")
+    def report(self) -> Report:
+        for what, count in self._lost.items():
+            self._tally.add("not-carried", f"{what} ({count})", count=count)
+        taken = {"images": len(self._images)} if self._folders.images is not None else {}
+        taken |= {name: written.count for name, written in self._files.items()}
+        return self._tally.report(taken)
 
-    def _stem(self, row: Mapping[str, Any]) -> str:
-        sha1: str = row["ymir_sha1"].hex()
-        stem = sha1
-        if self._names == "original" and row["source_names"]:
-            # Of several images with one name the first keeps it.
-            stem = _original_stem(row["source_names"][0]) or sha1
-            stem = stem if stem.lower() not in self._given else f"{stem}-{sha1}"
-            self._given.add(stem.lower())
-        return f"{sha1[-2:]}/{stem}" if self._sub_folders else stem
+    def _annotation_files(self) -> dict[str, AnnotationFiles]:
+        if self._format == "none":
+            return {}
+        folders = self._folders.named()
+        folders.pop("images", None)
+        described = self._folders.root is not None
+        if self._format == "coco":
+            return {name: CocoFile(folder, self._classes) for name, folder in folders.items()}
+        return {
+            name: TextFiles(folder, self._format, self._classes, described=described)
+            for name, folder in folders.items()
+        }
 
-    def _copy(self, asset: _Asset) -> bool:
+    def _stems(self, assets: pa.Table) -> list[str]:
+        """Names without a suffix, relative to the folder; each is given out once."""
+        hashes = [sha1.hex() for sha1 in assets["ymir_sha1"].to_pylist()]
+        stems = hashes
+        if self._names == "original":
+            sources = assets["source_names"].to_pylist()
+            stems = [self._original(one, sha1) for one, sha1 in zip(sources, hashes, strict=True)]
+        if self._sub_folders:
+            stems = [f"{sha1[-2:]}/{stem}" for sha1, stem in zip(hashes, stems, strict=True)]
+        if self._by_split:
+            splits = assets["split"].to_pylist()
+            stems = [f"{split or _NO_SPLIT}/{s}" for split, s in zip(splits, stems, strict=True)]
+        return stems
+
+    def _original(self, sources: Sequence[str], sha1: str) -> str:
+        stem = (_original_stem(sources[0]) if sources else "") or sha1
+        # Of several images with one name the first keeps it.
+        stem = stem if stem.lower() not in self._given else f"{stem}-{sha1}"
+        self._given.add(stem.lower())
+        return stem
+
+    def _copy(self, assets: pa.Table, files: Sequence[str], pool: ThreadPoolExecutor) -> list[bool]:
+        """Copy the images to their names; which of them there were."""
         assert self._folders.images is not None
-        target = self._folders.images / asset.file_name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make_shelves(self._folders.images, files)
+        top = str(self._folders.images)
+        hashes = [asset_id.hex() for asset_id in assets["asset_id"].to_pylist()]
+        jobs = list(zip(hashes, assets["byte_size"].to_pylist(), files, strict=True))
+        chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
+
+        def copy(chunk: list[tuple[str, int, str]]) -> list[bool]:
+            return [self._copy_one(sha256, size, f"{top}/{file}") for sha256, size, file in chunk]
+
+        return [copied for each in pool.map(copy, chunks) for copied in each]
+
+    def _copy_one(self, sha256: str, size: int, target: str) -> bool:
         try:
-            self._store.fetch_blob(asset.row["asset_id"].hex(), target)
+            if size > _IN_MEMORY:
+                self._store.fetch_blob(sha256, Path(target))
+            else:
+                write_file(target, self._store.get_blob(sha256))
         except NotFoundError:
             return False
         return True
 
-    def _write_annotations(
-        self, name: str, folder: Path, assets: Iterable[_Asset], ids: pa.Array
-    ) -> None:
-        objects: dict[bytes, list[VocObject]] = {}
-        for layer, covered in self._covered.items():
-            if schema.layer_kind(layer) != name:
-                continue
-            objects |= {i: objects.get(i, []) for i in ids.to_pylist() if i in covered}
-            for row in self._version.layer(layer, ids=ids).to_pylist():
-                if self._wanted is None or row["class_id"] in self._wanted:
-                    objects[row["asset_id"]].append(self._object(row))
-        for asset in assets:
-            if (found := objects.get(asset.row["asset_id"])) is None:
-                continue
-            path = folder / f"{asset.stem}.xml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(write_voc(_voc_file(asset, found)))
-            self.written[name].append(path)
+    def _make_shelves(self, top: Path, files: Iterable[str]) -> None:
+        shelves = {top / file.rpartition("/")[0] for file in files if "/" in file} - self._shelves
+        for shelf in sorted(shelves):
+            shelf.mkdir(parents=True, exist_ok=True)
+        self._shelves |= shelves
 
-    def _object(self, row: Mapping[str, Any]) -> VocObject:
-        return VocObject(
-            name=self._version.taxonomy.name_of(row["class_id"]),
-            box=(row["x"], row["y"], row["w"], row["h"]),
-            angle=row["angle"],
-            confidence=row.get("confidence"),
-            quality=row["quality"],
-            difficult=row["difficult"],
-            truncated=row["truncated"],
-            occluded=row["occluded"],
-            tags=dict(row["tags"] or ()),
+    def _write_layer(
+        self,
+        name: str,
+        written: AnnotationFiles,
+        assets: pa.Table,
+        stems: Sequence[str],
+        files: Sequence[str],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        ids = assets["asset_id"].combine_chunks()
+        layers = [layer for layer in self._covered if schema.layer_kind(layer) == name]
+        covered = np.zeros(len(ids), np.bool_)
+        for layer in layers:
+            covered |= pc.is_in(ids, self._covered[layer]).to_numpy(zero_copy_only=False)
+        chosen = np.flatnonzero(covered)
+        if not len(chosen):
+            return
+        assets = assets.take(pa.array(chosen))
+        ids = assets["asset_id"].combine_chunks()
+        objects = pa.concat_tables([self._version.layer(layer, ids=ids) for layer in layers])
+        owners = pc.index_in(objects["asset_id"], value_set=ids)
+        objects, owners = self._wanted(objects, owners)
+        order = np.argsort(owners, kind="stable")
+        objects = objects.take(pa.array(order)).combine_chunks()
+        self._lose(object_losses(objects, owners[order], assets, self._format))
+        images = ExportedImages(
+            assets=assets,
+            file_names=pa.array([files[row] for row in chosen.tolist()], pa.string()),
+            objects=objects,
+            starts=np.searchsorted(owners[order], np.arange(len(ids) + 1)).astype(np.int64),
+            class_names=self._classes.names_of(objects["class_id"]),
         )
+        taken = [stems[row] for row in chosen.tolist()]
+        if isinstance(written, TextFiles):
+            self._make_shelves(written.folder, taken)
+        written.write(images, taken, pool)
+
+    def _wanted(
+        self, objects: pa.Table, owners: pa.ChunkedArray
+    ) -> tuple[pa.Table, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+        if self._classes.wanted is not None:
+            kept = pc.is_in(objects["class_id"], value_set=self._classes.ids)
+            objects, owners = objects.filter(kept), owners.filter(kept)
+        return objects, np.asarray(owners.to_numpy(), np.int64)
+
+    def _note_splits(self, assets: pa.Table, stems: Sequence[str]) -> None:
+        for stem, split in zip(stems, assets["split"].to_pylist(), strict=True):
+            if split:
+                self._splits.setdefault(split, []).append(stem)
+
+    def _split_folders(self) -> dict[str, str]:
+        """Where each split's images are; trainers want to be told of two."""
+        if not self._by_split:
+            return {"train": "images", "val": "images"}
+        known = {split: f"images/{split}" for split in schema.SPLITS if split in self._splits}
+        first = next(iter(known.values()))
+        return {"train": first, "val": first} | known
+
+    def _lose(self, losses: dict[str, int]) -> None:
+        for what, count in losses.items():
+            if count:
+                self._lost[what] = self._lost.get(what, 0) + count
+
+
+_SPLITS: Final = schema.SPLITS
 
 
 def _original_stem(name: str) -> str:
@@ -203,14 +317,3 @@ def _original_stem(name: str) -> str:
     stem = PurePosixPath(name).stem
     safe = is_safe_name(stem) and stem.isprintable() and not stem.startswith(".")
     return stem if safe and len(stem.encode()) <= 150 else ""
-
-
-def _voc_file(asset: _Asset, objects: Sequence[VocObject]) -> VocFile:
-    row = asset.row
-    return VocFile(
-        filename=PurePosixPath(asset.file_name).name,
-        size=(row["width"], row["height"]),
-        channels=row["channels"],
-        objects=tuple(objects),
-        attributes=dict(row["attributes"] or ()),
-    )

@@ -168,8 +168,9 @@ def _masks(
     # A mask has the size of the image before it is turned.
     across, down = np.where(turning, (height, width), (width, height))
     for side, real in (("rle_width", across), ("rle_height", down)):
-        said = pc.fill_null(objects[side], 0).to_numpy()
-        good &= (said == 0) | (said == real)
+        if side in objects.column_names:
+            said = pc.fill_null(objects[side], 0).to_numpy()
+            good &= (said == 0) | (said == real)
     good &= (runs.totals == across * down) & (runs.areas > 0)
     texts = pc.if_else(pa.array(good), texts, pa.scalar(None, pa.binary()))
     if (good & turning).any():

@@ -276,7 +276,7 @@ def _object_row(entry: Mapping[str, Any], image: int) -> ObjectRow:
         width,
         height,
         _at_least_zero(entry.get("area")),
-        _flag(entry.get("iscrowd")),
+        None if entry.get("iscrowd_stated") is False else _flag(entry.get("iscrowd")),
         difficult,
         truncated,
         occluded,

@@ -123,14 +123,14 @@ def write_voc(file: VocFile) -> bytes:
     lines = [
         "<annotation>",
         "  <folder>folder</folder>",
-        f"  <filename>{_escaped(file.filename)}</filename>",
+        f"  <filename>{escaped(file.filename)}</filename>",
         "  <source><database>unknown</database><annotation>unknown</annotation>"
         "<image>unknown</image></source>",
         f"  <size><width>{width}</width><height>{height}</height>"
         f"<depth>{file.channels}</depth></size>",
         "  <segmented>0</segmented>",
-        *_map_lines("cks", attributes, "  "),
-        *([f"  <{IMAGE_QUALITY}>{_escaped(quality)}</{IMAGE_QUALITY}>"] if quality else []),
+        *map_lines("cks", attributes, "  "),
+        *([f"  <{IMAGE_QUALITY}>{escaped(quality)}</{IMAGE_QUALITY}>"] if quality else []),
     ]
     for entry in file.objects:
         lines += _object_lines(entry)
@@ -204,6 +204,7 @@ def _object_row(element: Tree.Element, image: int) -> ObjectRow:
     rle = (texts.get("rle") or "").strip()
     kind = "mask" if rle else "polygon" if rings else "rotated_box" if angle else "box"
     width, height = _rle_size(element) if rle else (None, None)
+    unstated = (texts.get("unstated") or "").split()
     confidence = _at_least_zero(texts.get("confidence"))
     return ObjectRow(
         image,
@@ -218,9 +219,9 @@ def _object_row(element: Tree.Element, image: int) -> ObjectRow:
         height,
         _at_least_zero(texts.get("area")),
         _flag(texts.get("iscrowd")),
-        _flag(texts.get("difficult")),
+        None if "difficult" in unstated else _flag(texts.get("difficult")),
         _flag(texts.get("truncated")),
-        _flag(texts.get("occluded")),
+        None if "occluded" in unstated else _flag(texts.get("occluded")),
         _at_least_zero(texts.get("box_quality")),
         _at_least_zero(texts.get("score")) if confidence is None else confidence,
         _tags(parts.get("tags"), texts.get(POSE)),
@@ -321,7 +322,7 @@ def _object_lines(entry: VocObject) -> Iterable[str]:
     x, y, w, h = entry.box or (0.0, 0.0, 0.0, 0.0)
     corners = zip(("xmin", "ymin", "xmax", "ymax"), (x, y, x + w - 1, y + h - 1), strict=True)
     yield "  <object>"
-    yield f"    <name>{_escaped(entry.name)}</name>"
+    yield f"    <name>{escaped(entry.name)}</name>"
     yield "    <pose>unknown</pose>"
     yield f"    <truncated>{_flag_text(entry.truncated, 'unknown')}</truncated>"
     # Readers take the number of these two without asking.
@@ -333,7 +334,7 @@ def _object_lines(entry: VocObject) -> Iterable[str]:
     if entry.angle is not None:
         yield f"      <rotate_angle>{_decimal(entry.angle / _DEGREES)}</rotate_angle>"
     yield "    </bndbox>"
-    yield from _map_lines("tags", entry.tags, "    ")
+    yield from map_lines("tags", entry.tags, "    ")
     if entry.quality is not None:
         yield f"    <box_quality>{_decimal(entry.quality)}</box_quality>"
     if entry.confidence is not None:
@@ -341,13 +342,13 @@ def _object_lines(entry: VocObject) -> Iterable[str]:
     yield "  </object>"
 
 
-def _map_lines(name: str, values: Mapping[str, str], indent: str) -> Iterable[str]:
+def map_lines(name: str, values: Mapping[str, str], indent: str) -> Iterable[str]:
     named = {key: value for key, value in values.items() if is_xml_name(key)}
     if not named:
         return
     yield f"{indent}<{name}>"
     for key, value in named.items():
-        yield f"{indent}  <{key}>{_escaped(value)}</{key}>"
+        yield f"{indent}  <{key}>{escaped(value)}</{key}>"
     yield f"{indent}</{name}>"
 
 
@@ -359,7 +360,7 @@ def _decimal(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text of an element; characters that XML cannot hold at all are replaced."""
     return escape("".join(char if _is_xml_char(char) else "�" for char in text))
 

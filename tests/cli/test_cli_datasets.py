@@ -174,7 +174,7 @@ def test_branches_are_created_and_deleted(
         (["import", "x", "--to", "b", "--anno-type", "seg-poly"], 1, "type `seg-poly` cannot be"),
         (["show", "mastre"], 1, "No branch, tag or commit is called `mastre`"),
         (["merge", "--to", "b", "x:y"], 1, "`x` in `x:y` is not a split"),
-        (["export", "--to", "o", "--format", "coco"], 1, "Cannot export as `coco:raw`"),
+        (["export", "--to", "o", "--format", "csv"], 1, "Cannot export as `csv:raw`"),
         (["init"], 1, "is a mir repository already"),
         (["--root", "/nonexistent", "log"], 1, "No mir repository at `/nonexistent`"),
     ],

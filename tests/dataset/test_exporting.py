@@ -10,7 +10,7 @@ from dataset_sources import OPERATIONS, box, folder_of, image, voc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mir_ops.dataset import ExportFolders, export_voc, import_dataset
+from mir_ops.dataset import ExportFolders, export_dataset, import_dataset
 from mir_ops.errors import ConflictError
 from mir_ops.store import Store
 
@@ -32,7 +32,7 @@ def test_a_labelled_dataset_comes_back_the_same(tmp_path: Path, store: Store) ->
     }
     import_dataset(store, folder_of(tmp_path / "in", files), "a", op_id=OPERATIONS[0])
 
-    report = export_voc(store, "a", tmp_path / "out")
+    report = export_dataset(store, "a", ExportFolders.under(tmp_path / "out", "voc"))
     again = import_dataset(store, tmp_path / "out", "b", op_id=OPERATIONS[1])
 
     assert report.taken == {"images": 4, "ground_truth": 3}
@@ -43,8 +43,6 @@ def test_a_labelled_dataset_comes_back_the_same(tmp_path: Path, store: Store) ->
     assert after.layer_assets("ground_truth") == before.layer_assets("ground_truth")
     first = before.layer("ground_truth", columns=columns).to_pylist()
     second = after.layer("ground_truth", columns=columns).to_pylist()
-    for row in first:  # a file cannot leave these two open
-        row |= {flag: row[flag] or False for flag in ("difficult", "occluded")}
     assert second == first
     attributes = ["asset_id", "width", "height", "orientation", "attributes"]
     assert after.assets(columns=attributes) == before.assets(columns=attributes)
@@ -57,10 +55,10 @@ def test_files_are_named_by_sha1_or_as_they_came(tmp_path: Path, store: Store) -
     import_dataset(store, folder_of(tmp_path / "in", names), "a", op_id=OPERATIONS[0])
     sha1 = {hashlib.sha1(data).hexdigest() for data in names.values()}
 
-    export_voc(store, "a", tmp_path / "sha1")
-    export_voc(store, "a", tmp_path / "as", names="original")
+    export_dataset(store, "a", ExportFolders.under(tmp_path / "sha1", "voc"))
+    export_dataset(store, "a", ExportFolders.under(tmp_path / "as", "voc"), names="original")
     folders = ExportFolders(images=tmp_path / "sub")
-    export_voc(store, "a", folders, sub_folders=True)
+    export_dataset(store, "a", folders, sub_folders=True)
 
     assert {path.stem for path in (tmp_path / "sha1/images").glob("*.jpg")} == sha1
     original = {path.name for path in (tmp_path / "as/images").glob("*.jpg")}
@@ -80,7 +78,7 @@ def test_only_the_wanted_classes_are_exported(tmp_path: Path, store: Store) -> N
     }
     import_dataset(store, folder_of(tmp_path / "in", files), "a", op_id=OPERATIONS[0])
 
-    export_voc(store, "a", tmp_path / "out", class_names=["dog"])
+    export_dataset(store, "a", ExportFolders.under(tmp_path / "out", "voc"), class_names=["dog"])
 
     (path,) = (tmp_path / "out/annotations").glob("*.xml")
     assert path.read_text().count("<object>") == 1
@@ -92,7 +90,7 @@ def test_an_export_never_mixes_with_other_files(tmp_path: Path, store: Store) ->
     import_dataset(store, folder_of(tmp_path / "in", {"a.jpg": image(1)}), "a", op_id=OPERATIONS[0])
 
     with pytest.raises(ConflictError, match="is not empty"):
-        export_voc(store, "a", tmp_path / "out")
+        export_dataset(store, "a", ExportFolders.under(tmp_path / "out", "voc"))
     assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["mine.txt"]
 
 
@@ -118,7 +116,7 @@ def test_any_box_inside_the_image_comes_back_the_same(
         store.register_classes(["cat", "dog"])
         files = {"images/a.jpg": image(1), "gt/a.xml": voc(*objects)}
         import_dataset(store, folder_of(place / "in", files), "a", op_id=OPERATIONS[0])
-        export_voc(store, "a", place / "out")
+        export_dataset(store, "a", ExportFolders.under(place / "out", "voc"))
         result = import_dataset(store, place / "out", "b", op_id=OPERATIONS[1])
 
         assert result.report.issues == ()
