@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from mir_ops.cli.examples import EXAMPLES
 from mir_ops.cli.output import Output
 from mir_ops.errors import InvalidInputError, MirError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _DATASETS = "mir_ops.cli.datasets"
-_TRANSFER = "mir_ops.cli.transfer"
+_IMPORTS = "mir_ops.cli.imports"
 _CONTENTS = "mir_ops.cli.contents"
 _HISTORY = "mir_ops.cli.history"
+_WORDS = "mir_ops.cli.words"
 
 # Each module has `register(subparsers)`, which adds its sub-commands with `set_defaults(run=fn)`,
 # `fn(arguments, output) -> exit code`. It is imported only when one of its commands is used.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "init": (_HISTORY, "Make a folder a mir repository"),
-    "import": (_TRANSFER, "Import images and annotations into a dataset"),
+    "init": ("mir_ops.cli.setup", "Make a folder a mir repository"),
+    "import": (_IMPORTS, "Import images and annotations into a dataset"),
+    "sample-zip": (_IMPORTS, "Write an example of an archive that can be imported"),
+    "publish": (_IMPORTS, "Offer a dataset version to everybody as `public:NAME`"),
     "merge": (_DATASETS, "Merge datasets, each for training, validation or testing"),
     "filter": (_DATASETS, "Keep the images that have, or do not have, certain classes"),
     "sampling": (_DATASETS, "Keep a random share of the images"),
@@ -35,14 +40,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": (_CONTENTS, "Show what changed between two dataset versions"),
     "export": ("mir_ops.cli.export", "Write a dataset version to a folder"),
     "log": (_HISTORY, "Show the commits of a branch, newest first"),
-    "branch": (_HISTORY, "List, create or delete branches"),
-    "checkout": (_HISTORY, "Choose the branch that commands start from"),
+    "branch": (_HISTORY, "List, create, delete or restore branches"),
+    "checkout": (_HISTORY, "Choose the branch or version that commands start from"),
+    "tag": (_HISTORY, "List tags, or give a version a fixed name"),
+    "keywords": (_WORDS, "Show or add the keywords of a version"),
+    "search": (_WORDS, "Find versions by keyword, class, message or dataset"),
+    "update": ("mir_ops.cli.update", "Take over what another branch gained"),
+    "classes": ("mir_ops.cli.classes", "Show and change the classes of the label file"),
+    "completion": ("mir_ops.cli.completion", "Print what completes commands in a shell"),
     "store": ("mir_ops.cli.store", "Check a store, and read it with other programs"),
     "project": ("mir_ops.cli.project", "Create and show projects"),
     "round": ("mir_ops.cli.round", "Start and show active-learning rounds"),
     "view": ("mir_ops.cli.view", "Look at a dataset version in the browser"),
 }
-_SAME_AS = {"co": "checkout"}
+SAME_AS = {"co": "checkout"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,11 +62,28 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         settings.setdefault("conflict_handler", "resolve")
         settings.setdefault("allow_abbrev", False)
+        settings.setdefault("formatter_class", _Formatter)
         super().__init__(**settings)
+        if example := EXAMPLES.get(self.prog.removeprefix("mir ")):
+            self.epilog = "\n".join(["example:", *(f"  {line}" for line in example.splitlines())])
         _add_common(self)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"See `{self.prog} --help`")
+        hint = f"See `{self.prog} --help`"
+        if message.startswith("unrecognized arguments: -"):
+            wrong = message.split()[2]
+            close = difflib.get_close_matches(wrong, self._option_string_actions, n=1)
+            hint = f"Did you mean `{close[0]}`?" if close else hint
+        raise UsageError(message, hint=hint)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Wraps descriptions, and leaves examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("example:"):
+            return text
+        return super()._fill_text(text, width, indent)
 
 
 class UsageError(InvalidInputError):
@@ -87,6 +115,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str], output: Output) -> int:
+    if any(word.isspace() for word in words):
+        raise UsageError(
+            "One of the arguments is a space",
+            hint="A `\\` goes on in the next line only as the last character: take away the space "
+            "and the comment behind it",
+        )
     arguments = _parser(words).parse_args(words)
     if not hasattr(arguments, "run"):
         _parser(()).print_help(sys.stderr)
@@ -107,8 +141,8 @@ def _parser(words: Sequence[str]) -> Parser:
     parser.add_argument("-v", "--version", action="version", version=_version())
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", prog="mir")
     named = _command_of(words)
-    if named in _SAME_AS or named in COMMANDS:
-        _load(_SAME_AS.get(named, named)).register(subparsers)
+    if named in SAME_AS or named in COMMANDS:
+        _load(SAME_AS.get(named, named)).register(subparsers)
     elif named is not None:
         raise _unknown_command(named)
     else:
@@ -140,8 +174,6 @@ def _load(command: str) -> Any:
 
 
 def _unknown_command(name: str) -> UsageError:
-    import difflib
-
     close = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"Did you mean `mir {close[0]}`?" if close else "`mir --help` lists the commands"
     return UsageError(f"No command named `{name}`", hint=hint)

@@ -57,7 +57,8 @@ def destination_of(arguments: argparse.Namespace) -> Destination:
         raise InvalidInputError(
             "No destination is given",
             code="no-destination",
-            hint="Add `--to BRANCH`, or `--dst-rev BRANCH@TID`",
+            hint="Add `--to BRANCH`, or `--dst-rev BRANCH@TID`. The shell cuts a list at `;` "
+            "unless it is quoted: `--src-revs 'tr:a@x;va:b@y'`",
         )
     destination = parse_destination(arguments.to)
     if destination.branch == "HEAD" or re.fullmatch(r"V\d+", destination.tid or ""):
@@ -77,8 +78,10 @@ def commit_once(
     commit: Callable[[str], Commit],
 ) -> Done:
     """Do it under the operation id of destination and inputs; tag it, and check the branch out."""
+    from mir_ops.cli.arrow import spare_pandas
     from mir_ops.store import operation_id
 
+    spare_pandas()
     store = repository.store
     op_id = operation_id(f"cli/{destination}", {"command": command, **inputs})
     again = store.find_operation(destination.branch, op_id) is not None

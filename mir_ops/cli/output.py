@@ -50,7 +50,9 @@ class Output:
         if self.json:
             self._line(_to_json(values))
         else:
-            for line in lines or [f"{name}: {_clean(value)}" for name, value in values.items()]:
+            if lines is None:
+                lines = [f"{name}: {_clean(value)}" for name, value in values.items()]
+            for line in lines:
                 self._line(line)
 
     def note(self, text: str) -> None:

@@ -51,7 +51,8 @@ def view(arguments: argparse.Namespace, output: Output) -> int:
 def _page_of(repository: Repository, rev: str | None) -> str:
     from mir_ops.console.sources import NO_PROJECT
 
-    if rev is None and not repository.store.branch(repository.head).exists:
+    head = repository.head
+    if rev is None and "@" not in head and not repository.store.branch(head).exists:
         return ""
     commit = repository.resolve(rev)
     return f"projects/{quote(commit.project or NO_PROJECT, safe='')}/versions/{commit.id}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-
 if TYPE_CHECKING:
     from mir_ops.store import LayerStats, Version
     from mir_ops.taxonomy import Taxonomy
@@ -13,22 +11,31 @@ if TYPE_CHECKING:
 _SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test", "": "others"}
 
 
-def statistics(version: Version) -> dict[str, Any]:
-    """Images by split, size and format; for each layer covered images, boxes, and both by class."""
+def counts(version: Version) -> dict[str, Any]:
+    """Images by split; for each layer covered images, boxes, and both by class. Reads no row."""
     stats = version.stats
-    table = version.assets(columns=["media_type", "width", "height", "byte_size"])
-    formats = table["media_type"].value_counts().to_pylist()
     return {
         "commit": version.id,
         "assets": stats.assets,
         "splits": {name: stats.splits.get(split, 0) for split, name in _SPLIT_NAMES.items()},
+        "layers": {
+            name: _layer(layer, version.taxonomy) for name, layer in sorted(stats.layers.items())
+        },
+    }
+
+
+def statistics(version: Version) -> dict[str, Any]:
+    """The counts, and what two columns say: sizes and formats of the images."""
+    import pyarrow.compute as pc
+
+    table = version.assets(columns=["media_type", "width", "height", "byte_size"])
+    formats = table["media_type"].value_counts().to_pylist()
+    return {
+        **counts(version),
         "bytes": pc.sum(table["byte_size"]).as_py() or 0,
         "formats": {entry["values"]: entry["counts"] for entry in formats},
         "width": _range(table["width"]),
         "height": _range(table["height"]),
-        "layers": {
-            name: _layer(layer, version.taxonomy) for name, layer in sorted(stats.layers.items())
-        },
     }
 
 
@@ -48,5 +55,7 @@ def _layer(layer: LayerStats, taxonomy: Taxonomy) -> dict[str, Any]:
 
 
 def _range(column: Any) -> list[int] | None:
+    import pyarrow.compute as pc
+
     found = pc.min_max(column).as_py()
     return None if found["min"] is None else [found["min"], found["max"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,13 +115,17 @@ class Store:
         """Give a commit a fixed name; the same name for the same commit is no error."""
         revisions.create_tag(self, name, commit_id)
 
-    def tags(self) -> dict[str, str]:
-        """Commit ids by tag."""
-        found = {}
-        for key in self.objects.list(keys.TAGS):
-            if commit := refs.read_ref(self.objects, key).commit:
-                found[keys.decode(key.removeprefix(keys.TAGS))] = commit
-        return dict(sorted(found.items()))
+    def tags(self, branch: str | None = None) -> dict[str, str]:
+        """Commit ids by tag; of a branch: those named `branch@…`, and those without an `@`."""
+        names = [keys.decode(key.removeprefix(keys.TAGS)) for key in self.objects.list(keys.TAGS)]
+        wanted = [
+            name
+            for name in sorted(names)
+            if branch is None or "@" not in name or name.startswith(f"{branch}@")
+        ]
+        with ThreadPoolExecutor(16) as pool:
+            read = pool.map(lambda name: refs.read_ref(self.objects, keys.tag(name)).commit, wanted)
+            return {name: commit for name, commit in zip(wanted, read, strict=True) if commit}
 
     def find_operation(self, branch: str, op_id: str) -> Commit | None:
         """The commit of an operation on a branch, if it was committed already."""
@@ -286,16 +291,29 @@ class Branch:
     @property
     def exists(self) -> bool:
         """Whether it has a tip."""
-        return self._ref().commit is not None
+        return self.ref().commit is not None
 
     @property
     def seq(self) -> int:
         """How often it moved: the number of its newest version, 0 before the first."""
-        return self._ref().seq
+        return self.ref().seq
+
+    @property
+    def first_seq(self) -> int:
+        """The number of its first version, after 1 when a deleted branch had the name before."""
+        return self.ref().first_seq
+
+    def number_of(self, commit_id: str) -> int | None:
+        """The number of a version among its last 64; None: it is none of them."""
+        ref = self.ref()
+        known = [commit for _, commit in ref.recent]
+        if commit_id not in known:
+            return None
+        return ref.seq - len(known) + 1 + known.index(commit_id)
 
     def find_tip(self) -> Commit | None:
         """Its newest commit, or None when the branch does not exist."""
-        commit_id = self._ref().commit
+        commit_id = self.ref().commit
         if commit_id is None:
             return None
         with referred_by(f"branch `{self.name}`"):
@@ -329,5 +347,6 @@ class Branch:
         """Undo a deletion: one more version, with the rows and the history of the last one."""
         return revisions.restore_branch(self.store, self.name)
 
-    def _ref(self) -> refs.Ref:
+    def ref(self) -> refs.Ref:
+        """The ref as it is now, also of a branch that does not exist."""
         return refs.read_ref(self.store.objects, keys.head(self.name))

@@ -103,11 +103,13 @@ def test_the_simple_way(
     assert "\n\nhint: Declare them in `labels.yaml`" in said
 
     words = ["import", str(archive), "--to", "training", "--unknown-types-strategy", "add"]
-    (first,) = run(capsys, *words, "--report", f"{tmp_path}/report.json")
+    (first,) = run(capsys, *words, "--report", f"{tmp_path}/left.jsonl")
     assert first["new_classes"] == ["dog"]
     assert "dog" in (repository / ".mir/labels.yaml").read_text()
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["taken"] == {"images": 2, "labelled_images": 2, "labelled_boxes": 2}
+    taken = {"images": 2, "labelled_images": 2, "labelled_boxes": 2}
+    assert first["report"]["taken"] == taken  # type: ignore[index]
+    (line,) = (tmp_path / "left.jsonl").read_text().splitlines()
+    assert json.loads(line)["code"] == "class-added"
 
     (again,) = run(capsys, *words)
     assert (again["again"], again["commit"]) == (True, first["commit"])
@@ -116,8 +118,8 @@ def test_the_simple_way(
     run(capsys, "filter", "-P", "dog", "--to", "cats")
     assert main(["diff", "training", "cats"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0] == "images: +0 -1, 0 moved to another split"
-    assert table[2].split() == ["ground_truth", "dog", "0", "1", "0"]
+    assert table[0] == "images: +0 -1, 0 changed, 0 moved to another split"
+    assert table[3].split() == ["ground_truth", "dog", "0", "1", "0"]
 
 
 def test_a_table_is_on_stdout_and_the_rest_on_stderr(
@@ -129,9 +131,10 @@ def test_a_table_is_on_stdout_and_the_rest_on_stderr(
     assert main(["log"]) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines()[0].split() == [
-        *("VERSION", "COMMIT", "TIME", "OPERATION", "IMAGES", "BOXES", "MESSAGE")
+        *("VERSION", "COMMIT", "TIME", "AUTHOR", "OPERATION", "IMAGES"),
+        *("BOXES", "TAGS", "MESSAGE"),
     ]
-    assert captured.out.splitlines()[1].endswith("import          1      1  First")
+    assert captured.out.splitlines()[1].endswith("import          1      1  -     First")
     assert captured.err == ""
     assert main(["checkout", "-b", "b"]) == 0
     captured = capsys.readouterr()
@@ -171,7 +174,7 @@ def test_branches_are_created_and_deleted(
         (["import", "--to", "b"], 1, "Give one source to import"),
         (["import", "x.zip", "--to", "b"], 1, "No file or folder `x.zip`"),
         (["import", "x.zip", "--to", "b@V3"], 1, "`b@V3` cannot be a destination"),
-        (["import", "x", "--to", "b", "--anno-type", "seg-poly"], 1, "type `seg-poly` cannot be"),
+        (["import", "x", "--to", "b", "--anno-type", "seg-cloud"], 1, "type `seg-cloud` cannot be"),
         (["show", "mastre"], 1, "No branch, tag or commit is called `mastre`"),
         (["merge", "--to", "b", "x:y"], 1, "`x` in `x:y` is not a split"),
         (["export", "--to", "o", "--format", "csv"], 1, "Cannot export as `csv:raw`"),

@@ -1,0 +1,41 @@
+"""What `--help` shows of each command in use."""
+
+from typing import Final
+
+EXAMPLES: Final = {
+    "init": "mir init\nmir init --store 's3://team/digits?endpoint_url=http://host:9000'",
+    "import": "mir import street.zip --to street\n"
+    "mir import --index-file index.tsv --gt-dir annotations --gen-dir ~/assets "
+    "--dst-rev street@import",
+    "merge": "mir merge 'tr:street@import' 'va:night@import' --to all -s host",
+    "filter": "mir filter all@merged -p 'person;cat' --to cats",
+    "sampling": "mir sampling all --rate 0.1 --seed 7 --to tenth",
+    "fuse": "mir fuse --src-revs 'tr:street;va:night' -p person --rate 0.5 --dst-rev half@fused",
+    "split": "mir split all --rates 0.8,0.1,0.1 --to split",
+    "dedup": "mir dedup street --to unique",
+    "stats": "mir stats street",
+    "copy": "mir copy --src-root ../other --src-revs street@import --to street",
+    "sample-zip": "mir sample-zip sample.zip",
+    "show": "mir show street@V2",
+    "diff": "mir diff street@V1 street",
+    "export": "mir export street --to out",
+    "log": "mir log street -n 5",
+    "branch": "mir branch\nmir branch night street@V2\nmir branch --restore night",
+    "checkout": "mir checkout street\nmir checkout -b night street@V2",
+    "tag": "mir tag street@checked street@V2\nmir tag",
+    "keywords": "mir keywords add rain night --to street\nmir keywords street",
+    "search": "mir search 'rain night'\nmir search --tag street@checked",
+    "update": "mir update feature --from master",
+    "classes": "mir classes\nmir classes add tv,television cat\nmir classes rename tv screen",
+    "completion": "mir completion bash > ~/.local/share/bash-completion/completions/mir",
+    "store": "mir store fsck deep",
+    "store doctor": "mir store doctor 's3://bucket/prefix?endpoint_url=http://host:9000'",
+    "store fsck": "mir store fsck deep",
+    "store gc": "mir store gc --dry-run",
+    "store compact": "mir store compact street",
+    "store resolve": "mir store resolve 0123456789abcdef",
+    "store export-view": "mir store export-view street@V2 --for polars",
+    "project": "mir project apply -f projects/digits.yaml",
+    "round": "mir round start digits --url http://127.0.0.1:8080",
+    "view": "mir view street",
+}

@@ -1,0 +1,171 @@
+"""Take over what another branch gained, through the filters and samplings that made this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from mir_ops.dataset.filtering import keep, selected_again
+from mir_ops.errors import InvalidInputError
+from mir_ops.store import Operation, rows
+from mir_ops.store.ancestry import find_merge_base
+from mir_ops.store.diffs import named_since
+
+if TYPE_CHECKING:
+    from mir_ops.store import Commit, Store, Version
+
+# Operations that keep a part of one version, which `selected_again` can do to another one.
+_SELECTIONS: Final = ("filter", "sample", "fuse")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Increment:
+    """What `source` gained since `base`, the newest version of it that `tip` came from.
+
+    `replayed` are the recorded selections that made the tip, the oldest first.
+    """
+
+    tip: Commit
+    source: Commit
+    base: Commit
+    replayed: tuple[Operation, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the source is where it was."""
+        return self.base.id == self.source.id
+
+
+def find_increment(store: Store, rev: str, source: str) -> Increment:
+    """What an update of `rev` from `source` would take over."""
+    tip, newest = store.resolve(rev), store.resolve(source)
+    base = find_merge_base(store.commit, tip, newest)
+    if base is None:
+        raise InvalidInputError(
+            f"`{rev}` does not come from `{source}`: they have no version in common",
+            code="no-common-version",
+            hint="Merge them instead, with `mir merge`",
+        )
+    return Increment(
+        tip=tip, source=newest, base=base, replayed=_recorded_selections(store, tip, newest)
+    )
+
+
+def update(
+    store: Store,
+    increment: Increment,
+    branch: str,
+    *,
+    strategy: str = "stop",
+    op_id: str,
+    message: str | None = None,
+) -> Commit:
+    """Merge the increment into the tip, and commit it to `branch`.
+
+    Images that are new for the tip pass the recorded filters and samplings again, with the same
+    parameters and seeds. Of the images that the tip has, what changed in the source is taken
+    over, and those that the source removed go: both unless the tip changed them as well, which
+    `strategy` decides. The same operation updates once.
+    """
+    if done := store.find_operation(branch, op_id):
+        return done
+    source, base = store.read(increment.source), store.read(increment.base)
+    gained = _gained(base, source, store.read(increment.tip))
+    work = f"{branch}/update-{op_id[:12]}"
+    taken = _replayed(store, source, gained, increment.replayed, work, op_id)
+    guest = _without(store, source, gained, taken, work, op_id)
+    parameters: dict[str, Any] = {
+        "base": increment.base.id,
+        "gained": len(gained),
+        "taken": len(taken),
+        "replayed": [
+            {"kind": one.kind, "parameters": dict(one.parameters), "seed": one.seed}
+            for one in increment.replayed
+        ],
+    }
+    commit = store.merge(
+        branch,
+        increment.tip,
+        [guest],
+        strategy=strategy,
+        op_id=op_id,
+        operation=Operation(
+            kind="update",
+            parameters=parameters,
+            inputs=(increment.tip.id, increment.source.id),
+        ),
+        message=message or f"Take over {len(taken)} of {len(gained)} new images",
+    )
+    if store.branch(work).exists:
+        store.branch(work).delete()
+    return commit
+
+
+def _recorded_selections(store: Store, tip: Commit, source: Commit) -> tuple[Operation, ...]:
+    """The selections on the way from the source's history to the tip, the oldest first."""
+    found: list[Operation] = []
+    commit: Commit | None = tip
+    while commit is not None and not _descends(store, source, commit):
+        if commit.operation.kind in _SELECTIONS:
+            found.append(commit.operation)
+        before = commit.operation.inputs or commit.parents
+        known = (store.commit(commit_id) for commit_id in (*before, *commit.parents))
+        commit = next((one for one in known if find_merge_base(store.commit, one, source)), None)
+    return tuple(reversed(found))
+
+
+def _descends(store: Store, commit: Commit, ancestor: Commit) -> bool:
+    base = find_merge_base(store.commit, commit, ancestor)
+    return base is not None and base.id == ancestor.id
+
+
+def _gained(base: Version, source: Version, tip: Version) -> pa.Array:
+    """Ids of the images that the source added, or says something new about, and the tip lacks."""
+    tables = [rows.ASSETS, *source.layers()]
+    named = rows.sorted_unique([named_since(base, source, table) for table in tables])
+    return rows.without(rows.common(named, source.asset_ids()), tip.asset_ids())
+
+
+def _replayed(
+    store: Store,
+    source: Version,
+    gained: pa.Array,
+    selections: Sequence[Operation],
+    work: str,
+    op_id: str,
+) -> pa.Array:
+    """Which of the gained images the selections keep, one after the other."""
+    kept, version = gained, source
+    for step, selection in enumerate(selections if len(gained) else ()):
+        with store.edit(
+            work,
+            op_id=f"{op_id}-{step}",
+            operation=Operation(kind="increment", inputs=(source.id,)),
+            message=f"What was gained, before {selection.kind}",
+            base=version,
+        ) as edit:
+            edit.take(keep(version, kept))
+        version = store.read(edit.commit)
+        kept = selected_again(version, selection)
+    return kept
+
+
+def _without(
+    store: Store, source: Version, gained: pa.Array, taken: pa.Array, work: str, op_id: str
+) -> Version:
+    """The source without the gained images that were not taken."""
+    left_out = rows.without(gained, taken)
+    if len(left_out) == 0:
+        return source
+    with store.edit(
+        work,
+        op_id=f"{op_id}-taken",
+        operation=Operation(kind="increment", inputs=(source.id,)),
+        message=f"The source with {len(taken)} of {len(gained)} images that it gained",
+        base=source,
+    ) as edit:
+        edit.remove_assets(left_out)
+    return store.read(edit.commit)
