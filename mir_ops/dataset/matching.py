@@ -18,7 +18,9 @@ def match_files(layout: Layout, stated: Mapping[str, str], tally: Tally) -> dict
     claims: dict[str, list[str]] = {}
     loose: list[str] = []
     for name in sorted(stated):
-        candidates = _narrowed(by_key.get(layout.annotations[name], []), stated[name])
+        # A mask lies in a folder of its own: its name has to do.
+        key = layout.annotations.get(name, "")
+        candidates = _narrowed(by_key.get(key, []), stated[name])
         if len(candidates) == 1:
             claims.setdefault(candidates[0], []).append(name)
         elif candidates:
@@ -72,7 +74,7 @@ def _match_loose(
     by_stem = _grouped((_last(key), name) for name, key in layout.images.items())
     exact = set(claims)
     for name in loose:
-        found = by_stem.get(_last(layout.annotations[name]), [])
+        found = by_stem.get(_last(layout.annotations.get(name, _bare(name))), [])
         candidates = _narrowed([image for image in found if image not in exact], stated[name])
         if len(candidates) == 1:
             claims.setdefault(candidates[0], []).append(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from mir_ops.formats import FormatName
+from mir_ops.formats import FORMATS, FormatName
 from mir_ops.formats.archive import DamagedEntryError
 from mir_ops.formats.parsed import EMPTY, Finding, Parsed
 
@@ -28,7 +28,7 @@ def read_annotations(
     if format_name == "none":
         return EMPTY
     damaged: list[Finding] = []
-    parsed = _parse(format_name, names, _Files(names, read, damaged), like)
+    parsed = _parse(format_name, names, _Files(names, read, damaged), like, boxes_only)
     findings = (*damaged, *parsed.findings)
     return replace(parsed, boxes_only=boxes_only, findings=findings)
 
@@ -53,7 +53,11 @@ class _Files:
 
 
 def _parse(
-    format_name: FormatName, names: Sequence[str], files: _Files, like: Parsed | None
+    format_name: FormatName,
+    names: Sequence[str],
+    files: _Files,
+    like: Parsed | None,
+    boxes_only: bool,
 ) -> Parsed:
     if format_name == "coco":
         from mir_ops.formats.coco import parse_coco
@@ -67,5 +71,9 @@ def _parse(
             files.of([name for name in names if is_class_file(name)]),
         )
     from mir_ops.formats.voc import parse_voc
+    from mir_ops.formats.voc_masks import with_masks
 
-    return parse_voc(files)
+    is_xml = FORMATS["voc"].suffix
+    parsed = parse_voc(files.of([name for name in names if name.lower().endswith(is_xml)]))
+    masks = [name for name in names if not name.lower().endswith(is_xml)]
+    return with_masks(parsed, files.of(masks)) if masks and not boxes_only else parsed

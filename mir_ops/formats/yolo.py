@@ -21,6 +21,11 @@ MAX_BYTES: Final = 64 * 2**20
 _BOX: Final = 5  # fields of a box; from 7 on it is a polygon
 _MAX_NAMES_BYTES: Final = 4 * 2**20
 _DEEPEST: Final = 50
+_SPLITS: Final = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # makes texts, lists, mappings
 
 
@@ -48,7 +53,7 @@ def parse_yolo(
             collected.find("annotation-unreadable", f"{name}: {error}")
             continue
         image = len(collected.images)
-        collected.images.append(ImageRow(source=name))
+        collected.images.append(ImageRow(source=name, split=_split_of(name)))
         _read_lines(collected, image, name, lines, names)
     classes = {str(number): name for number, name in enumerate(names or ())}
     return collected.parsed(relative=True, classes=classes)
@@ -97,6 +102,12 @@ def _object_row(image: int, line: int, class_name: str, values: list[float]) -> 
     return ObjectRow(
         image, place, class_name, "box", x - w / 2, y - h / 2, w, h, confidence=confidence
     )
+
+
+def _split_of(name: str) -> str | None:
+    """What the folders of a file say that its image is for: `labels/train/a.txt`."""
+    folders = PurePosixPath(name.lower()).parts[:-1]
+    return next((_SPLITS[folder] for folder in reversed(folders) if folder in _SPLITS), None)
 
 
 def _numbers(fields: Sequence[str]) -> list[float] | None:

@@ -1,0 +1,101 @@
+"""Masks of Pascal VOC join the objects whose boxes they fill."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from mir_ops.formats.parsed import Parsed
+from mir_ops.formats.reading import read_annotations
+from mir_ops.formats.rle import read_runs, to_bitmap
+
+
+def png(pixels: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(written, "PNG")
+    return written.getvalue()
+
+
+def xml(*boxes: tuple[str, int, int, int, int]) -> bytes:
+    places = ("xmin", "ymin", "xmax", "ymax")
+    objects = "".join(
+        f"<object><name>{name}</name><bndbox>"
+        + "".join(f"<{p}>{v}</{p}>" for p, v in zip(places, corners, strict=True))
+        + "</bndbox></object>"
+        for name, *corners in boxes
+    )
+    return f"<annotation>{objects}</annotation>".encode()
+
+
+def read(**files: bytes) -> Parsed:
+    named = {name.replace("__", "/").replace("_png", ".png"): data for name, data in files.items()}
+    named = {n.replace("_xml", ".xml").replace("_txt", ".txt"): d for n, d in named.items()}
+    return read_annotations("voc", sorted(named), named.__getitem__)
+
+
+def masks_of(parsed: Parsed) -> dict[str, np.ndarray]:
+    rows = parsed.objects.to_pylist()
+    runs, good = read_runs(parsed.objects["rle"].combine_chunks())
+    return {
+        row["class_name"]: to_bitmap(runs.of(number), row["rle_width"], row["rle_height"])
+        for number, row in enumerate(rows)
+        if good[number]
+    }
+
+
+INSTANCES = np.zeros((8, 10))
+INSTANCES[1:4, 1:5] = 1
+INSTANCES[5:8, 6:10] = 2
+INSTANCES[0, 0] = 255
+
+
+def test_the_mask_with_a_number_is_the_object_with_that_number() -> None:
+    parsed = read(
+        a_xml=xml(("dog", 1, 1, 4, 3), ("cat", 6, 5, 9, 7)),
+        SegmentationObject__a_png=png(INSTANCES),
+    )
+
+    assert parsed.objects["kind"].to_pylist() == ["mask", "mask"]
+    masks = masks_of(parsed)
+    assert (masks["dog"] == (INSTANCES == 1)).all()
+    assert (masks["cat"] == (INSTANCES == 2)).all()
+    assert parsed.findings == ()
+
+
+def test_a_mask_goes_to_the_box_that_it_fills_when_the_order_differs() -> None:
+    parsed = read(
+        a_xml=xml(("cat", 6, 5, 9, 7), ("dog", 1, 1, 4, 3)),
+        SegmentationObject__a_png=png(INSTANCES),
+    )
+
+    assert (masks_of(parsed)["dog"] == (INSTANCES == 1)).all()
+
+
+def test_a_mask_without_an_object_has_the_class_of_its_colour() -> None:
+    colours = np.zeros((8, 10, 3))
+    colours[INSTANCES == 1] = (10, 20, 30)
+    parsed = read(
+        SegmentationClass__a_png=png(colours),
+        SegmentationObject__a_png=png(INSTANCES),
+        labelmap_txt=b"# label:color_rgb:parts:actions\nbus:10,20,30::\nbackground:0,0,0::\n",
+    )
+
+    assert parsed.objects["class_name"].to_pylist() == ["bus"]
+    assert parsed.images["source"].to_pylist() == ["SegmentationObject/a.png"]
+    assert [finding.code for finding in parsed.findings] == ["mask-without-class"]
+
+
+def test_without_a_label_map_the_numbers_are_those_of_voc() -> None:
+    parsed = read(SegmentationClass__a_png=png(np.where(INSTANCES == 255, 255, INSTANCES * 7)))
+
+    assert parsed.objects["class_name"].to_pylist() == ["car", "motorbike"]
+    assert set(parsed.objects["kind"].to_pylist()) == {"mask"}
+
+
+def test_bytes_that_are_no_mask_are_counted() -> None:
+    parsed = read(a_xml=xml(("dog", 1, 1, 4, 3)), SegmentationObject__a_png=b"\x89PNG\r\n\x1a\nno")
+
+    assert parsed.objects["kind"].to_pylist() == ["box"]
+    assert [finding.code for finding in parsed.findings] == ["annotation-unreadable"]
