@@ -49,6 +49,7 @@ class ExecutorLimits(Section):
 
     time_seconds: float | None = Field(default=None, gt=0)
     memory_bytes: int | None = Field(default=None, gt=0)
+    disk_bytes: int | None = Field(default=None, gt=0)
     cpus: float | None = Field(default=None, gt=0)
     pids: int | None = Field(default=None, gt=0)
     gpus: int | None = Field(default=None, ge=0)

@@ -27,7 +27,8 @@ from mir_ops.executor.jobs import (
 )
 from mir_ops.executor.monitor import Progress, check_outcome, follow_monitor
 from mir_ops.executor.outputs import clear_outputs, remove_job
-from mir_ops.executor.process import run_job
+from mir_ops.executor.owners import owning
+from mir_ops.executor.runs import Outcome, Run, open_run, run_job
 from mir_ops.executor.training import StageResult, TrainingResult, collect_training
 
 __all__ = [
@@ -42,7 +43,9 @@ __all__ = [
     "Job",
     "Limits",
     "ModelFiles",
+    "Outcome",
     "Progress",
+    "Run",
     "StageResult",
     "TrainingResult",
     "bundled_folder",
@@ -55,6 +58,8 @@ __all__ = [
     "container_name",
     "docker_settings",
     "follow_monitor",
+    "open_run",
+    "owning",
     "prepare_inference",
     "prepare_training",
     "remove_job",

@@ -13,6 +13,7 @@ from mir_ops.executor.jobs import Job
 from mir_ops.executor.outputs import container_user
 
 _CPU_PERIOD: Final = 100_000
+_LOG_BOUNDS: Final = {"max-size": "20m", "max-file": "3"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class DockerSettings:
 
     def host_config(self) -> dict[str, object]:
         """The keyword arguments of docker-py's `APIClient.create_host_config`."""
-        from docker.types import DeviceRequest, Mount
+        from docker.types import DeviceRequest, LogConfig, Mount
 
         config: dict[str, object] = {
             "mounts": [
@@ -70,6 +71,8 @@ class DockerSettings:
             "cap_drop": list(self.cap_drop),
             "security_opt": list(self.security_opt),
             "auto_remove": False,
+            # What an executor prints must not fill the disk of the engine's host.
+            "log_config": LogConfig(type="json-file", config=dict(_LOG_BOUNDS)),
         }
         if self.cpus is not None:
             config["cpu_period"] = _CPU_PERIOD

@@ -22,10 +22,11 @@ def read_bounded(path: Path, *, limit: int, root: Path) -> bytes | None:
         return None
     except OSError as error:
         raise _refused(path, root, f"cannot be opened: {error.strerror}") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):  # Python opens no folder as a file
+        os.close(handle)
+        raise _refused(path, root, "is not a regular file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise _refused(path, root, "is not a regular file")
         if status.st_size > limit:
             raise _refused(path, root, f"has {status.st_size} bytes, the bound is {limit}")
         content = file.read(limit + 1)
@@ -49,10 +50,11 @@ def read_tail(path: Path, *, lines: int = 5, limit: int = 16_384) -> list[str]:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return []
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        return []
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            return []
         file.seek(max(0, status.st_size - limit))
         text = file.read(limit).decode("utf-8", errors="replace")
     return [printable(line) for line in text.splitlines() if line.strip()][-lines:]

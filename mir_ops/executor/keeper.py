@@ -1,13 +1,15 @@
-"""A small process between a task and its executor: when the task dies, the executor does too.
+"""A small process between a task and its executor: it ends all that the executor started.
 
 Started by `process.py` as a plain script (`python -I -S keeper.py`), standard library only. Its
-first line of input says what to run; the end of its input means that the task is gone or has had
-enough. Its only line of output says how the executor ended.
+one line of input says what to run. It writes `process.json` before it starts the executor, so that
+the next task finds it, and `ended.json` when the executor has ended. When its task is gone and no
+other one takes the job within the given time, it ends the executor; at SIGTERM it does so at once.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -23,7 +25,14 @@ from typing import Any, Final
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 1.0
 _LARGEST_FILE: Final = 16 << 30
+_LARGEST_LOG: Final = 64 << 20
+_KEPT_LOG: Final = 1 << 20
+
+
+class _CancelledError(Exception):
+    """Somebody sent SIGTERM."""
 
 
 def main() -> int:
@@ -33,22 +42,53 @@ def main() -> int:
     spec = json.loads(line)
     # Children that outlive their parent come to us instead of init, so that we can end them.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _write(Path(spec["record"]), {"pid": os.getpid(), "started": started_at(os.getpid())})
     child = _start(spec)
-    reason = _wait(child, time.monotonic() + spec["time_seconds"])
+    signal.signal(signal.SIGTERM, _cancel)
+    try:
+        reason = _wait(child, spec)
+    except _CancelledError:
+        reason = "cancelled"
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if reason is not None:
         _end(child, spec["grace_seconds"])
     exit_code = child.wait()
     _end_orphans(child.pid)
-    with suppress(OSError):  # nobody listens any more
-        os.write(1, json.dumps({"exit_code": exit_code, "reason": reason}).encode())
+    with suppress(OSError):  # the folder was removed: nobody wants to know
+        _write(Path(spec["report"]), {"exit_code": exit_code, "reason": reason})
     return 0
+
+
+def started_at(pid: int) -> str | None:
+    """When a process started, in a form that no other process with this number shares."""
+    if sys.platform != "linux":
+        told = subprocess.run(
+            ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True
+        ).stdout.split(None, 1)
+        return None if len(told) < 2 or told[0].startswith("Z") else told[1].strip()
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in b"ZX" else f"{boot}/{fields[19].decode()}"
+
+
+def _cancel(*_: object) -> None:
+    raise _CancelledError
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _start(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
     def limit() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _lower(resource.RLIMIT_FSIZE, _LARGEST_FILE)
+        _lower(resource.RLIMIT_FSIZE, min(_LARGEST_FILE, spec["disk_bytes"]))
         if spec["memory_bytes"] is not None:
             _lower(resource.RLIMIT_DATA, spec["memory_bytes"])
 
@@ -70,21 +110,59 @@ def _start(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
-def _wait(child: subprocess.Popen[bytes], deadline: float) -> str | None:
-    """Wait for the executor, the end of our input, or the time limit."""
-    watched: list[int] = [sys.stdin.fileno()]
+def _wait(child: subprocess.Popen[bytes], spec: dict[str, Any]) -> str | None:
+    """Wait for the executor, for its time limit, or until no task wants it any more."""
+    deadline = time.monotonic() + spec["time_seconds"]
+    task = sys.stdin.fileno()
+    watched: list[int] = [task]
     tick = _POLL_SECONDS
-    with suppress(AttributeError, OSError):  # not on every system; then we look now and then
+    with suppress(AttributeError, OSError):  # not on every system; then we look more often
         watched.append(os.pidfd_open(child.pid))
-        tick = 60.0
+        tick = _LOOK_SECONDS
+    left_at = None
     while child.poll() is None:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        now = time.monotonic()
+        if now > deadline:
             return "time-limit"
-        ready, _, _ = select.select(watched, [], [], min(left, tick))
-        if watched[0] in ready and not os.read(watched[0], 4096):
-            return "cancelled"
+        ready, _, _ = select.select(watched, [], [], min(deadline - now, tick))
+        if task in ready and not os.read(task, 4096):
+            watched.remove(task)
+            left_at = time.monotonic()
+        if left_at is not None:
+            left_at = time.monotonic() if _is_held(spec["owner"]) else left_at
+            if time.monotonic() - left_at >= spec["keep_seconds"]:
+                return "no task came back for it" if spec["keep_seconds"] else "cancelled"
+        _shorten(spec["log"])
     return None
+
+
+def _is_held(owner: str) -> bool:
+    """Whether a task holds the job's lock."""
+    try:
+        handle = os.open(owner, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _shorten(path: str) -> None:
+    """Keep the end of a log that grew too long; the executor goes on appending to it."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(handle, "r+b", buffering=0) as log:
+            size = os.fstat(handle).st_size
+            if size <= _LARGEST_LOG:
+                return
+            log.seek(size - _KEPT_LOG)
+            end = log.read(_KEPT_LOG)
+            log.truncate(0)
+            log.write(b"[%d bytes of log were left out]\n" % (size - len(end)) + end)
 
 
 def _end(child: subprocess.Popen[bytes], grace_seconds: float) -> None:

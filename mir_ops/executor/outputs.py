@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from typing import Final
 
 from mir_ops.executor.jobs import Job
@@ -28,6 +29,21 @@ def clear_outputs(job: Job) -> None:
         user, group = container_user(job)
         for path in (job.outputs, job.outputs / "models", job.outputs / "tensorboard"):
             os.chown(path, user, group)
+
+
+def settle_log(job: Job) -> bool:
+    """Whether the job has a log that is a plain file; anything else in its place is removed."""
+    try:
+        mode = job.log_path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISREG(mode):
+        return True
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(job.log_path, ignore_errors=True)
+    else:
+        job.log_path.unlink()
+    return False
 
 
 def remove_job(job: Job) -> None:

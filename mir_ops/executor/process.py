@@ -1,4 +1,4 @@
-"""The process runner: an executor as a child process of the task, over the same folders.
+"""The process runner: an executor as a child process of a keeper, over the same folders.
 
 It keeps the contract of a container run, not its walls: the executor runs as the same user, so
 this runner is for the executors that come with the project and for others you trust as your own.
@@ -6,146 +6,194 @@ this runner is for the executors that come with the project and for others you t
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import select
 import shutil
+import signal
+import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Final, Literal
+from typing import Any, Final
 
-from mir_ops.errors import ConflictError, InvalidInputError
+from mir_ops.errors import InvalidInputError, StoreError
+from mir_ops.executor import keeper
 from mir_ops.executor.jobs import Job
-from mir_ops.executor.monitor import Progress, check_outcome, follow_monitor
-from mir_ops.executor.outputs import clear_outputs
+from mir_ops.executor.outputs import clear_outputs, settle_log
+from mir_ops.executor.owners import owner_path
+from mir_ops.executor.runs import OnLog, OnProgress, Outcome, Watch
 
-_KEEPER: Final = Path(__file__).with_name("keeper.py")
 _FOLLOW_SECONDS: Final = 0.25
 _GRACE_SECONDS: Final = 3.0
-_AWAIT_OTHER_SECONDS: Final = 10.0
+_MOST_LOG: Final = 1 << 20
 
 
-def run_job(
-    job: Job,
-    *,
-    runner: Literal["process"] = "process",
-    on_progress: Callable[[Progress], None] | None = None,
-) -> None:
-    """Run the job to its end, or raise `ExecutorFailedError`.
+class ProcessRun:
+    """A keeper and its executor, found again by the keeper's number and when it started."""
 
-    Whatever ends this call, also the death of this process, ends the executor and its children.
-    """
-    if runner != "process":
-        raise InvalidInputError(
-            f"Runner `{runner}` is not one of: process",
-            code="no-such-runner",
-            hint="Containers are run by the Airflow operator",
+    def __init__(self, job: Job, *, keep_seconds: float = 0.0) -> None:
+        self._job = job
+        self._keep_seconds = keep_seconds
+        self._home = job.folder / "home"
+        self._record = job.folder / "process.json"
+        self._report = job.folder / "ended.json"
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._pid = 0
+        self._started: str | None = None
+
+    def attach(self) -> bool:
+        """A keeper that runs, or the report of one that ended: another process is not ours."""
+        if not (record := _read(self._record)):
+            return False
+        self._pid, self._started = record["pid"], record["started"]
+        return self._runs() or bool(_read(self._report))
+
+    def start(self) -> None:
+        command = self._spec()
+        clear_outputs(self._job)
+        for record in (self._record, self._report):
+            record.unlink(missing_ok=True)
+        shutil.rmtree(self._home, ignore_errors=True)
+        self._home.mkdir(mode=0o700)
+        # The keeper has our end of a pipe: when we die in any way, the pipe ends and it knows.
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-I", "-S", keeper.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            cwd=self._job.folder,
+            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            start_new_session=True,
         )
-    with _owned(job) as lock:
-        clear_outputs(job)
-        home = job.folder / "home"
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(mode=0o700)
+        assert self._keeper.stdin is not None
+        self._keeper.stdin.write(json.dumps(command).encode() + b"\n")
+        self._keeper.stdin.flush()
+        self._pid = self._keeper.pid
+        self._started = keeper.started_at(self._pid)
+
+    def follow(self, *, on_progress: OnProgress, on_log: OnLog) -> Outcome:
+        watch, log = Watch(self._job, on_progress), LogFile(self._job.log_path)
+        reason = None
+        ended = False
+        while not ended:
+            ended = not self._runs_for(_FOLLOW_SECONDS)
+            for chunk in log.new_chunks():
+                on_log(chunk)
+            if (found := watch.look()) is not None and reason is None:
+                reason = found
+                self._signal(signal.SIGTERM)
+        self._reap()
+        settle_log(self._job)
+        report = _read(self._report)
+        if not report:
+            return Outcome(exit_code=None, reason=reason or "its keeper was killed")
+        return Outcome(exit_code=report["exit_code"], reason=reason or report["reason"])
+
+    def remove(self) -> None:
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + _GRACE_SECONDS + 2.0
+        while self._runs_for(0.05) and time.monotonic() < deadline:
+            pass
+        if self._runs():
+            self._signal(signal.SIGKILL)  # its children die with it
+        self._reap()
+        for record in (self._record, self._report):
+            record.unlink(missing_ok=True)
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _runs(self) -> bool:
+        return self._started is not None and keeper.started_at(self._pid) == self._started
+
+    def _runs_for(self, seconds: float) -> bool:
+        """Wait so long at most; whether the keeper still runs then."""
         try:
-            exit_code, reason = _run_kept(job, home, lock, on_progress)
-        finally:
-            shutil.rmtree(home, ignore_errors=True)
-    check_outcome(job, exit_code, reason)
+            handle = os.pidfd_open(self._pid)
+        except (AttributeError, OSError):  # not on every system, or gone
+            if self._runs():
+                time.sleep(seconds)
+        else:
+            try:
+                if self._runs():
+                    select.select([handle], [], [], seconds)
+            finally:
+                os.close(handle)
+        return self._runs()
+
+    def _signal(self, number: int) -> None:
+        if self._runs():
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, number)
+
+    def _reap(self) -> None:
+        if self._keeper is not None:
+            assert self._keeper.stdin is not None
+            with suppress(BrokenPipeError):
+                self._keeper.stdin.close()
+            self._keeper.wait()
+            self._keeper = None
+
+    def _spec(self) -> dict[str, object]:
+        folder = self._job.image.folder
+        if folder is None or not (folder / "start.py").is_file():
+            raise InvalidInputError(
+                f"Executor `{self._job.image.name}` has no `start.py` to run as a process",
+                code="no-start-script",
+                hint="Name the folder of the executor, or run it with the docker runner",
+            )
+        limits = self._job.limits
+        return {
+            "command": [sys.executable, "-s", str(folder / "start.py")],
+            "directory": str(folder),
+            "environment": _environment(self._job, self._home),
+            "log": str(self._job.log_path),
+            "record": str(self._record),
+            "report": str(self._report),
+            "owner": str(owner_path(self._job.folder.parent, self._job.op_id)),
+            "keep_seconds": self._keep_seconds,
+            "time_seconds": limits.time_seconds,
+            "grace_seconds": _GRACE_SECONDS,
+            "disk_bytes": limits.disk_bytes,
+            # A GPU driver reserves more address space than there is memory.
+            "memory_bytes": None if limits.gpus else limits.memory_bytes,
+        }
 
 
-@contextmanager
-def _owned(job: Job) -> Iterator[int]:
-    """Hold the folder. The keeper holds it as well: the executor of a killed task is awaited."""
-    handle = os.open(job.folder / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+class LogFile:
+    """A log that somebody else writes, read on from where we were."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.position = 0
+
+    def new_chunks(self) -> Iterator[bytes]:
+        """What came since, but no link and no more at once than a person would read."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = self.position if self.position <= size else 0  # it was shortened
+            file.seek(max(start, size - _MOST_LOG))
+            if chunk := file.read(_MOST_LOG):
+                yield chunk
+            self.position = file.tell()
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        deadline = time.monotonic() + _AWAIT_OTHER_SECONDS
-        while not _try_lock(handle):
-            if time.monotonic() > deadline:
-                raise ConflictError(
-                    f"Job `{job.op_id[:12]}` is running already",
-                    code="job-running",
-                    hint="Wait for the other task, or end it",
-                )
-            time.sleep(0.1)
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _run_kept(
-    job: Job, home: Path, lock: int, on_progress: Callable[[Progress], None] | None
-) -> tuple[int | None, str | None]:
-    # The keeper holds our end of a pipe: when we die in any way, the pipe ends and it acts.
-    keeper = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_KEEPER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=job.folder,
-        env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-        start_new_session=True,
-        pass_fds=(lock,),
-    )
-    assert keeper.stdin is not None
-    assert keeper.stdout is not None
-    try:
-        keeper.stdin.write(json.dumps(_keeper_spec(job, home)).encode() + b"\n")
-        keeper.stdin.flush()
-        report = _follow(job, keeper.stdout, on_progress)
-    finally:
-        keeper.stdin.close()
-        keeper.wait()
-        keeper.stdout.close()
-    if not report:
-        return None, "its keeper was killed"
-    outcome = json.loads(report)
-    return outcome["exit_code"], outcome["reason"]
-
-
-def _follow(job: Job, report: IO[bytes], on_progress: Callable[[Progress], None] | None) -> bytes:
-    """Pass each new progress on until the keeper reports the end."""
-    seen = ""
-    while True:
-        ended, _, _ = select.select([report], [], [], _FOLLOW_SECONDS)
-        progress = follow_monitor(job) if on_progress is not None else None
-        if on_progress is not None and progress is not None and progress.timestamp != seen:
-            seen = progress.timestamp
-            on_progress(progress)
-        if ended:
-            return report.read()
-
-
-def _keeper_spec(job: Job, home: Path) -> dict[str, object]:
-    folder = job.image.folder
-    if folder is None or not (folder / "start.py").is_file():
-        raise InvalidInputError(
-            f"Executor `{job.image.name}` has no `start.py` to run as a process",
-            code="no-start-script",
-            hint="Name the folder of the executor, or run it with the docker runner",
-        )
-    limits = job.limits
-    return {
-        "command": [sys.executable, "-s", str(folder / "start.py")],
-        "directory": str(folder),
-        "environment": _environment(job, home),
-        "log": str(job.log_path),
-        "time_seconds": limits.time_seconds,
-        "grace_seconds": _GRACE_SECONDS,
-        # A GPU driver reserves more address space than there is memory.
-        "memory_bytes": None if limits.gpus else limits.memory_bytes,
-    }
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise StoreError(f"Record `{path}` is not JSON: {error}", code="bad-record") from None
+    return content
 
 
 def _environment(job: Job, home: Path) -> dict[str, str]:

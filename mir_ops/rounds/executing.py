@@ -23,6 +23,9 @@ class Step(Protocol):
     """
 
     @property
+    def entry(self) -> Entry: ...
+
+    @property
     def finished(self) -> dict[str, Any] | None:
         """The result, if this operation was done before: then nothing is run."""
 

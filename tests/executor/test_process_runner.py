@@ -19,9 +19,13 @@ from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.executor import (
     ExecutorFailedError,
     ExecutorImage,
+    Job,
     Limits,
+    Outcome,
     Progress,
     collect_training,
+    keeper,
+    open_run,
     run_job,
 )
 
@@ -144,8 +148,107 @@ def test_killed_task_leaves_no_process(script: Script, prepare, tmp_path: Path) 
     assert_gone(job.outputs / "ready", seconds=10)
 
 
+RUN_KEPT = """
+import pickle, sys
+from mir_ops.executor import open_run, owning
+job = pickle.load(open(sys.argv[1], "rb"))
+with owning(job.folder.parent, job.op_id):
+    run = open_run(job, runner="process", keep_seconds=float(sys.argv[2]))
+    assert not run.attach()
+    run.start()
+    run.follow(on_progress=print, on_log=print)
+"""
+
+
+def run_and_kill(job: Job, tmp_path: Path, *, keep_seconds: float) -> None:
+    """A task that would let another one take its executor over, killed while it runs."""
+    (tmp_path / "job.pickle").write_bytes(pickle.dumps(job))
+    words = [sys.executable, "-c", RUN_KEPT, str(tmp_path / "job.pickle"), str(keep_seconds)]
+    task = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    wait_for((job.outputs / "ready").exists)
+    os.kill(task.pid, signal.SIGKILL)
+    task.wait()
+
+
+def test_next_task_goes_on_with_the_executor_of_a_killed_one(
+    script: Script, prepare, tmp_path: Path
+) -> None:
+    image = script(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "out = Path(os.environ['MIR_OUT'])\n"
+        "with open(out / 'starts', 'a') as file: file.write('x')\n"
+        "(out / 'ready').write_text(str(os.getpid()))\n"
+        "time.sleep(3)\n"
+        "print('the end')\n"
+    )
+    job = prepare(image=image)
+    run_and_kill(job, tmp_path, keep_seconds=60)
+    assert is_running(int((job.outputs / "ready").read_text()))
+    said: list[bytes] = []
+
+    run = open_run(job, runner="process")
+    assert run.attach()
+    outcome = run.follow(on_progress=lambda _: None, on_log=said.append)
+    run.remove()
+
+    assert outcome == Outcome(exit_code=0)
+    assert (job.outputs / "starts").read_text() == "x"
+    assert b"".join(said) == b"the end\n"
+    assert_gone(job.outputs / "ready")
+
+
+def test_executor_that_nobody_takes_over_is_ended(script: Script, prepare, tmp_path: Path) -> None:
+    job = prepare(image=script(GRANDCHILDREN))
+
+    run_and_kill(job, tmp_path, keep_seconds=1)
+
+    assert_gone(job.outputs / "ready", seconds=15)
+    run = open_run(job, runner="process")
+    assert run.attach()
+    outcome = run.follow(on_progress=lambda _: None, on_log=lambda _: None)
+    assert outcome.reason == "no task came back for it"
+
+
+def test_another_process_with_that_number_is_not_ours(prepare) -> None:
+    job = prepare()
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    started = keeper.started_at(stranger.pid)
+    assert started is not None
+    earlier = {"pid": stranger.pid, "started": f"{started}0"}
+    (job.folder / "process.json").write_text(json.dumps(earlier))
+
+    run = open_run(job, runner="process")
+
+    assert not run.attach()
+    run.remove()
+    assert stranger.poll() is None
+    run_job(job)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_long_log_keeps_its_end(script: Script, prepare) -> None:
+    image = script(
+        "import os, sys, time\n"
+        "line = 'x' * 1023 + '\\n'\n"
+        "for _ in range(80): sys.stdout.write(line * 1024)\n"
+        "time.sleep(2.5)\n"
+        "print('last words')\n"
+        "sys.exit(3)\n"
+    )
+    job = prepare(image=image)
+
+    with pytest.raises(ExecutorFailedError, match="last words"):
+        run_job(job)
+
+    assert job.log_path.stat().st_size < 64 << 20
+    assert job.log_path.read_bytes().split(b"\n")[0].endswith(b" bytes of log were left out]")
+
+
 def test_second_run_of_a_job_waits_and_then_refuses(prepare, monkeypatch) -> None:
-    monkeypatch.setattr("mir_ops.executor.process._AWAIT_OTHER_SECONDS", 0.3)
+    monkeypatch.setattr("mir_ops.executor.owners.WAIT_SECONDS", 0.3)
     job = prepare(config={"hang": True}, limits=Limits(time_seconds=4))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(run_job, job)

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import time
-from collections.abc import Iterable, Iterator, Sequence
+import ctypes
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.docker.operators.docker import DockerOperator
-from airflow.sdk.exceptions import AirflowFailException
-from docker.errors import APIError, NotFound
+from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import DatasetVersionLink
 from mir_airflow.operators.rounds import push_version
 from mir_airflow.places import explained, place_of
 from mir_airflow.retries import MIR_RETRIES
-from mir_ops.errors import MirError, StoreError
+from mir_ops.errors import InvalidInputError, MirError, StoreError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.definitions.retry_policy import RetryPolicy
     from airflow.sdk.types import Logger
 
-    from mir_ops.executor import ExecutorFailedError, Job, Progress
+    from mir_ops.executor import ExecutorFailedError, Job, Progress, Run
     from mir_ops.rounds.place import Place
     from mir_ops.rounds.steps import Step
     from mir_ops.workspace import Workspace
 
-FOLLOW_SECONDS = 1.0
 LONGEST_LINE = 16_384
-MOST_LOG = 1 << 20
-MOST_LINES = 20_000
+KEEP_SECONDS = 900.0
+OWNER_SECONDS = 60.0
+ANSWER_SECONDS = 2.0
+PR_SET_PDEATHSIG = 1
+# The states of a task that nobody goes on with, or that begins anew.
+OVER = frozenset({"failed", "success", "restarting", "removed", "skipped", "upstream_failed"})
 
 
 class ExecutorOperator(DockerOperator):
@@ -44,11 +44,13 @@ class ExecutorOperator(DockerOperator):
     Prepare a job, run its executor, follow it, and collect what it wrote: one task on one worker.
 
     The connection's runner says how: as a container, which only sees ``/in`` and ``/out``, or as
-    a child process. The container's name comes from the operation, so the next try of a killed
-    task goes on with the container that still runs. Whatever ends the task ends the executor.
+    a child process. Both carry the operation's id and outlive the task that started them: after a
+    ``kill -9`` of the task, its supervisor or the scheduler the next try goes on with the same
+    one. A task that is cancelled, cleared, marked or out of time ends its executor.
 
     :param round_id: The round, as ``open_round`` numbered it. (templated)
     :param mir_conn_id: Connection to the workspace.
+    :param keep_seconds: How long an executor waits for the next try when its task was killed.
     """
 
     template_fields: Sequence[str] = ("round_id",)
@@ -59,6 +61,7 @@ class ExecutorOperator(DockerOperator):
         *,
         round_id: int | str,
         mir_conn_id: str = MirHook.default_conn_name,
+        keep_seconds: float = KEEP_SECONDS,
         retry_policy: RetryPolicy | None = MIR_RETRIES,
         **kwargs: Any,
     ) -> None:
@@ -71,178 +74,108 @@ class ExecutorOperator(DockerOperator):
         )
         self.round_id = round_id
         self.mir_conn_id = mir_conn_id
-        self._ended = False
-        self._runs_process = False
-        self._container_id: str | None = None
+        self.keep_seconds = keep_seconds
+        self._context: Context | None = None  # while it executes
 
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
         raise NotImplementedError
 
+    def reached(self, boundary: str) -> None:
+        """Log how far this try has come."""
+        self.log.info("Reached: %s", boundary)
+
     def execute(self, context: Context) -> Any:
-        with explained(self.log):
-            workspace = MirHook(self.mir_conn_id).workspace()
-            place = place_of(context, workspace.deployment)
-            step = self.open_step(workspace, place, int(self.round_id))
-            result = step.finished
-            if result is None:
-                result = self._run_step(context, workspace, step)
-            else:
-                self.log.info("This was done before, by operation %s", result.get("op_id"))
-            push_version(context, workspace, int(self.round_id), result)
+        self._context = context
+        try:
+            with explained(self.log), dying_with_parent():
+                workspace = MirHook(self.mir_conn_id).workspace()
+                place = place_of(context, workspace.deployment)
+                step = self.open_step(workspace, place, int(self.round_id))
+                result = step.finished
+                if result is None:
+                    result = self._run_step(context, workspace, step)
+                else:
+                    self.log.info("This was done before, by operation %s", result.get("op_id"))
+                push_version(context, workspace, int(self.round_id), result)
+        finally:
+            self._context = None
         self.log.info("Done: %s", result)
         return result
 
     def on_kill(self) -> None:
-        self._ended = True
-        if self._container_id is not None:
-            self._remove_container()
-        elif self._runs_process:
-            # A signal handler of Airflow calls this: only an exception ends what it interrupted.
-            raise Interrupted
+        """Out of a signal handler of Airflow: only an exception ends what it interrupted."""
+        if self._context is not None:
+            context, self._context = self._context, None
+            raise Interrupted(state_now(context))
 
     def _run_step(self, context: Context, workspace: Workspace, step: Step) -> dict[str, Any]:
-        from mir_ops.executor import ExecutorFailedError
-        from mir_ops.rounds.steps import fail_round
+        from mir_ops.executor import ExecutorFailedError, owning
 
-        job = step.prepare()
-        self.log.info("Prepared the job in %s", job.folder)
-        run = self._run_process if workspace.runner == "process" else self._run_container
-        try:
-            run(context, job, step)
-        except BaseException as error:
-            step.fail(str(error) or type(error).__name__)
-            if self._ended:
-                # A cancelled run calls nobody back. If there is another try, it takes up the round.
-                fail_round(workspace, context["run_id"], "The run was ended from outside")
-                raise StoreError("The task was ended from outside", code="task-ended") from error
-            if isinstance(error, ExecutorFailedError):
-                _explain_failure(self.log, error)
-                # The same input would fail the same way: hours of training are not tried again.
-                raise AirflowFailException(str(error)) from error
-            raise
-        return step.collect(job)
+        with owning(workspace.jobs_dir, step.entry.op_id, wait_seconds=OWNER_SECONDS):
+            # The try before us may have come to its end while we waited.
+            if (result := step.finished) is not None:
+                return result
+            job = step.prepare()
+            run = self._open_run(workspace, job)
+            try:
+                self.reached("prepared")
+                self._run(step, job, run)
+                result = step.collect(job)
+                self.reached("committed")
+            except Interrupted as interrupted:
+                self._end(context, workspace, step, run, interrupted)
+                reason = f"The task was ended from outside: {interrupted}"
+                raise StoreError(reason, code="task-ended") from None
+            except BaseException as error:
+                if _is_final(error) or not _has_next_try(context):
+                    run.remove()
+                step.fail(str(error) or type(error).__name__)
+                if isinstance(error, ExecutorFailedError):
+                    _explain_failure(self.log, error)
+                    # The same input would fail the same way: nothing is trained for hours again.
+                    raise AirflowFailException(str(error)) from error
+                raise
+            run.remove()
+            return result
 
-    def _run_process(self, context: Context, job: Job, step: Step) -> None:  # noqa: ARG002
-        from mir_ops.executor import run_job
+    def _open_run(self, workspace: Workspace, job: Job) -> Run:
+        from mir_ops.executor import open_run
 
-        log = LogFile(job.log_path)
+        if workspace.runner == "process":
+            return open_run(job, runner="process", keep_seconds=self.keep_seconds)
+        return open_run(job, runner="docker", engine=self.cli)
 
-        def report(said: Progress) -> None:
-            self._pass_on_log(log.new_chunks())
-            self._report(step, said)
-
-        self._runs_process = True
-        try:
-            run_job(job, runner="process", on_progress=report)
-        finally:
-            self._runs_process = False
-            self._pass_on_log(log.new_chunks())
-
-    def _run_container(self, context: Context, job: Job, step: Step) -> None:
-        from mir_ops.executor import docker_settings
-
-        self._job, self._step = job, step
-        self._settings = docker_settings(job)
-        self.image = self._settings.image
-        super().execute(context)  # looks for the image, then comes back to the method below
-
-    def _run_image_with_mounts(self, target_mounts: object, add_tmp_variable: bool) -> None:  # noqa: ARG002
-        """Instead of DockerOperator's: it cannot limit processes, drop rights or use an init."""
+    def _run(self, step: Step, job: Job, run: Run) -> None:
         from mir_ops.executor import check_outcome
 
-        adopted = self._adopt_container(self._settings.name)
-        container = self._container_id = adopted or self._create_container()
-        reason: list[str] = []
-        status: int | None = None
+        if run.attach():
+            self.log.info("Going on with the executor of an earlier try")
+        else:
+            run.start()
+        self.reached("running")
+        log = LogLines(self.log)
         try:
-            stream = self.cli.attach(container, stdout=True, stderr=True, stream=True, logs=True)
-            if not adopted:
-                self.cli.start(container)
-            with self._followed(container, reason):
-                self._pass_on_log(stream)
-                status = self.cli.wait(container)["StatusCode"]
-            self._keep_log(container)
-        except NotFound:
-            reason.append("its container was removed")
+            outcome = run.follow(
+                on_progress=lambda said: self._report(step, said), on_log=log.write
+            )
         finally:
-            self._remove_container()
-        check_outcome(self._job, status, reason[0] if reason else None)
+            log.close()
+        self.reached("ended")
+        check_outcome(job, outcome.exit_code, outcome.reason)
 
-    def _adopt_container(self, name: str) -> str | None:
-        """Take over the container of a try that was killed, if it runs or ended well."""
-        try:
-            found = self.cli.inspect_container(name)
-        except NotFound:
-            return None
-        state = found["State"]
-        if state["Running"] or (state["Status"] == "exited" and state["ExitCode"] == 0):
-            self.log.info("Going on with container %s of an earlier try", name)
-            return str(found["Id"])
-        self.cli.remove_container(found["Id"], force=True)
-        return None
+    def _end(
+        self, context: Context, workspace: Workspace, step: Step, run: Run, why: Interrupted
+    ) -> None:
+        """What a task does that is told to go: end the executor, unless another try wants it."""
+        from mir_ops.rounds.steps import fail_round
 
-    def _create_container(self) -> str:
-        from mir_ops.executor import clear_outputs
-
-        settings = self._settings
-        limits: dict[str, Any] = settings.host_config()
-        clear_outputs(self._job)
-        created = self.cli.create_container(
-            image=settings.image,
-            name=settings.name,
-            user=settings.user,
-            labels=dict(settings.labels),
-            host_config=self.cli.create_host_config(**limits),
-        )
-        return str(created["Id"])
-
-    def _pass_on_log(self, stream: Iterable[bytes]) -> None:
-        rest = b""
-        for chunk in stream:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._log_line(line)
-            while len(rest) > LONGEST_LINE:
-                self._log_line(rest[:LONGEST_LINE])
-                rest = rest[LONGEST_LINE:]
-        if rest:
-            self._log_line(rest)
-
-    def _log_line(self, line: bytes) -> None:
-        self.log.info("%s", line.decode(errors="replace").rstrip())
-
-    @contextmanager
-    def _followed(self, container: str, reason: list[str]) -> Iterator[None]:
-        """Report progress meanwhile, and end the container at its time limit."""
-        over = Event()
-        thread = Thread(target=self._follow, args=(container, over, reason), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def _follow(self, container: str, over: Event, reason: list[str]) -> None:
-        from mir_ops.executor import follow_monitor
-
-        deadline = self._started_at(container) + self._settings.time_seconds
-        seen = ""
-        while not over.wait(FOLLOW_SECONDS):
-            said = follow_monitor(self._job)
-            if said is not None and said.timestamp != seen:
-                seen = said.timestamp
-                self._report(self._step, said)
-            if time.time() > deadline and not reason:
-                reason.append("time-limit")
-                with suppress(APIError):
-                    self.cli.kill(container)
-
-    def _started_at(self, container: str) -> float:
-        started = self.cli.inspect_container(container)["State"]["StartedAt"]
-        # Nanoseconds are more than Python reads.
-        stamp = datetime.fromisoformat(started[:19]).replace(tzinfo=UTC)
-        return stamp.timestamp()
+        if not why.for_good:
+            self.log.warning("Leaving the executor to the next try: %s", why)
+            return
+        run.remove()
+        step.fail(str(why))
+        # A cancelled run calls nobody back. If there is another try, it takes up the round.
+        fail_round(workspace, context["run_id"], "The run was ended from outside")
 
     def _report(self, step: Step, said: Progress) -> None:
         self.log.info("%3.0f %% %s %s", said.percent, said.state, said.message)
@@ -251,44 +184,95 @@ class ExecutorOperator(DockerOperator):
         except MirError as error:
             self.log.warning("Could not write the progress down: %s", error)
 
-    def _keep_log(self, container: str) -> None:
-        """The log belongs to what is collected; an image may have written it itself."""
-        with suppress(FileExistsError):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            descriptor = os.open(self._job.log_path, flags, 0o644)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(self.cli.logs(container, tail=MOST_LINES))
-
-    def _remove_container(self) -> None:
-        container, self._container_id = self._container_id, None
-        if container is not None:
-            with suppress(APIError):
-                self.cli.remove_container(container, force=True, v=True)
-
 
 class Interrupted(BaseException):
-    """Out of a signal handler, so that nobody on the way takes it for an error of theirs."""
+    """Out of a signal handler, so that nobody on the way takes it for an error of theirs.
+
+    `state` is the task's, as Airflow has it now: None when it did not say.
+    """
+
+    def __init__(self, state: str | None) -> None:
+        told = f"its state is `{state}`" if state else "Airflow does not say why"
+        super().__init__(told)
+        self.for_good = state in OVER
 
 
-class LogFile:
-    """A log that somebody else writes, read on from where we were."""
+class LogLines:
+    """Passes an executor's log on to the task's, line by line and none too long."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.position = 0
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._rest = b""
 
-    def new_chunks(self) -> Iterator[bytes]:
-        """What came since, but no link and no more at once than a person would read."""
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return
-            file.seek(max(self.position, file.seek(0, os.SEEK_END) - MOST_LOG))
-            yield file.read(MOST_LOG)
-            self.position = file.tell()
+    def write(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self._say(line)
+        while len(self._rest) > LONGEST_LINE:
+            self._say(self._rest[:LONGEST_LINE])
+            self._rest = self._rest[LONGEST_LINE:]
+
+    def close(self) -> None:
+        if self._rest:
+            self._say(self._rest)
+        self._rest = b""
+
+    def _say(self, line: bytes) -> None:
+        self._log.info("%s", line.decode(errors="replace").rstrip())
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether another try has no use for the executor: it failed, or broke the contract."""
+    from mir_ops.executor import ExecutorFailedError
+
+    return isinstance(error, ExecutorFailedError | InvalidInputError | AirflowTaskTimeout)
+
+
+def _has_next_try(context: Context) -> bool:
+    ti = context["ti"]
+    return ti.try_number <= ti.max_tries
+
+
+def state_now(context: Context) -> str | None:
+    """This task's state in Airflow's database, or None when it does not answer in time.
+
+    A user's doing leaves it `failed`, `success` or `restarting`; a scheduler that took the task
+    from a dead one leaves it running, queued or without a state.
+    """
+    ti, answer = context["ti"], []
+
+    def ask() -> None:
+        # What was interrupted may hold the lock of this connection: then nobody answers.
+        with suppress(Exception):
+            states = ti.get_task_states(
+                dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id]
+            )
+            answer.append(_of_task(states[ti.run_id], ti.task_id, ti.map_index))
+
+    thread = Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    return answer[0] if answer else None
+
+
+def _of_task(states: Mapping[str, Any], task_id: str, map_index: int | None) -> str | None:
+    mapped = map_index is not None and map_index >= 0
+    found = states.get(f"{task_id}_{map_index}" if mapped else task_id)
+    return None if found is None else str(getattr(found, "value", found))
+
+
+@contextmanager
+def dying_with_parent() -> Iterator[None]:
+    """A task whose supervisor is killed goes too: a second try must not meet it."""
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
 class TrainOperator(ExecutorOperator):

@@ -1,0 +1,132 @@
+"""Running a job to its end, by either runner: the same steps, and the same words when it fails."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from mir_ops.errors import InvalidInputError
+from mir_ops.executor.jobs import Job
+from mir_ops.executor.monitor import Progress, check_outcome, follow_monitor
+from mir_ops.executor.owners import owning
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+OnProgress = Callable[[Progress], None]
+OnLog = Callable[[bytes], None]
+
+_LOOK_SECONDS: Final = 2.0
+_MOST_FILES: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an executor ended; `reason` says why the host ended it, if it did."""
+
+    exit_code: int | None
+    reason: str | None = None
+
+
+class Run(Protocol):
+    """One execution of a job. It survives the process that started it, until `remove`."""
+
+    def attach(self) -> bool:
+        """Take over what an earlier try of this job started; False when there is nothing."""
+
+    def start(self) -> None: ...
+
+    def follow(self, *, on_progress: OnProgress, on_log: OnLog) -> Outcome:
+        """Wait for the end; errors of the engine leave the executor running."""
+
+    def remove(self) -> None:
+        """End what still runs, and forget it. Harmless when there is nothing."""
+
+
+def open_run(
+    job: Job, *, runner: str, engine: APIClient | None = None, keep_seconds: float = 0.0
+) -> Run:
+    """The run of a job. `keep_seconds` is how long a child process waits for another task."""
+    if runner == "process":
+        from mir_ops.executor.process import ProcessRun
+
+        return ProcessRun(job, keep_seconds=keep_seconds)
+    if runner == "docker":
+        from mir_ops.executor.engine import ContainerRun, open_engine
+
+        return ContainerRun(job, engine=engine or open_engine())
+    raise InvalidInputError(
+        f"Runner `{runner}` is not one of: process, docker", code="no-such-runner"
+    )
+
+
+def run_job(
+    job: Job,
+    *,
+    runner: str = "process",
+    engine: APIClient | None = None,
+    on_progress: OnProgress | None = None,
+    on_log: OnLog | None = None,
+) -> None:
+    """Run the job to its end, or raise `ExecutorFailedError`; nothing is left running.
+
+    A container that an earlier, killed call of the same job left is taken over.
+    """
+    with owning(job.folder.parent, job.op_id):
+        run = open_run(job, runner=runner, engine=engine)
+        try:
+            if not run.attach():
+                run.start()
+            outcome = run.follow(on_progress=on_progress or _ignore, on_log=on_log or _ignore)
+        finally:
+            run.remove()
+    check_outcome(job, outcome.exit_code, outcome.reason)
+
+
+@dataclass(slots=True)
+class Watch:
+    """Looks at what a running job tells of itself and how much it has written."""
+
+    job: Job
+    on_progress: OnProgress
+    _seen: str = ""
+    _next_look: float = field(default_factory=time.monotonic)
+
+    def look(self) -> str | None:
+        """Pass a new progress on; the reason to end the executor, if there is one."""
+        said = follow_monitor(self.job)
+        if said is not None and said.timestamp != self._seen:
+            self._seen = said.timestamp
+            self.on_progress(said)
+        if time.monotonic() < self._next_look:
+            return None
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        return too_much(self.job)
+
+
+def too_much(job: Job) -> str | None:
+    """Why the outputs are more than the job may write; None while they are not."""
+    limit, written, files, folders = job.limits.disk_bytes, 0, 0, [str(job.outputs)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    files += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        written += entry.stat(follow_symlinks=False).st_blocks * 512
+        except OSError:  # gone meanwhile, or closed to us
+            continue
+        if files > _MOST_FILES:
+            return f"it wrote more than {_MOST_FILES} files"
+        if written > limit:
+            return f"its output grew past its limit of {limit / 2**30:.3g} GiB"
+    return None
+
+
+def _ignore(_: object) -> None:
+    pass
