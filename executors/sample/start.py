@@ -1,7 +1,7 @@
 """The smallest executor: instant results by its settings. It trains nothing and looks at nothing.
 
 Settings: `expected_map` (what it claims), `idle_seconds`, `crash_code`, `hang`, `write_nan`,
-`write_garbage`, `boxes_per_image`, `seed`.
+`write_garbage`, `misbehave` (a name in `misbehaviour.py`), `boxes_per_image`, `seed`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 from mir_executor import ExecutorError, Task, run
+from misbehaviour import misbehave
 
 _STEPS = 5
 
@@ -99,6 +100,7 @@ def _pass_time(task: Task) -> None:
 def _misbehave(task: Task, path: str) -> None:
     if task.config.get("write_garbage"):
         (task.outputs / path).write_bytes(b"\x00{[garbage: \xff\n" * 10)
+    misbehave(task, path)
 
 
 def _or_nan(task: Task, value: float) -> float:
