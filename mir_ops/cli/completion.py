@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from contextlib import suppress
 from string import Template
 from typing import Any, Final
 
@@ -93,7 +94,8 @@ def _words_by_command() -> dict[str, tuple[str, list[str]]]:
     parser = Parser(prog="mir")
     subparsers = parser.add_subparsers(prog="mir")
     for module in dict.fromkeys(module for module, _ in COMMANDS.values()):
-        importlib.import_module(module).register(subparsers)
+        with suppress(ModuleNotFoundError):  # of a package that is not installed
+            importlib.import_module(module).register(subparsers)
     texts = {name: text for name, (_, text) in COMMANDS.items()}
     texts |= {name: texts[same] for name, same in SAME_AS.items()}
     found = {}

@@ -12,7 +12,8 @@ from mir_ops.dataset.filtering import keep, selected_again
 from mir_ops.errors import InvalidInputError
 from mir_ops.store import Operation, rows
 from mir_ops.store.ancestry import find_merge_base
-from mir_ops.store.diffs import named_since
+from mir_ops.store.changesets import ChangeSet
+from mir_ops.store.diffs import named_since, read_covered
 
 if TYPE_CHECKING:
     from mir_ops.store import Commit, Store, Version
@@ -37,6 +38,34 @@ class Increment:
     def is_empty(self) -> bool:
         """Whether the source is where it was."""
         return self.base.id == self.source.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scratch:
+    """Branches for what an update merges; interrupted, the same operation finds its commits."""
+
+    store: Store
+    name: str
+    op_id: str
+
+    def commit(self, part: str, step: str, base: Version, changes: ChangeSet) -> Version:
+        """A version that nobody asked for, which the commit of the update will have as parent."""
+        with self.store.edit(
+            f"{self.name}/{part}",
+            op_id=f"{self.op_id}-{part}-{step}",
+            operation=Operation(kind="increment", inputs=(base.id,)),
+            message=f"A step of an update: {part} {step}",
+            base=base,
+        ) as edit:
+            edit.take(changes)
+        return self.store.read(edit.commit)
+
+    def clear(self) -> None:
+        """Delete the branches; what they hold is the update's."""
+        for part in ("gained", "host"):
+            branch = self.store.branch(f"{self.name}/{part}")
+            if branch.exists:
+                branch.delete()
 
 
 def find_increment(store: Store, rev: str, source: str) -> Increment:
@@ -70,13 +99,15 @@ def update(
     over, and those that the source removed go: both unless the tip changed them as well, which
     `strategy` decides. The same operation updates once.
     """
+    work = Scratch(store=store, name=f"{branch}/update-{op_id[:12]}", op_id=op_id)
     if done := store.find_operation(branch, op_id):
+        work.clear()
         return done
-    source, base = store.read(increment.source), store.read(increment.base)
-    gained = _gained(base, source, store.read(increment.tip))
-    work = f"{branch}/update-{op_id[:12]}"
-    taken = _replayed(store, source, gained, increment.replayed, work, op_id)
-    guest = _without(store, source, gained, taken, work, op_id)
+    source, base, tip = map(store.read, (increment.source, increment.base, increment.tip))
+    gained = _gained(base, source, tip)
+    taken = _replayed(work, source, gained, increment.replayed)
+    guest = _without(work, source, rows.without(gained, taken))
+    host = _with_returning(work, tip, base, taken)
     parameters: dict[str, Any] = {
         "base": increment.base.id,
         "gained": len(gained),
@@ -88,7 +119,7 @@ def update(
     }
     commit = store.merge(
         branch,
-        increment.tip,
+        host,
         [guest],
         strategy=strategy,
         op_id=op_id,
@@ -99,8 +130,7 @@ def update(
         ),
         message=message or f"Take over {len(taken)} of {len(gained)} new images",
     )
-    if store.branch(work).exists:
-        store.branch(work).delete()
+    work.clear()
     return commit
 
 
@@ -130,42 +160,36 @@ def _gained(base: Version, source: Version, tip: Version) -> pa.Array:
 
 
 def _replayed(
-    store: Store,
-    source: Version,
-    gained: pa.Array,
-    selections: Sequence[Operation],
-    work: str,
-    op_id: str,
+    work: Scratch, source: Version, gained: pa.Array, selections: Sequence[Operation]
 ) -> pa.Array:
     """Which of the gained images the selections keep, one after the other."""
     kept, version = gained, source
     for step, selection in enumerate(selections if len(gained) else ()):
-        with store.edit(
-            work,
-            op_id=f"{op_id}-{step}",
-            operation=Operation(kind="increment", inputs=(source.id,)),
-            message=f"What was gained, before {selection.kind}",
-            base=version,
-        ) as edit:
-            edit.take(keep(version, kept))
-        version = store.read(edit.commit)
+        version = work.commit("gained", f"{step}", version, keep(version, kept))
         kept = selected_again(version, selection)
     return kept
 
 
-def _without(
-    store: Store, source: Version, gained: pa.Array, taken: pa.Array, work: str, op_id: str
-) -> Version:
+def _without(work: Scratch, source: Version, left_out: pa.Array) -> Version:
     """The source without the gained images that were not taken."""
-    left_out = rows.without(gained, taken)
     if len(left_out) == 0:
         return source
-    with store.edit(
-        work,
-        op_id=f"{op_id}-taken",
-        operation=Operation(kind="increment", inputs=(source.id,)),
-        message=f"The source with {len(taken)} of {len(gained)} images that it gained",
-        base=source,
-    ) as edit:
-        edit.remove_assets(left_out)
-    return store.read(edit.commit)
+    changes = ChangeSet()
+    changes.remove_assets(left_out)
+    return work.commit("gained", "taken", source, changes)
+
+
+def _with_returning(work: Scratch, tip: Version, base: Version, taken: pa.Array) -> Version:
+    """The tip with those taken images that were left out of it before, as they were then.
+
+    Otherwise the tip would have removed what the source changed, which is a conflict.
+    """
+    returning = rows.common(taken, base.asset_ids())
+    if len(returning) == 0:
+        return tip
+    changes = ChangeSet()
+    for name in (rows.ASSETS, *base.layers()):
+        part = read_covered(base, name, returning)
+        if part is not None:
+            changes.add(name, part)
+    return work.commit("host", "returning", tip, changes)

@@ -1,0 +1,158 @@
+"""Taking over what another branch gained."""
+
+from __future__ import annotations
+
+import pytest
+from version_makers import classes_of, numbers_of, put
+
+from mir_ops.dataset.conditions import Conditions
+from mir_ops.dataset.filtering import filter_dataset, sample
+from mir_ops.dataset.sampling import Sampling
+from mir_ops.dataset.updating import find_increment, update
+from mir_ops.errors import ConflictError, InvalidInputError
+from mir_ops.store import Commit, Operation, Store
+
+CATS = Conditions(include_classes=("cat",))
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A `master` of ten images, the even ones with a cat."""
+    put(store, "master", {n: ["cat"] if n % 2 == 0 else ["dog"] for n in range(10)}, op_id="m1")
+    return store
+
+
+def cats(store: Store, branch: str = "feature") -> Commit:
+    return filter_dataset(store, "master", branch, CATS, op_id=f"{branch}-cats")
+
+
+def updated(store: Store, op_id: str, branch: str = "feature", strategy: str = "stop") -> Commit:
+    increment = find_increment(store, branch, "master")
+    return update(store, increment, branch, strategy=strategy, op_id=op_id)
+
+
+def test_new_images_pass_the_recorded_filter(filled: Store) -> None:
+    cats(filled)
+    put(filled, "master", {10: ["cat"], 11: ["dog"], 12: ["dog", "cat"]}, op_id="m2")
+
+    commit = updated(filled, "u1")
+
+    assert numbers_of(filled, "feature") == [0, 2, 4, 6, 8, 10, 12]
+    assert commit.operation.parameters["gained"] == 3
+    assert commit.operation.parameters["taken"] == 2
+    assert [branch.name for branch in filled.branches()] == ["feature", "master"]
+
+
+def test_an_update_is_done_once_and_the_next_one_starts_where_it_ended(filled: Store) -> None:
+    cats(filled)
+    put(filled, "master", {10: ["cat"]}, op_id="m2")
+    increment = find_increment(filled, "feature", "master")
+
+    first = update(filled, increment, "feature", op_id="u1")
+    again = update(filled, increment, "feature", op_id="u1")
+
+    assert again == first
+    assert find_increment(filled, "feature", "master").is_empty
+    put(filled, "master", {11: ["cat"], 13: ["dog"]}, op_id="m3")
+    assert updated(filled, "u2").operation.parameters["gained"] == 2
+    assert numbers_of(filled, "feature") == [0, 2, 4, 6, 8, 10, 11]
+
+
+def test_samplings_are_drawn_again_with_their_seed(filled: Store) -> None:
+    cats(filled, "cats")
+    sample(filled, "cats", "feature", Sampling(count=3, seed=7), op_id="sampled")
+    before = numbers_of(filled, "feature")
+    put(filled, "master", {n: ["cat"] for n in range(20, 40)}, op_id="m2")
+
+    increment = find_increment(filled, "feature", "master")
+    assert [one.kind for one in increment.replayed] == ["filter", "sample"]
+    updated(filled, "u1")
+    after = numbers_of(filled, "feature")
+    assert len(after) == 6
+    assert set(before) < set(after)
+
+    put(filled, "gained", {n: ["cat"] for n in range(20, 40)}, op_id="g1")
+    sample(filled, "gained", "drawn", Sampling(count=3, seed=7), op_id="drawn")
+    assert sorted(set(after) - set(before)) == numbers_of(filled, "drawn")
+
+
+def test_corrections_and_removals_reach_the_images_that_are_there(filled: Store) -> None:
+    cats(filled)
+    put(filled, "master", {2: ["cat", "dog"], 3: ["cat"]}, remove=[4], op_id="m2")
+
+    updated(filled, "u1")
+
+    # 3 had no cat before: it is new for the feature.
+    assert numbers_of(filled, "feature") == [0, 2, 3, 6, 8]
+    assert classes_of(filled, "feature", 2) == ["cat", "dog"]
+
+
+def test_what_both_changed_is_a_conflict(filled: Store) -> None:
+    cats(filled)
+    put(filled, "feature", {2: ["cat", "cat"]}, op_id="f1")
+    put(filled, "master", {2: ["cat", "dog"]}, op_id="m2")
+
+    with pytest.raises(ConflictError, match="Both sides changed the same assets"):
+        updated(filled, "u1")
+    assert classes_of(filled, "feature", 2) == ["cat", "cat"]
+
+    updated(filled, "u2", strategy="guest")
+    assert classes_of(filled, "feature", 2) == ["cat", "dog"]
+
+
+def test_own_additions_stay_and_do_not_hide_the_filter(filled: Store) -> None:
+    cats(filled)
+    put(filled, "feature", {50: ["dog"]}, op_id="f1")
+    put(filled, "master", {10: ["cat"], 11: ["dog"]}, op_id="m2")
+
+    updated(filled, "u1")
+
+    assert numbers_of(filled, "feature") == [0, 2, 4, 6, 8, 10, 50]
+
+
+def test_a_branch_without_filters_takes_everything(filled: Store) -> None:
+    with filled.edit(
+        "feature",
+        op_id="start",
+        operation=Operation(kind="branch", inputs=(filled.resolve("master").id,)),
+        message="Start",
+        base=filled.read("master"),
+    ):
+        pass
+    put(filled, "feature", {60: ["dog"]}, op_id="f1")
+    put(filled, "master", {10: ["dog"]}, op_id="m2")
+
+    updated(filled, "u1")
+
+    assert numbers_of(filled, "feature") == [*range(11), 60]
+
+
+def test_nothing_gained_is_an_empty_increment(filled: Store) -> None:
+    cats(filled)
+
+    assert find_increment(filled, "feature", "master").is_empty
+
+
+def test_strangers_cannot_be_updated(filled: Store) -> None:
+    put(filled, "other", {1: ["cat"]}, op_id="o1")
+
+    with pytest.raises(InvalidInputError, match="`other` does not come from `master`"):
+        find_increment(filled, "other", "master")
+
+
+def test_an_interrupted_update_finishes(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    cats(filled)
+    put(filled, "master", {10: ["cat"], 11: ["dog"]}, op_id="m2")
+    increment = find_increment(filled, "feature", "master")
+
+    def killed(*args: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "merge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            update(filled, increment, "feature", op_id="u1")
+    update(filled, increment, "feature", op_id="u1")
+
+    assert numbers_of(filled, "feature") == [0, 2, 4, 6, 8, 10]
+    assert [branch.name for branch in filled.branches()] == ["feature", "master"]
