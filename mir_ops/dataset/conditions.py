@@ -139,12 +139,19 @@ def layer_rows(version: Version, layer: str, ids: pa.Array) -> LayerRows:
     table = version.layer(layer, columns=["asset_id", "class_id"])
     column = rows.one_array(table["asset_id"])
     starts = rows.run_starts(column)
-    place = pc.index_in(column.take(pa.array(starts)), value_set=ids)
     return LayerRows(
-        place=place.to_numpy(zero_copy_only=False).astype(np.int64),
+        place=places_of(column.take(pa.array(starts)), ids),
         starts=starts,
         classes=rows.one_array(table["class_id"]).to_numpy(),
     )
+
+
+def places_of(asset_ids: pa.Array, ids: pa.Array) -> npt.NDArray[np.int64]:
+    """Where each asset is among the ids, which hold all of them; often both are the same."""
+    if asset_ids.equals(ids):
+        return np.arange(len(ids))
+    found = pc.index_in(asset_ids, value_set=ids)
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
 
 def _fitting(version: Version, conditions: Conditions, amount: int) -> Mask:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mir_ops.dataset.conditions import places_of
 from mir_ops.store import rows, schema
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def _layer(
     ids = rows.one_array(table["asset_id"])
     starts = rows.run_starts(ids)
     each = np.diff(np.append(starts, len(ids)))
-    place = pc.index_in(ids.take(pa.array(starts)), value_set=rows.one_array(asset_ids))
-    of_image = np.repeat(pixels[place.to_numpy(zero_copy_only=False)], each)
+    place = places_of(ids.take(pa.array(starts)), rows.one_array(asset_ids))
+    of_image = np.repeat(pixels[place], each)
     area = _floats(table["w"]) * _floats(table["h"])
     is_mask = pc.is_in(table["kind"], value_set=pa.array(["polygon", "mask"])).to_numpy()
     masked = _floats(table["area"])[is_mask]
