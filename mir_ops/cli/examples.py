@@ -35,6 +35,16 @@ EXAMPLES: Final = {
     "store compact": "mir store compact street",
     "store resolve": "mir store resolve 0123456789abcdef",
     "store export-view": "mir store export-view street@V2 --for polars",
+    "train": "mir train --src-revs both@merged --dst-rev training-0@trained --executor detector "
+    "--task-config-file training.yaml --model-location ~/models",
+    "mining": "mir mining --src-revs pool --dst-rev mining-0@mined --topk 200 "
+    "--model-hash 4fd01be3@best --executor detector --add-prediction",
+    "infer": "mir infer --src-revs pool --dst-rev pool@predicted --model-hash production "
+    "--executor detector",
+    "models": "mir models list\nmir models import ~/ymir-models/4fd01be3\n"
+    "mir models promote 4fd01be3@best\nmir models verify production street.jpg --executor detector",
+    "executor": "mir executor templates detector --type training --output training.yaml\n"
+    "mir executor new mine\nmir executor check ./mine",
     "project": "mir project apply -f projects/digits.yaml",
     "round": "mir round start digits --url http://127.0.0.1:8080",
     "view": "mir view street",

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mir_ops.executor.embeddings import collect_embeddings
 from mir_ops.executor.failures import ExecutorOutputError
 from mir_ops.executor.files import printable, read_bounded
 from mir_ops.executor.jobs import Job
@@ -82,6 +83,7 @@ class InferenceResult:
     assets: pa.Array
     report: InferenceReport
     mining: pa.Table | None = None
+    embeddings: pa.Table | None = None  # asset_id and vector, where the executor wrote them
 
 
 def collect_inference(job: Job, class_ids: Mapping[str, int]) -> InferenceResult:
@@ -98,6 +100,7 @@ def collect_inference(job: Job, class_ids: Mapping[str, int]) -> InferenceResult
             assets=len(looked_at), boxes=predictions.num_rows, without_result=missing, **counts
         ),
         mining=collect_mining(job) if job.kind == "mine" else None,
+        embeddings=collect_embeddings(job),
     )
 
 

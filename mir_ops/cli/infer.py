@@ -1,0 +1,113 @@
+"""`mir infer`: what a model finds on images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mir_ops.cli.jobs import (
+    add_job,
+    add_sources_to_merge,
+    add_unknown_classes,
+    class_ids_of,
+    find_model,
+    inputs_of,
+    make_order,
+    read_asked,
+    read_source,
+    tidy,
+)
+from mir_ops.cli.operations import (
+    add_destination,
+    commit_once,
+    destination_of,
+    repository_of,
+    say_done,
+)
+from mir_ops.cli.output import Output
+from mir_ops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from mir_ops.executor.inference import InferenceReport
+    from mir_ops.executor.jobs import Job
+    from mir_ops.store import Commit
+
+
+def register(subparsers: argparse._SubParsersAction[Any]) -> None:
+    parser = subparsers.add_parser(
+        "infer",
+        help="Predict on images with a model",
+        description="With `--src-revs` and `--dst-rev` the predictions become a layer of a new "
+        "version. With `--index-file` they are written to `infer-result.json` in the folder `-w`.",
+    )
+    add_sources_to_merge(parser)
+    add_destination(parser)
+    add_job(parser)
+    add = parser.add_argument
+    add("--model-hash", required=True, metavar="ID[@STAGE]", help="The model (and its stage)")
+    add("--index-file", metavar="FILE", help="List of image paths, one a line")
+    add_unknown_classes(parser)
+    parser.set_defaults(run=run_infer)
+
+
+def run_infer(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.index_file:
+        return _run_on_files(arguments, output)
+    from mir_ops.executor.tasks import infer
+
+    repository = repository_of(arguments)
+    destination = destination_of(arguments)
+    model = find_model(arguments, repository, arguments.model_hash)
+    asked = read_asked(
+        arguments, repository, "infer", output, object_type=model.package.object_type
+    )
+    version = read_source(arguments, repository, destination)
+    class_ids = class_ids_of(arguments, repository, version, model)
+    store = repository.store
+    made_now: list[tuple[InferenceReport, Job]] = []
+
+    def commit(op_id: str) -> Commit:
+        if done := store.find_operation(destination.branch, op_id):
+            return done
+        message = f"Predict with {model.package.model_id[:12]}@{model.stage}"
+        order = make_order(asked, arguments, destination.branch, op_id, message)
+        made, report, job = infer(asked.desk, order, version, model, class_ids)
+        made_now.append((report, job))
+        return made
+
+    inputs = inputs_of(asked, version, model=model.name, classes=class_ids)
+    done = commit_once(repository, destination, "infer", inputs, commit)
+    for _, job in made_now:
+        tidy(arguments, job)
+    extra: dict[str, Any] = {"model": model.package.model_id, "stage": model.stage}
+    extra["predictions"] = made_now[0][0].to_dict() if made_now else None
+    lines = [line for report, _ in made_now for line in report.lines()]
+    say_done(output, done, extra, lines)
+    return 0
+
+
+def _run_on_files(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.executor.pictures import predict_on_files
+
+    repository = repository_of(arguments)
+    if not arguments.work_dir:
+        raise InvalidInputError(
+            "No folder for the result is given",
+            code="no-work-dir",
+            hint="Add `-w DIR`: `infer-result.json` is written there",
+        )
+    model = find_model(arguments, repository, arguments.model_hash)
+    asked = read_asked(
+        arguments, repository, "infer", output, object_type=model.package.object_type
+    )
+    target = Path(arguments.work_dir).absolute() / "out" / "infer-result.json"
+    found = predict_on_files(
+        asked.desk, asked.image, model, asked.file.config, index_file=Path(arguments.index_file)
+    )
+    found.write(target)
+    output.record(
+        {"file": str(target), "images": len(found.pictures), **found.report.to_dict()},
+        [f"Written: {target}", *found.report.lines()],
+    )
+    return 0

@@ -1,0 +1,262 @@
+"""What `mir train, mining, infer` have in common: the executor, its settings, where it works."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mir_ops.cli.operations import commit_once
+from mir_ops.dataset.revisions import Destination, Source, parse_sources
+from mir_ops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from mir_ops.catalog import Catalog
+    from mir_ops.cli.output import Output
+    from mir_ops.cli.repository import Repository
+    from mir_ops.executor.jobs import ExecutorImage, Job, Kind, Limits
+    from mir_ops.executor.models import ChosenModel
+    from mir_ops.executor.task_files import TaskFile
+    from mir_ops.executor.tasks import Desk, Order
+    from mir_ops.store import Version
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The executor and the settings that a command line asks for."""
+
+    image: ExecutorImage
+    file: TaskFile
+    desk: Desk
+
+
+def add_job(parser: argparse.ArgumentParser) -> None:
+    """The options of a job, in YMIR's words."""
+    add = parser.add_argument
+    add("--executor", required=True, metavar="IMAGE", help="Name, folder or image of the executor")
+    add("--task-config-file", metavar="FILE", help="Settings: `mir executor templates` writes it")
+    add("--model-location", metavar="DIR", help="Folder of model packages, named by their ids")
+    add(
+        "--asset-cache-dir",
+        "--cache",
+        dest="cache_dir",
+        metavar="DIR",
+        help="Keep copies of images here, for all jobs",
+    )
+    add(
+        "--gpus", type=int, metavar="N", help="How many GPUs (default: `gpu_count` of the settings)"
+    )
+    add("--memory", type=float, metavar="GIB", default=8.0, help="Memory limit (default: 8)")
+    add("--time-limit", type=float, metavar="HOURS", default=24.0, help="Default: 24 hours")
+    add("--runner", choices=("process", "docker"), help="Default: docker for images")
+    add("--run-as-root", action="store_true", help="For old images that need it")
+    add("--executant-name", metavar="NAME", help="A label for the job's container")
+    add("--media-location", metavar="DIR", help=argparse.SUPPRESS)  # the store keeps the images
+
+
+def add_sources_to_merge(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--src-revs", "--src-rev", dest="src_revs", metavar="REVS", help="Joined by `;`")
+    add(
+        "-s",
+        "--strategy",
+        choices=("stop", "host", "guest", "union"),
+        default="stop",
+        help="Where several revisions differ on an image: stop (default), or who wins",
+    )
+
+
+def read_asked(
+    arguments: argparse.Namespace,
+    repository: Repository,
+    kind: Kind,
+    output: Output,
+    *,
+    object_type: int | None = None,
+) -> Asked:
+    """Find the executor, and read its settings; `object_type` is the model's, if there is one."""
+    from mir_ops.executor.task_files import TaskFile, read_task_file
+    from mir_ops.executor.tasks import Desk
+
+    path = Path(arguments.task_config_file) if arguments.task_config_file else None
+    file = read_task_file(path) if path else TaskFile(config={})
+    if object_type and file.object_type not in (None, object_type):
+        raise InvalidInputError(
+            f"The settings ask for object type {file.object_type}, the model finds {object_type}",
+            code="object-type",
+            hint="Take `object_type` out of the settings, or choose another model",
+        )
+    image = find_executor(
+        repository.workspace.catalog, arguments.executor, object_type or file.object_type
+    )
+    if arguments.run_as_root:
+        image = replace(image, run_as_root=True)
+    if path:
+        file.check_template(image, kind, path)
+    default = "docker" if image.folder is None else "process"
+    work_dir = Path(arguments.work_dir).absolute() if arguments.work_dir else None
+    workspace = repository.workspace
+    desk = Desk(
+        ws=workspace,
+        runner=arguments.runner or default,
+        jobs_dir=work_dir or workspace.jobs_dir,
+        cache_dir=Path(arguments.cache_dir).absolute()
+        if arguments.cache_dir
+        else workspace.cache_dir,
+        limits=_limits(arguments, file),
+        on_progress=lambda said: output.progress(said.percent / 100, said.message),
+        labels={"mir.executant": arguments.executant_name} if arguments.executant_name else {},
+    )
+    return Asked(image=image, file=file, desk=desk)
+
+
+def find_executor(catalog: Catalog, name: str, object_type: int | None = None) -> ExecutorImage:
+    """A registered executor, or any other that can be opened."""
+    from mir_ops.executor.images import Description, executor_image, open_executor
+
+    found = catalog.executors.find(name)
+    if found is None:
+        return open_executor(name, object_type=object_type)
+    return executor_image(
+        found.name,
+        description=Description(
+            object_types=tuple(found.templates) or (2,),
+            templates=found.templates,
+            digest=found.digest,
+        ),
+        image=found.image,
+        folder=Path(found.folder) if found.folder else None,
+        object_type=object_type,
+        network=found.network,
+        run_as_root=found.run_as_root,
+        protocol=found.protocol,
+    )
+
+
+def find_model(arguments: argparse.Namespace, repository: Repository, text: str) -> ChosenModel:
+    """The model of `--model-hash`, also from the folder `--model-location`."""
+    from mir_ops.executor.models import choose_model
+
+    location = Path(arguments.model_location) if arguments.model_location else None
+    return choose_model(repository.workspace, text, location=location)
+
+
+def read_source(
+    arguments: argparse.Namespace, repository: Repository, destination: Destination
+) -> Version:
+    """The version to work on; several revisions, or one for a split, are merged first."""
+    from mir_ops.dataset import merge
+
+    store = repository.store
+    sources = [
+        Source(rev=repository.revision(source.rev), split=source.split)
+        for source in parse_sources(arguments.src_revs or "HEAD")
+    ]
+    if len(sources) == 1 and sources[0].split is None:
+        return store.read(sources[0].rev)
+    inputs = {
+        "sources": [[source.split, store.resolve(source.rev).id] for source in sources],
+        "strategy": arguments.strategy,
+    }
+    merged = commit_once(
+        repository,
+        Destination(branch=destination.branch),
+        "merge",
+        inputs,
+        lambda op_id: merge(
+            store, sources, destination.branch, strategy=arguments.strategy, op_id=op_id
+        ),
+    )
+    return store.read(merged.commit)
+
+
+def make_order(
+    asked: Asked, arguments: argparse.Namespace, branch: str, op_id: str, message: str
+) -> Order:
+    from mir_ops.executor.tasks import Order
+
+    return Order(
+        op_id=op_id,
+        branch=branch,
+        image=asked.image,
+        config=asked.file.config,
+        message=arguments.message or message,
+    )
+
+
+def inputs_of(asked: Asked, version: Version, **more: Any) -> Mapping[str, Any]:
+    """What the operation id of a job is made of: not where or how fast it runs."""
+    return {
+        "source": version.commit.id,
+        "image": asked.image.image,
+        "digest": asked.image.digest,
+        "object_type": asked.image.object_type,
+        "config": dict(asked.file.config),
+        **more,
+    }
+
+
+def tidy(arguments: argparse.Namespace, job: Job) -> None:
+    """Remove a finished job; a folder named by `-w` keeps what the executor wrote."""
+    import shutil
+
+    from mir_ops.executor import remove_job
+
+    if not arguments.work_dir:
+        remove_job(job)
+        return
+    for path in (job.inputs / "assets", job.inputs / "models", job.outputs / "models"):
+        shutil.rmtree(path, ignore_errors=True)
+    for name in ("package.tar.gz", "model.tar.gz", "tensorboard.tar.gz"):
+        (job.folder / name).unlink(missing_ok=True)
+
+
+def class_ids_of(
+    arguments: argparse.Namespace, repository: Repository, version: Version, model: ChosenModel
+) -> dict[str, int]:
+    """The ids of the model's classes; what the dataset does not know is refused unless allowed."""
+    from mir_ops.executor.importing import check_classes
+    from mir_ops.taxonomy import add_labels
+
+    declared = repository.declared_classes()
+    taxonomy = version.taxonomy if declared is None else declared.over(version.taxonomy)
+    names = model.package.classes
+    strategy = arguments.unknown_types_strategy
+    if strategy == "stop":
+        check_classes(names, [*taxonomy.names, *_aliases(taxonomy)])
+    found = {name: id_ for name in names if (id_ := taxonomy.id_of(name)) is not None}
+    unknown = [name for name in names if name not in found]
+    if strategy == "add" and unknown:
+        registered = repository.store.register_classes(unknown)
+        add_labels(repository.labels_path, unknown)
+        found |= {name: registered[name.strip().lower()] for name in unknown}
+    return found
+
+
+def add_unknown_classes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unknown-types-strategy",
+        choices=("stop", "ignore", "add"),
+        default="stop",
+        help="Classes of the model that `labels.yaml` lacks: stop (default), leave out, or add",
+    )
+
+
+def _aliases(taxonomy: Any) -> list[str]:
+    return [alias for entry in taxonomy.classes for alias in entry.aliases]
+
+
+def _limits(arguments: argparse.Namespace, file: TaskFile) -> Limits:
+    from mir_ops.executor import Limits
+
+    gpus = len(file.gpu_ids) or (arguments.gpus if arguments.gpus is not None else file.gpu_count)
+    return Limits(
+        time_seconds=arguments.time_limit * 3600,
+        memory_bytes=int(arguments.memory * _GIB),
+        gpus=gpus,
+        gpu_ids=file.gpu_ids,
+    )

@@ -1,0 +1,221 @@
+"""`mir models`: what was trained here or imported, and what it finds on a picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mir_ops.cli.jobs import add_job, find_model, read_asked
+from mir_ops.cli.operations import repository_of
+from mir_ops.cli.output import Output
+from mir_ops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from mir_ops.catalog import Package
+    from mir_ops.cli.repository import Repository
+
+
+def register(subparsers: argparse._SubParsersAction[Any]) -> None:
+    parser = subparsers.add_parser(
+        "models",
+        help="List, import, export, promote and verify models",
+        description="A model is named by its id, which may be cut short, and perhaps a stage: "
+        "`4fd01be3@best`; or by the name that it was promoted to.",
+    )
+    _add_import(parser, "--package-path")  # YMIR's spelling has no action
+    parser.set_defaults(run=run_without_action)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    actions.add_parser("list", help="List the models").set_defaults(run=run_list)
+    show = actions.add_parser("show", help="Show a model: stages, metrics, where it comes from")
+    show.add_argument("model", metavar="ID[@STAGE]")
+    show.set_defaults(run=run_show)
+    taken = actions.add_parser("import", help="Take a model package of ours or of YMIR's")
+    taken.add_argument("package", metavar="FILE")
+    _add_import(taken)
+    taken.set_defaults(run=run_import)
+    export = actions.add_parser("export", help="Write a model package, which `tar -xf` opens")
+    export.add_argument("model", metavar="ID[@STAGE]")
+    export.add_argument("--to", required=True, metavar="PATH", help="File, or folder for its id")
+    export.set_defaults(run=run_export)
+    promote = actions.add_parser("promote", help="Let a name mean this model and stage")
+    promote.add_argument("model", metavar="ID[@STAGE]")
+    promote.add_argument("--name", default="production", help="Default: production")
+    promote.set_defaults(run=run_promote)
+    verify = actions.add_parser("verify", help="Look at one picture with a model")
+    verify.add_argument("model", metavar="ID[@STAGE]")
+    verify.add_argument("picture", metavar="PICTURE")
+    verify.add_argument("--to", metavar="FILE", help="The picture with boxes (default: beside it)")
+    verify.add_argument("-w", dest="work_dir", metavar="DIR", help="Work in this folder")
+    add_job(verify)
+    verify.set_defaults(run=run_verify)
+
+
+def run_without_action(arguments: argparse.Namespace, output: Output) -> int:
+    if arguments.package is None:
+        raise InvalidInputError(
+            "No action is given",
+            code="no-action",
+            hint="Use list, show, import, export, promote or verify",
+        )
+    return run_import(arguments, output)
+
+
+def run_list(arguments: argparse.Namespace, output: Output) -> int:
+    packages = repository_of(arguments).workspace.catalog.packages
+    names: dict[str, list[str]] = {}
+    for promotion in packages.promotions():
+        names.setdefault(promotion.model_id, []).append(promotion.name)
+    rows = [
+        (
+            package.model_id if output.json else package.model_id[:12],
+            package.state,
+            ", ".join(package.stages),
+            package.best_stage,
+            _main_metric(package),
+            len(package.classes),
+            package.origin.get("image") or package.origin.get("producer"),
+            ", ".join(names.get(package.model_id, [])) or None,
+            package.created_at.isoformat(timespec="seconds"),
+        )
+        for package in packages.list()
+    ]
+    columns = ("model", "state", "stages", "best", "metric", "classes", "from", "name", "created")
+    output.table(columns, rows, right=("metric", "classes"))
+    return 0
+
+
+def run_show(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.executor.models import choose_model
+
+    chosen = choose_model(repository_of(arguments).workspace, arguments.model)
+    package = chosen.package
+    values = {
+        "model": package.model_id,
+        "state": package.state,
+        "best_stage": package.best_stage,
+        "stages": {name: dict(metrics) for name, metrics in package.stages.items()},
+        "classes": list(package.classes),
+        "object_type": package.object_type,
+        "package": package.package,
+        "origin": dict(package.origin),
+        "created": package.created_at.isoformat(timespec="seconds"),
+    }
+    lines = [f"Model: {package.model_id} ({package.state})"]
+    for name, metrics in package.stages.items():
+        told = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
+        lines.append(f"Stage: {name}{' (best)' if name == package.best_stage else ''}: {told}")
+    lines += [f"Classes: {', '.join(package.classes)}", f"Created: {values['created']}"]
+    lines += [
+        f"{key.replace('_', ' ').capitalize()}: {value}" for key, value in package.origin.items()
+    ]
+    output.record(values, lines)
+    return 0
+
+
+def run_import(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.executor.models import export_model, import_model
+    from mir_ops.taxonomy import add_labels
+
+    repository = repository_of(arguments)
+    strict = arguments.unknown_types_strategy == "stop"
+    classes = _known_classes(repository) if strict else None
+    package = import_model(
+        repository.workspace, Path(arguments.package).expanduser(), project_classes=classes
+    )
+    if arguments.unknown_types_strategy == "add":
+        known = _known_classes(repository)
+        new = [name for name in package.classes if name.strip().lower() not in known]
+        add_labels(repository.labels_path, new)
+    if arguments.model_location:
+        folder = Path(arguments.model_location).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        export_model(repository.workspace, package, folder)
+    output.record(
+        {
+            "model": package.model_id,
+            "stages": list(package.stages),
+            "best_stage": package.best_stage,
+            "classes": list(package.classes),
+        },
+        [
+            f"Model: {package.model_id}",
+            f"Stages: {', '.join(package.stages)}; best: {package.best_stage}",
+            f"Classes: {', '.join(package.classes)}",
+        ],
+    )
+    return 0
+
+
+def run_export(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.executor.models import choose_model, export_model
+
+    workspace = repository_of(arguments).workspace
+    package = choose_model(workspace, arguments.model).package
+    path = export_model(workspace, package, Path(arguments.to).expanduser())
+    output.record({"model": package.model_id, "file": str(path)}, [f"Written: {path}"])
+    return 0
+
+
+def run_promote(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.executor.models import choose_model, promote_model
+
+    workspace = repository_of(arguments).workspace
+    chosen = choose_model(workspace, arguments.model)
+    promotion = promote_model(workspace, chosen, arguments.name)
+    output.record(
+        {"name": promotion.name, "model": promotion.model_id, "stage": promotion.stage},
+        [f"`{promotion.name}` is model {promotion.model_id[:12]}, stage {promotion.stage}"],
+    )
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.executor.pictures import draw_boxes, predict_on_files
+
+    repository = repository_of(arguments)
+    model = find_model(arguments, repository, arguments.model)
+    kind = model.package.object_type
+    asked = read_asked(arguments, repository, "infer", output, object_type=kind)
+    picture = Path(arguments.picture)
+    found = predict_on_files(asked.desk, asked.image, model, asked.file.config, picture=picture)
+    boxes = found.pictures.get(picture.name, [])
+    target = Path(arguments.to or picture.with_name(f"{picture.stem}.verified.png"))
+    draw_boxes(picture, boxes, target)
+    found.write(target.with_suffix(".json"))
+    lines = [
+        f"{box['class_name']} {box['score']:.3f} at "
+        + " ".join(f"{side} {box['box'][side]:g}" for side in "xywh")
+        for box in boxes
+    ]
+    lines += [*found.report.lines(), f"Written: {target}, {target.with_suffix('.json')}"]
+    values = {"model": model.package.model_id, "stage": model.stage, "boxes": boxes}
+    output.record({**values, "picture": str(target)}, lines)
+    return 0
+
+
+def _add_import(parser: argparse.ArgumentParser, *flags: str) -> None:
+    if flags:
+        parser.add_argument(*flags, dest="package", metavar="FILE", help=argparse.SUPPRESS)
+    parser.add_argument("--model-location", metavar="DIR", help="Also write the package here")
+    parser.add_argument(
+        "--unknown-types-strategy",
+        choices=("stop", "ignore", "add"),
+        default="stop",
+        help="Classes that `labels.yaml` lacks: stop (default), take the model anyway, or add",
+    )
+
+
+def _known_classes(repository: Repository) -> list[str]:
+    declared = repository.declared_classes()
+    if declared is None:
+        return sorted(repository.store.classes())
+    return [name for entry in declared.classes for name in (entry.name, *entry.aliases)]
+
+
+def _main_metric(package: Package) -> str | None:
+    from mir_ops.executor.stages import main_metric
+
+    name = main_metric(package.object_type)
+    value = package.stages[package.best_stage].get(name)
+    return None if value is None else f"{name} {value:.4g}"
