@@ -31,8 +31,8 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="New data",
-        description="Folder or zip with labelled images (VOC) to add to the training data before "
-        "this round, as the worker sees it. Empty: nothing new.",
+        description="Folder or archive with labelled images (VOC) in the sharing folder of this "
+        "deployment, to add to the training data before this round. Empty: nothing new.",
     ),
     "budget": Param(
         None,

@@ -12,8 +12,9 @@ PARAMS = {
         type="string",
         minLength=1,
         title="Path",
-        description="Folder or zip, as the worker sees it: `images/` or `JPEGImages/`, and "
-        "`annotations/` or `gt/` with Pascal VOC files.",
+        description="Folder, zip or tar archive in the sharing folder of this deployment, or the "
+        "archive at a `https://` or `s3://` URL: `images/` (or `JPEGImages/`), and `annotations/` "
+        "(or `gt/`, `labels/`) beside it.",
     ),
     "branch": Param(
         type="string",
@@ -22,11 +23,11 @@ PARAMS = {
         description="Branch to commit to, such as `street/import/night`.",
     ),
     "annotations": Param(
-        "voc",
+        "auto",
         type="string",
-        enum=["voc", "none"],
+        enum=["auto", "voc", "coco", "yolo", "none"],
         title="Annotations",
-        description="`none` takes the images alone.",
+        description="`auto` takes what the files are, `none` the images alone.",
     ),
     "unknown_classes": Param(
         "stop",
@@ -46,7 +47,7 @@ PARAMS = {
 
 with DAG(
     dag_id="dataset_import",
-    description="Import a folder or a zip as a dataset version",
+    description="Import a folder or an archive as a dataset version",
     schedule=None,
     catchup=False,
     params=PARAMS,

@@ -19,7 +19,8 @@ class Workspace:
     """Opened by the command line and the Airflow hook; everything below takes it as an argument.
 
     `store_url` is `file:///…` or `s3://bucket/prefix?endpoint_url=…`, `catalog_url` SQLAlchemy's.
-    `work_dir` is local and absolute: executor folders and the asset cache live there.
+    `work_dir` is local and absolute: executor folders and the asset cache live there. Callers who
+    are not the shell's user name sources below `sharing_dir`.
     """
 
     store_url: str
@@ -27,6 +28,7 @@ class Workspace:
     work_dir: Path
     runner: Runner = "process"
     deployment: str = "local"
+    sharing_dir: Path | None = None
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
 

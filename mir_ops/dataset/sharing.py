@@ -1,11 +1,28 @@
-"""The folder below which callers who are not the shell's user may name sources."""
+"""Sources that are named by callers who are not the shell's user: in a sharing folder, or a URL."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from mir_ops.dataset.downloads import fetched, is_url
+from mir_ops.dataset.sources import SourceFiles, named, open_files
 from mir_ops.errors import InvalidInputError, NotFoundError
+from mir_ops.workspace import Workspace
+
+
+@contextmanager
+def open_shared(source: str, workspace: Workspace) -> Iterator[SourceFiles]:
+    """Open a path in the workspace's sharing folder, or the archive at a URL."""
+    if is_url(source):
+        with fetched(source, workspace=workspace) as path, open_files(path) as files:
+            yield named(files, source)
+        return
+    path = shared_path(source, workspace.sharing_dir)
+    with open_files(path, inside=workspace.sharing_dir) as files:
+        yield files
 
 
 def shared_path(text: str, sharing_dir: Path | None) -> Path:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mir_ops.catalog import Round
-from mir_ops.dataset import import_dataset, merge, source_digest
+from mir_ops.dataset import import_dataset, merge
+from mir_ops.dataset.sharing import shared_path
+from mir_ops.dataset.sources import open_files
 from mir_ops.errors import NotFoundError
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.opening import earlier_rounds, opened
@@ -20,12 +22,16 @@ from mir_ops.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One thing to import: `new_data` goes where the training data goes."""
+    """One thing to import: `new_data` goes where the training data goes.
+
+    An index file names no files outside of the folder `inside`, if there is one.
+    """
 
     role: str
     branch: str
     path: Path
     annotations: Literal["voc", "none"]
+    inside: Path | None = None
 
 
 def import_data(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
@@ -34,7 +40,7 @@ def import_data(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     What was imported before, from the same bytes, is the same commit: also in a later round.
     """
     round_ = ws.catalog.rounds.get(round_id)
-    sources = _sources(round_)
+    sources = _sources(round_, ws.sharing_dir)
     digests = {source.role: _digest(source) for source in sources}
     inputs = {"sources": digests, "classes": list(round_.spec.classes)}
 
@@ -86,7 +92,7 @@ def to_merge(ws: Workspace, round_id: int) -> tuple[str | None, list[str]]:
     return start["training"], list(dict.fromkeys(guests))
 
 
-def _sources(round_: Round) -> list[Source]:
+def _sources(round_: Round, sharing_dir: Path | None) -> list[Source]:
     names, where = Branches(round_.project), round_.spec.sources
     new_data = round_.conf.get("new_data")
     found = [
@@ -99,8 +105,9 @@ def _sources(round_: Round) -> list[Source]:
     ]  # fmt: skip
     if new_data:
         found.append(
-            Source(role="new_data", branch=names.imported("training"), path=Path(new_data),
-                   annotations="voc")
+            # Who starts a run is not who set this machine up: any path would be too much.
+            Source(role="new_data", branch=names.imported("training"), annotations="voc",
+                   path=shared_path(new_data, sharing_dir), inside=sharing_dir)
         )  # fmt: skip
     return found
 
@@ -112,7 +119,8 @@ def _digest(source: Source) -> str:
             code="no-such-source",
             hint="Correct the path, and see that this worker can read it",
         )
-    return source_digest(source.path)
+    with open_files(source.path, inside=source.inside) as files:
+        return files.digest()
 
 
 def _import(
@@ -122,18 +130,19 @@ def _import(
     taken: Mapping[str, Any],
     follow: Callable[[float, str], None],
 ) -> dict[str, Any]:
-    result = import_dataset(
-        entry.ws.store,
-        source.path,
-        source.branch,
-        op_id=_import_operation(entry, source, digest),
-        annotations=source.annotations,
-        unknown_classes="stop",
-        taxonomy=_declared(entry, source.branch),
-        message=f"Import {source.role.replace('_', ' ')} of {entry.round.project}",
-        on_progress=follow,
-        **entry.provenance,
-    )
+    with open_files(source.path, inside=source.inside) as files:
+        result = import_dataset(
+            entry.ws.store,
+            files,
+            source.branch,
+            op_id=_import_operation(entry, source, digest),
+            annotations=source.annotations,
+            unknown_classes="stop",
+            taxonomy=_declared(entry, source.branch),
+            message=f"Import {source.role.replace('_', ' ')} of {entry.round.project}",
+            on_progress=follow,
+            **entry.provenance,
+        )
     issues = {issue.code: issue.count for issue in result.report.issues}
     return {
         source.role: result.commit.id,

@@ -59,6 +59,12 @@ def _mir_connection() -> dict[str, Any]:
                 "description": "Absolute local folder for executor jobs and the asset cache. With "
                 "the docker runner it has the same path on the engine's host.",
             },
+            "sharing_dir": {
+                "label": "Sharing folder",
+                "schema": _TEXT,
+                "description": "Absolute folder on the workers: runs import paths below it, and "
+                "no others.",
+            },
             "runner": {
                 "label": "Runner",
                 "schema": {"type": ["string", "null"], "enum": ["docker", "process", None]},

@@ -41,6 +41,7 @@ class RoundWorld:
             "store_url": self.workspace.store_url,
             "catalog_url": self.workspace.catalog_url,
             "work_dir": str(self.workspace.work_dir),
+            "sharing_dir": str(self.root / "sharing"),
             "deployment": self.workspace.deployment,
         }
         return {

@@ -211,12 +211,11 @@ def test_the_round_of_a_run_that_is_over_does_not_hold_the_project(
     )
 
 
-def test_an_import_lists_what_it_did_not_take(
-    airflow: LocalAirflow, world: RoundWorld, tmp_path: Path
-) -> None:
-    write_images(tmp_path / "more", 3, seed=900)
-    (tmp_path / "more" / "annotations" / "0901.xml").write_text("no annotation")
-    conf = {"path": str(tmp_path / "more"), "branch": "loose", "unknown_classes": "add"}
+def test_an_import_lists_what_it_did_not_take(airflow: LocalAirflow, world: RoundWorld) -> None:
+    more = world.root / "sharing" / "more"
+    write_images(more, 3, seed=900)
+    (more / "annotations" / "0901.xml").write_text("no annotation")
+    conf = {"path": "more", "branch": "loose", "unknown_classes": "add"}
 
     run = airflow.client.trigger("dataset_import", conf=conf)
     done = airflow.client.wait_for_run("dataset_import", run.run_id, timeout=SECONDS)

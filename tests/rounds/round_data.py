@@ -81,6 +81,7 @@ class House:
             store_url=(self.root / "store").as_uri(),
             catalog_url=f"sqlite:///{self.root / 'catalog.db'}",
             work_dir=self.root / "work",
+            sharing_dir=self.root / "sharing",
         )
 
     def project(self) -> dict[str, Any]:

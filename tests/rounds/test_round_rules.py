@@ -55,13 +55,27 @@ def test_conf_is_this_rounds_alone(house: House) -> None:
     assert house.ws.catalog.projects.get("digits").spec.mining.budget == 4
 
 
-def test_new_data_joins_the_training_version(house: House, tmp_path: Path) -> None:
-    extra = write_voc_zip(tmp_path / "extra.zip", count=3, seed=11)
+@pytest.mark.parametrize("named", ["night/extra.zip", "{sharing}/night/extra.zip"])
+def test_new_data_joins_the_training_version(house: House, named: str) -> None:
+    sharing = house.root / "sharing"
+    write_voc_zip(sharing / "night/extra.zip", count=3, seed=11)
 
-    run = Run(house, "run-1", {"new_data": str(extra)})
+    run = Run(house, "run-1", {"new_data": named.format(sharing=sharing)})
     results = run.all(("open_round", "import_data", "gate_data", "merge_training"))
 
     assert house.ws.store.read(results["merge_training"]["commit"]).stats.splits["train"] == 9
+
+
+@pytest.mark.parametrize("named", ["/etc", "../data/pool.zip", "out/pool.zip"])
+def test_new_data_lies_in_the_sharing_folder(house: House, named: str) -> None:
+    (house.root / "sharing").mkdir()
+    (house.root / "sharing/out").symlink_to(house.root / "data")
+
+    run = Run(house, "run-1", {"new_data": named})
+    run.task("open_round")
+    with pytest.raises(InvalidInputError) as caught:
+        run.task("import_data")
+    assert caught.value.code == "outside-sharing-folder"
 
 
 def test_missing_source_says_which(house: House) -> None:

@@ -112,21 +112,29 @@ def read_workspace(connection: Connection, extra: Mapping[str, Any]) -> Workspac
             f"{', '.join(get_args(Runner))}",
             code="connection-invalid",
         )
-    work_dir = Path(extra["work_dir"])
-    if not work_dir.is_absolute():
-        raise InvalidInputError(
-            f"Connection `{connection.conn_id}`: work_dir `{work_dir}` is not absolute",
-            code="connection-invalid",
-        )
+    work_dir = _absolute(connection, extra, "work_dir")
     return Workspace(
         store_url=extra["store_url"],
         catalog_url=extra["catalog_url"],
         work_dir=work_dir,
         runner=runner,
         deployment=extra.get("deployment") or "local",
+        sharing_dir=_absolute(connection, extra, "sharing_dir")
+        if extra.get("sharing_dir")
+        else None,
         access_key=connection.login or None,
         secret_key=connection.password or None,
     )
+
+
+def _absolute(connection: Connection, extra: Mapping[str, Any], name: str) -> Path:
+    path = Path(extra[name])
+    if not path.is_absolute():
+        raise InvalidInputError(
+            f"Connection `{connection.conn_id}`: {name} `{path}` is not absolute",
+            code="connection-invalid",
+        )
+    return path
 
 
 def _label_options(connection: Connection, extra: Mapping[str, Any]) -> dict[str, Any]:

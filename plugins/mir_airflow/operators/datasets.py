@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 class ImportDatasetOperator(BaseOperator):
     """
-    Import a folder or a zip into a branch; what was not taken is listed in the log.
+    Import a folder or an archive into a branch; what was not taken is listed in the log.
 
     The XCom has the commit and the counts. The same bytes into the same branch are the same
     commit, whichever run imports them.
 
-    :param source: Folder or zip, as the worker sees it. (templated)
+    :param source: Folder or archive in the connection's sharing folder, or the archive at a
+        ``https://`` or ``s3://`` URL. (templated)
     :param branch: Branch to commit to. (templated)
-    :param annotations: ``voc``, or ``none`` to take the images alone. (templated)
+    :param annotations: ``auto``, ``voc``, ``coco``, ``yolo``, or ``none`` to take the images
+        alone. (templated)
     :param unknown_classes: ``stop``, ``ignore`` or ``add``. (templated)
     :param split: ``train``, ``val`` or ``test``; empty leaves it open. (templated)
     :param mir_conn_id: Connection to the workspace.
@@ -44,7 +46,7 @@ class ImportDatasetOperator(BaseOperator):
         *,
         source: str,
         branch: str,
-        annotations: str = "voc",
+        annotations: str = "auto",
         unknown_classes: str = "stop",
         split: str = "",
         mir_conn_id: str = MirHook.default_conn_name,
@@ -60,9 +62,8 @@ class ImportDatasetOperator(BaseOperator):
         self.mir_conn_id = mir_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from pathlib import Path
-
-        from mir_ops.dataset import import_dataset, source_digest
+        from mir_ops.dataset import import_dataset
+        from mir_ops.dataset.sharing import open_shared
         from mir_ops.store import operation_id
 
         with explained(self.log):
@@ -72,20 +73,16 @@ class ImportDatasetOperator(BaseOperator):
                 "unknown_classes": self.unknown_classes,
                 "split": self.split or None,
             }
-            inputs = {
-                "branch": self.branch,
-                "source": source_digest(Path(self.source)),
-                **options,
-            }
-            result = import_dataset(
-                workspace.store,
-                Path(self.source),
-                self.branch,
-                op_id=operation_id(f"{workspace.deployment}/import", inputs),
-                message=f"Import {Path(self.source).name}",
-                run=context["run_id"],
-                **options,
-            )
+            with open_shared(self.source, workspace) as files:
+                inputs = {"branch": self.branch, "source": files.digest(), **options}
+                result = import_dataset(
+                    workspace.store,
+                    files,
+                    self.branch,
+                    op_id=operation_id(f"{workspace.deployment}/import", inputs),
+                    run=context["run_id"],
+                    **options,
+                )
         for line in result.report.lines():
             self.log.info("%s", line)
         self.log.info("Imported into %s: commit %s", self.branch, result.commit.id)
