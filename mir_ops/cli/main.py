@@ -54,6 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "infer": ("mir_ops.cli.infer", "Predict on images with a model"),
     "models": ("mir_ops.cli.models", "List, import, export, promote and verify models"),
     "executor": ("mir_ops.cli.executor", "List, add, check and scaffold executor images"),
+    "doctor": ("mir_ops.cli.doctor", "Check this machine for what executors and rounds need"),
     "project": ("mir_ops.cli.project", "Create and show projects"),
     "round": ("mir_ops.cli.round", "Start and show active-learning rounds"),
     "view": ("mir_ops.cli.view", "Look at a dataset version in the browser"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -55,9 +56,10 @@ def open_run(
 
         return ProcessRun(job, keep_seconds=keep_seconds)
     if runner == "docker":
-        from mir_ops.executor.engine import ContainerRun, open_engine
+        from mir_ops.executor.engine import ContainerRun
 
-        return ContainerRun(job, engine=engine or open_engine())
+        assert engine is not None, "a container needs an engine"
+        return ContainerRun(job, engine=engine)
     raise InvalidInputError(
         f"Runner `{runner}` is not one of: process, docker", code="no-such-runner"
     )
@@ -75,7 +77,11 @@ def run_job(
 
     A container that an earlier, killed call of the same job left is taken over.
     """
-    with owning(job.folder.parent, job.op_id):
+    with owning(job.folder.parent, job.op_id), ExitStack() as stack:
+        if runner == "docker" and engine is None:
+            from mir_ops.executor.engine import open_engine
+
+            engine = stack.enter_context(closing(open_engine()))
         run = open_run(job, runner=runner, engine=engine)
         try:
             if not run.attach():

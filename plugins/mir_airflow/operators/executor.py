@@ -110,11 +110,14 @@ class ExecutorOperator(DockerOperator):
 
     def _run_step(self, context: Context, workspace: Workspace, step: Step) -> dict[str, Any]:
         from mir_ops.executor import ExecutorFailedError, owning
+        from mir_ops.executor.mounts import check_work_dir
 
         with owning(workspace.jobs_dir, step.entry.op_id, wait_seconds=OWNER_SECONDS):
             # The try before us may have come to its end while we waited.
             if (result := step.finished) is not None:
                 return result
+            if workspace.runner == "docker":
+                check_work_dir(workspace.work_dir, self.cli)
             job = step.prepare()
             run = self._open_run(workspace, job)
             try:
