@@ -106,12 +106,7 @@ class LocalAirflow:
             # It holds nothing, and after SIGTERM it sits out a 10 s delay with nothing to do.
             "abrupt": ["triggerer"],
             "first": {"migrate": _airflow("db", "migrate")},
-            "services": {
-                "api-server": _airflow("api-server", "--workers", "1"),
-                "scheduler": _airflow("scheduler", "--skip-serve-logs"),
-                "dag-processor": _airflow("dag-processor"),
-                "triggerer": _airflow("triggerer", "--skip-serve-logs"),
-            },
+            "services": self.services(),
         }
         self._keeper = subprocess.Popen(
             [sys.executable, "-I", keeper.__file__],
@@ -122,6 +117,15 @@ class LocalAirflow:
         assert self._keeper.stdin is not None
         self._keeper.stdin.write(json.dumps(plan).encode() + b"\n")
         self._keeper.stdin.flush()
+
+    def services(self) -> dict[str, list[str]]:
+        """The command of each component, in the order in which they start."""
+        return {
+            "api-server": _airflow("api-server", "--workers", "1"),
+            "scheduler": _airflow("scheduler", "--skip-serve-logs"),
+            "dag-processor": _airflow("dag-processor"),
+            "triggerer": _airflow("triggerer", "--skip-serve-logs"),
+        }
 
     def stop(self) -> None:
         """End every process, asked first and killed after a grace time. Safe to call twice."""
