@@ -20,6 +20,7 @@ from mir_ops.executor.embeddings import collect_embeddings
 from mir_ops.executor.failures import ExecutorOutputError
 from mir_ops.executor.files import printable, read_bounded
 from mir_ops.executor.jobs import Job
+from mir_ops.executor.segments import Segment, read_segments
 from mir_ops.store import schema
 
 _RESULT: Final = "infer-result.json"
@@ -89,7 +90,7 @@ class InferenceResult:
 def collect_inference(job: Job, class_ids: Mapping[str, int]) -> InferenceResult:
     """Read and check what an inference left in `out`; `class_ids` are the dataset's."""
     candidates = pq.read_table(job.candidates_path)
-    rows = _RowsOf(candidates, _read_detections(job, candidates.num_rows))
+    rows = _RowsOf(candidates, _read_detections(job, candidates))
     missing = _without_result(job, candidates, rows.seen)
     predictions, counts = _to_table(job, candidates, rows, class_ids)
     looked_at = candidates["asset_id"].combine_chunks().take(pa.array(sorted(rows.seen)))
@@ -141,8 +142,8 @@ def _read_score(job: Job, line: int, text: str, numbers: Mapping[str, int]) -> t
     return number, score
 
 
-def _read_detections(job: Job, candidates: int) -> dict[str, Any]:
-    limit = min(_SPARE_BYTES + candidates * _BYTES_PER_CANDIDATE, _LARGEST)
+def _read_detections(job: Job, candidates: pa.Table) -> dict[str, Any]:
+    limit = min(_SPARE_BYTES + candidates.num_rows * _BYTES_PER_CANDIDATE, _LARGEST)
     raw = read_bounded(job.outputs / _RESULT, limit=limit, root=job.outputs)
     if raw is None:
         raise ExecutorOutputError(
@@ -152,6 +153,8 @@ def _read_detections(job: Job, candidates: int) -> dict[str, Any]:
         content = json.loads(raw, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         _refuse(job, _RESULT, f"is not JSON: {printable(str(error))}")
+    if job.image.object_type != 2:
+        return read_segments(content, candidates)
     detection = content.get("detection") if isinstance(content, dict) else None
     if not isinstance(detection, dict):
         _refuse(job, _RESULT, "has no mapping `detection`")
@@ -213,6 +216,8 @@ def _to_table(
     }
     table = pa.table({name: pa.array(column) for name, column in columns.items()})
     table = table.append_column("class_probs", _class_probs(boxes, where, known))
+    if job.image.object_type != 2:
+        table = _with_shapes(table, [box["segment"] for box in boxes])
     table = table.filter(pa.array(inside))
     counts = {
         "clipped": int((clipped & inside).sum()),
@@ -271,6 +276,22 @@ def _class_probs(
     )
 
 
+def _with_shapes(table: pa.Table, segments: list[Segment | None]) -> pa.Table:
+    """The table with each object's shape; one without a shape stays a box."""
+    shapes = {
+        "kind": pa.array(["box" if one is None else one.kind for one in segments], pa.string()),
+        "polygon": pa.array(
+            [None if one is None or one.polygon is None else one.polygon for one in segments],
+            schema.PREDICTIONS.field("polygon").type,
+        ),
+        "rle": pa.array([None if one is None else one.rle for one in segments], pa.binary()),
+        "area": pa.array([None if one is None else one.area for one in segments], pa.float32()),
+    }
+    for name, column in shapes.items():
+        table = table.append_column(name, column)
+    return table
+
+
 def _number_rows(table: pa.Table, candidates: pa.Table) -> pa.Table:
     """Order by asset and confidence; a prediction's id is its place on its asset."""
     order = [("owner", "ascending"), ("confidence", "descending"), ("class_id", "ascending")]
@@ -283,8 +304,14 @@ def _number_rows(table: pa.Table, candidates: pa.Table) -> pa.Table:
     table = table.append_column(
         "annotation_id", pa.array(np.arange(len(owners)) - starts, pa.uint64())
     )
-    table = table.append_column("kind", pa.repeat(pa.scalar("box"), table.num_rows))
-    table = table.append_column("area", pc.multiply(table["w"], table["h"]))
+    area = pc.multiply(table["w"], table["h"])
+    if "kind" in table.column_names:
+        place = table.schema.get_field_index("area")
+        area = pc.coalesce(table["area"], area.cast(pa.float32()))
+        table = table.set_column(place, "area", area)
+    else:
+        table = table.append_column("kind", pa.repeat(pa.scalar("box"), table.num_rows))
+        table = table.append_column("area", area)
     return _complete(table, schema.PREDICTIONS)
 
 

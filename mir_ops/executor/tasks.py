@@ -139,6 +139,8 @@ def infer(
         message=order.message,
     ) as edit:
         edit.put_layer(layer_of(model), result.predictions, assets=result.assets)
+        if result.embeddings is not None:
+            edit.put_layer(f"embeddings:{model.package.model_id}", result.embeddings)
     return edit.commit, result.report, job
 
 
@@ -173,6 +175,9 @@ def mine(
         wanted = pc.is_in(result.predictions["asset_id"], value_set=kept)
         looked_at = result.assets.filter(pc.is_in(result.assets, value_set=kept))
         changes.put_layer(layer_of(model), result.predictions.filter(wanted), looked_at)
+        if (vectors := result.embeddings) is not None:
+            known = vectors.filter(pc.is_in(vectors["asset_id"], value_set=kept))
+            changes.put_layer(f"embeddings:{model.package.model_id}", known, None)
     with desk.ws.store.edit(
         order.branch,
         base=version,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +16,11 @@ from typing import Any
 import yaml
 
 RUNNING, FAILED = 2, 4
+MOST_STAGES = 11  # what YMIR keeps; an older stage makes room, but never the best
+
+# What a model is compared by, by the type of object that it finds.
+MAIN_METRICS = {3: "mIoU", 4: "maskAP"}
+_VERSIONS = ("numpy", "torch", "torchvision", "onnx", "onnxruntime", "PIL")
 
 
 class ExecutorError(Exception):
@@ -52,6 +60,23 @@ class Task:
     inputs: Path
     outputs: Path
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    attachments: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def object_type(self) -> int:
+        """2: boxes; 3: a class for each pixel; 4: a mask for each object."""
+        return int(self.config.get("object_type") or 2)
+
+    @property
+    def gpus(self) -> list[int]:
+        """The numbers of the GPUs to use, as they are counted in the container."""
+        given = str(self.config.get("gpu_id") or "")
+        return [int(number) for number in given.split(",") if number.strip()]
+
+    @property
+    def tensorboard(self) -> Path:
+        """Where TensorBoard files go."""
+        return self._output("tensorboard_dir")
 
     @property
     def class_names(self) -> list[str]:
@@ -106,26 +131,64 @@ class Task:
             file.write(f"{record}\n")
 
     def write_stage(
-        self, name: str, files: Mapping[str, bytes], *, mean_ap: float, **metrics: float
+        self,
+        name: str,
+        files: Mapping[str, bytes | Path],
+        *,
+        mean_ap: float | None = None,
+        **metrics: float,
     ) -> None:
-        """Keep a checkpoint. `result.yaml` is written anew each time: a crash loses nothing."""
+        """Keep a checkpoint. `result.yaml` is written anew each time: a crash loses nothing.
+
+        Metrics are numbers from 0 to 1: `mean_ap` for boxes, `mIoU=` or `maskAP=` for segments.
+        """
         folder = self._output("models_dir") / name
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in files.items():
-            replace_file(folder / file, content)
+            if isinstance(content, Path):
+                shutil.copyfile(content, folder / file)
+            else:
+                replace_file(folder / file, content)
         self.stages[name] = {
             "stage_name": name,
             "files": sorted(files),
             "timestamp": int(time.time()),
-            "mAP": float(mean_ap),
+            **({} if mean_ap is None else {"mAP": float(mean_ap)}),
             **{key: float(value) for key, value in metrics.items()},
         }
-        best = max(self.stages.values(), key=lambda stage: stage["mAP"])
+        self._drop_old_stages()
+        self._write_result()
+
+    def attach(self, section: str, name: str, content: bytes) -> None:
+        """Let a file travel with the model, such as a table of its errors."""
+        replace_file(self._output("models_dir") / "attachments" / section / name, content)
+        if name not in self.attachments.setdefault(section, []):
+            self.attachments[section].append(name)
+        if self.stages:
+            self._write_result()
+
+    def best_stage(self) -> str:
+        """The stage with the best metric; of equal ones the latest."""
+        metric = MAIN_METRICS.get(self.object_type, "mAP")
+        order = {name: number for number, name in enumerate(self.stages)}
+        return max(self.stages, key=lambda name: (self.stages[name].get(metric, -1), order[name]))
+
+    def _drop_old_stages(self) -> None:
+        best = self.best_stage()
+        for name in [name for name in self.stages if name != best][: -(MOST_STAGES - 1)]:
+            shutil.rmtree(self._output("models_dir") / name, ignore_errors=True)
+            del self.stages[name]
+
+    def _write_result(self) -> None:
+        best = self.best_stage()
+        metric = MAIN_METRICS.get(self.object_type, "mAP")
         result = {
-            "best_stage_name": best["stage_name"],
-            "mAP": best["mAP"],
+            "best_stage_name": best,
+            metric: self.stages[best].get(metric, 0.0),
             "model_stages": self.stages,
             "evaluate_config": {"iou_thr": 0.5, "conf_thr": 0.005},
+            "attachments": self.attachments,
+            "environment": versions(),
         }
         text = yaml.safe_dump(result, sort_keys=False)
         replace_file(self._output("training_result_file"), text.encode())
@@ -135,6 +198,29 @@ class Task:
         detection = {name: {"boxes": found} for name, found in boxes.items()}
         text = json.dumps({"detection": detection}, separators=(",", ":"))
         replace_file(self._output("infer_result_file"), text.encode())
+
+    def write_segments(self, coco: Mapping[str, Any]) -> None:
+        """What was found by an image that segments: a COCO file, `confidence` with each object."""
+        text = json.dumps(coco, separators=(",", ":"))
+        replace_file(self._output("infer_result_file"), text.encode())
+
+    def write_embeddings(self, vectors: Mapping[str, Sequence[float]]) -> bool:
+        """A vector for each candidate, by its name; False where `pyarrow` is not installed."""
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError:
+            return False
+        table = pyarrow.table(
+            {
+                "asset": pyarrow.array(list(vectors), pyarrow.string()),
+                "vector": pyarrow.array(list(vectors.values()), pyarrow.list_(pyarrow.float32())),
+            }
+        )
+        path = self._output("embeddings_file")
+        pyarrow.parquet.write_table(table, path.with_name(f".{path.name}.partial"))
+        os.replace(path.with_name(f".{path.name}.partial"), path)
+        return True
 
     def write_scores(self, scores: Iterable[tuple[str, float]]) -> None:
         """A mining score by the candidate's path, higher is better; they are sorted here."""
@@ -154,7 +240,10 @@ class Task:
         return [line.split("\t") for line in lines if line]
 
     def _output(self, key: str) -> Path:
-        defaults = {"metrics_file": "/out/metrics.jsonl"}
+        defaults = {
+            "metrics_file": "/out/metrics.jsonl",
+            "embeddings_file": "/out/embeddings.parquet",
+        }
         return self.local(self.environment["output"].get(key) or defaults[key])
 
     def _write_monitor(
@@ -177,6 +266,17 @@ def open_task() -> Task:
     return Task(
         environment=environment, config=yaml.safe_load(config), inputs=inputs, outputs=outputs
     )
+
+
+def versions() -> dict[str, str]:
+    """What ran: kept with the model, so that it can be run again."""
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        module = sys.modules.get(name)
+        if module is not None:
+            found[name] = str(getattr(module, "__version__", ""))
+    cuda = getattr(getattr(sys.modules.get("torch"), "version", None), "cuda", None)
+    return {**found, **({"cuda": str(cuda)} if cuda else {})}
 
 
 def replace_file(path: Path, content: bytes) -> None:
