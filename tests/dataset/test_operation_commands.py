@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,26 @@ def test_dedup_lists_or_removes_what_is_alike(
     assert said.out.splitlines()[0].split() == ["IMAGE", "NAME", "LIKE", "LIKE_NAME", "DISTANCE"]
     assert "1 of 3 images are like another one that stays" in said.err
     assert main(["dedup", "alike", "--leaks", "--to", "out"]) == 1
+
+
+def test_merge_unites_the_boxes_of_all(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open((repository / ".mir/store").as_uri())
+    put(store, "other", [Row(name="0", boxes=["dog", "cat", "bird"])])
+
+    done = run(capsys, "merge", "--src-revs", "all;other", "-s", "union", "--to", "both")
+
+    assert done["layers"] == {"ground_truth": 31}
+
+
+def test_the_python_of_the_document_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(Store.open("my-store", create=True), "street", IMAGES)
+    document = (Path(__file__).parents[2] / "docs/datasets.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+
+    found: dict[str, object] = {}
+    exec(code, found)
+
+    assert len(found["ids"]) == 2  # type: ignore[arg-type]
