@@ -74,7 +74,7 @@ def run_completion(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.shell == "revisions":
         names = _revisions(arguments)
     else:
-        names = _script(arguments.shell, _words_by_command()).splitlines()
+        names = _script(arguments.shell, words_by_command()).splitlines()
     output.record({arguments.shell: names}, names)
     return 0
 
@@ -87,7 +87,7 @@ def _revisions(arguments: argparse.Namespace) -> list[str]:
         return []
 
 
-def _words_by_command() -> dict[str, tuple[str, list[str]]]:
+def words_by_command() -> dict[str, tuple[str, list[str]]]:
     """What each command is for, and the options and sub-commands that may follow it."""
     from mir_ops.cli.main import COMMANDS, SAME_AS, Parser
 

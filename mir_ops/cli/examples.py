@@ -15,6 +15,7 @@ EXAMPLES: Final = {
     "dedup": "mir dedup street --to unique\nmir dedup all --leaks",
     "stats": "mir stats street\nmir stats street --pictures charts",
     "copy": "mir copy --src-root ../other --src-revs street@import --to street",
+    "publish": "mir publish street@checked digits",
     "sample-zip": "mir sample-zip sample.zip",
     "show": "mir show street@V2",
     "diff": "mir diff street@V1 street",
@@ -22,6 +23,7 @@ EXAMPLES: Final = {
     "log": "mir log street -n 5",
     "branch": "mir branch\nmir branch night street@V2\nmir branch --restore night",
     "checkout": "mir checkout street\nmir checkout -b night street@V2",
+    "co": "mir co street",
     "tag": "mir tag street@checked street@V2\nmir tag",
     "keywords": "mir keywords add rain night --to street\nmir keywords street",
     "search": "mir search 'rain night'\nmir search --tag street@checked",
@@ -45,6 +47,7 @@ EXAMPLES: Final = {
     "mir models promote 4fd01be3@best\nmir models verify production street.jpg --executor detector",
     "executor": "mir executor templates detector --type training --output training.yaml\n"
     "mir executor new mine\nmir executor check ./mine",
+    "doctor": "mir doctor",
     "project": "mir project apply -f projects/digits.yaml",
     "round": "mir round start digits --url http://127.0.0.1:8080",
     "view": "mir view street",
