@@ -78,6 +78,9 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run_import(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.cli.arrow import spare_pandas
+
+    spare_pandas()
     repository = repository_of(arguments)
     source = _given_source(arguments)
     destination_of(arguments), _given_type(arguments)  # mistakes show before anything is read

@@ -30,8 +30,10 @@ POSE: Final = "pose"  # kept among the tags of the object
 IMAGE_QUALITY: Final = "image_quality"  # kept among the attributes of the image
 _DEGREES: Final = 180.0
 _CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
-_FLAGS: Final = {"0": False, "1": True, "false": False, "true": True}
+_FLAGS: Final = {"": None, "0": False, "1": True, "false": False, "true": True}
 _NO_POSE: Final = ("", "unknown", "unspecified")
+# What nearly every object has, and nothing else.
+_PLAIN: Final = frozenset(("name", POSE, "truncated", "occluded", "difficult", "bndbox"))
 
 
 Box = tuple[float | None, float | None, float | None, float | None]
@@ -74,8 +76,9 @@ def parse_voc(files: Iterable[tuple[str, bytes]]) -> Parsed:
             continue
         image = len(collected.images)
         collected.images.append(_image_row(name, root))
-        collected.add_objects([_object_row(element, image) for element in root.findall("object")])
-        if root.find("object/part") is not None:
+        objects = root.findall("object")
+        collected.add_objects([_object_row(element, image) for element in objects])
+        if any(element.find("part") is not None for element in objects):
             collected.find("object-part", name)
     return collected.parsed()
 
@@ -192,6 +195,42 @@ def _image_row(name: str, root: Tree.Element) -> ImageRow:
 
 
 def _object_row(element: Tree.Element, image: int) -> ObjectRow:
+    return _plain_row(element, image) or _full_row(element, image)
+
+
+def _plain_row(element: Tree.Element, image: int) -> ObjectRow | None:
+    """An upright box with numbers as corners and flags at most: None where there is more."""
+    texts = {child.tag: child.text for child in element}
+    bounds = element.find("bndbox")
+    if not texts.keys() <= _PLAIN or len(texts) < len(element) or bounds is None:
+        return None
+    corners = {corner.tag: corner.text for corner in bounds}
+    try:
+        left, top, right, bottom = [float(corners.pop(name)) for name in _CORNERS]  # type: ignore[arg-type]
+        difficult = _FLAGS[texts.get("difficult", "")]  # type: ignore[index]
+        truncated = _FLAGS[texts.get("truncated", "")]  # type: ignore[index]
+        occluded = _FLAGS[texts.get("occluded", "")]  # type: ignore[index]
+    except (KeyError, TypeError, ValueError):
+        return None
+    pose = texts.get(POSE)
+    if corners or (pose is not None and pose.lower() not in _NO_POSE):
+        return None
+    return ObjectRow(
+        image,
+        None,
+        (texts.get("name") or "").strip(),
+        "box",
+        left,
+        top,
+        right - left + 1,
+        bottom - top + 1,
+        difficult=difficult,
+        truncated=truncated,
+        occluded=occluded,
+    )
+
+
+def _full_row(element: Tree.Element, image: int) -> ObjectRow:
     texts: dict[str, str | None] = {}
     parts: dict[str, Tree.Element] = {}
     for child in element:

@@ -41,6 +41,7 @@ class LocalObjects:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._root = str(root)
         self.url = root.as_uri()
         self._unsynced: set[str] = set()
         self._made: set[str] = set()  # directories that are there
@@ -196,10 +197,10 @@ class LocalObjects:
             with self._file_systems() as systems:
                 for number, (key, body) in enumerate(items):
                     target = self._target(key)
-                    if (found := self.size(key)) is not None:
-                        check_same_size(self, key, body, found)
+                    with suppress(FileNotFoundError):
+                        check_same_size(self, key, body, os.stat(target).st_size)
                         continue
-                    temporary = f"{os.path.dirname(target)}/{_TEMPORARY}{mark}-{number}"
+                    temporary = f"{target.rpartition('/')[0]}/{_TEMPORARY}{mark}-{number}"
                     written.append((temporary, target))
                     _fill(temporary, body)
                 systems.flush()
@@ -230,19 +231,16 @@ class LocalObjects:
 
     def _target(self, key: str) -> str:
         """The path of a key, in a directory that is there and is on disk after the next `sync`."""
-        path = str(self._path(key))
-        directory = os.path.dirname(path)
+        path = f"{self._root}/{_checked(key)}"
+        directory = path.rpartition("/")[0]
         if directory not in self._made:
-            self._prepare(Path(directory))
-            self._made.add(directory)
+            self._make(directory)
         with self._lock:
             self._unsynced.add(directory)
         return path
 
     def _path(self, key: str) -> Path:
-        if ".." in key.split("/") or key.startswith("/"):
-            raise InvalidInputError(f"`{key}` is not a key of a store", code="invalid-key")
-        return self.root / key
+        return self.root / _checked(key)
 
     def _walk(self, folder: str) -> Iterator[Entry]:
         """Every file below a folder, also temporary ones; others may remove some meanwhile."""
@@ -252,6 +250,17 @@ class LocalObjects:
                 with suppress(FileNotFoundError):
                     status = os.stat(os.path.join(directory, name))
                     yield Entry((parent / name).as_posix(), status.st_size, status.st_mtime)
+
+    def _make(self, directory: str) -> None:
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            self._prepare(Path(directory))
+        with self._lock:
+            self._unsynced.add(directory.rpartition("/")[0])
+        self._made.add(directory)
 
     def _prepare(self, directory: Path) -> None:
         """Make the directory; each new one's name must reach the disk with its parent."""
@@ -263,6 +272,12 @@ class LocalObjects:
             new.mkdir(exist_ok=True)
             with self._lock:
                 self._unsynced.add(str(new.parent))
+
+
+def _checked(key: str) -> str:
+    if ".." in key.split("/") or key.startswith("/"):
+        raise InvalidInputError(f"`{key}` is not a key of a store", code="invalid-key")
+    return key
 
 
 def _lock_of(path: Path) -> Path:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+from xml.etree import ElementTree as Tree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mir_ops.formats.parsed import RefusedError
-from mir_ops.formats.voc import VocFile, VocObject, read_voc, write_voc
+from mir_ops.formats.voc import (
+    VocFile,
+    VocObject,
+    _full_row,
+    _plain_row,
+    read_voc,
+    write_voc,
+)
 
 TEXT = st.text(max_size=20).map(lambda text: "".join(c for c in text if c.isprintable()).strip())
 FLAG = st.none() | st.booleans()
@@ -85,3 +93,29 @@ def test_what_xml_cannot_hold_is_replaced() -> None:
 
     assert read.filename == "a\ufffd\ufffdb"
     assert read.attributes == {"good": "y"}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                (
+                    *("name", "pose", "truncated", "occluded", "difficult"),
+                    *("xmin", "ymin", "xmax", "ymax", "rotate_angle", "confidence", "tags"),
+                )
+            ),
+            st.sampled_from(("", "0", "1", " 1 ", "true", "1.5", "nan", "x", "unknown", "Left")),
+        ),
+        max_size=12,
+    )
+)
+def test_plain_objects_are_read_as_all_objects_are(parts: list[tuple[str, str]]) -> None:
+    corners = ("xmin", "ymin", "xmax", "ymax", "rotate_angle")
+    inside = [f"<{tag}>{text}</{tag}>" for tag, text in parts if tag in corners]
+    beside = [f"<{tag}>{text}</{tag}>" for tag, text in parts if tag not in corners]
+    box = "".join(["<bndbox>", *inside, "</bndbox>"])
+    element = Tree.fromstring(f"<object>{''.join(beside)}{box}</object>")
+
+    plain = _plain_row(element, 3)
+
+    assert plain is None or repr(plain) == repr(_full_row(element, 3))
