@@ -110,11 +110,9 @@ def _shapes(rows: pa.Table, images: ExportedImages) -> Iterable[Part]:
     usual = np.isclose(floats(rows["area"]), derived, rtol=1e-6) & pc.equal(rows["kind"], "box")
     area = pc.if_else(pa.array(usual), pa.scalar(None, pa.float32()), rows["area"])
     yield _number(rows.set_column(0, "area_", area), "area_", "    ", "area")
-    if pc.any(rows["iscrowd"], min_count=0).as_py():
-        yield where(pc.fill_null(rows["iscrowd"].combine_chunks(), False), _CROWD)
-
-
-_CROWD: Final = "    <iscrowd>1</iscrowd>\n"
+    crowd = rows["iscrowd"]
+    start, end = "    <iscrowd>", "</iscrowd>\n"
+    yield of_stated(crowd, start, lambda: where(crowd.combine_chunks(), "1", "0"), end)
 
 
 def _number(rows: pa.Table, name: str, indent: str, element: str) -> Part:
