@@ -107,7 +107,10 @@ def vary(
     flip: bool,
     invert: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Move, zoom, brighten, and mirror where classes allow it; boxes that leave are dropped."""
+    """Move, zoom, brighten, and mirror where classes allow it; boxes that leave are dropped.
+
+    The dice are the CPU's wherever the images are: the same seed varies them the same.
+    """
     batch, _, size, _ = images.shape
     zoom = torch.exp((torch.rand(batch, generator=dice) - 0.5) * 0.4)
     move = (torch.rand(batch, 2, generator=dice) - 0.5) * 0.25
@@ -118,6 +121,7 @@ def vary(
     theta[:, 0, 0] = mirror / zoom
     theta[:, 1, 1] = 1.0 / zoom
     theta[:, :, 2] = move
+    theta = theta.to(images.device)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     images = functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="reflection", align_corners=False
@@ -130,13 +134,13 @@ def vary(
 def _relight(images: Tensor, dice: torch.Generator, *, invert: bool) -> Tensor:
     """Other colours, other contrast, and the negative where that keeps the classes apart."""
     batch = len(images)
-    order = torch.rand(batch, 3, generator=dice).argsort(dim=1)
-    images = images[torch.arange(batch)[:, None], order]
+    order = torch.rand(batch, 3, generator=dice).argsort(dim=1).to(images.device)
+    images = images[torch.arange(batch, device=images.device)[:, None], order]
     contrast = torch.exp((torch.rand(batch, 1, 1, 1, generator=dice) - 0.5) * 0.5)
     if invert:
         negative = torch.rand(batch, 1, 1, 1, generator=dice) < 0.5
         contrast = torch.where(negative, -contrast, contrast)
-    return images * contrast
+    return images * contrast.to(images.device)
 
 
 def _move_boxes(boxes: Tensor, owners: Tensor, theta: Tensor, size: int) -> tuple[Tensor, Tensor]:

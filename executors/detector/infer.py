@@ -14,32 +14,40 @@ from model import Detector, decode, load_model
 
 _BATCH = 32
 _BAD_MODEL = 300004
+_NO_GPU = 300102
 _LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Found:
-    """The boxes of one image, best first: corners, class, score, and every class's share."""
+    """The boxes of one image, best first: corners, class, score, and every class's share.
+
+    `vector` says what the image as a whole looks like to the network.
+    """
 
     corners: np.ndarray
     classes: np.ndarray
     scores: np.ndarray
     shares: np.ndarray
+    vector: np.ndarray
 
 
 def infer(task: Task) -> None:
-    """Write the boxes of every candidate."""
+    """Write the boxes of every candidate, and a vector of each."""
     model = open_model(task)
     names = model.architecture.class_names
     candidates = task.candidates()
     images = ImageSet([candidate.image for candidate in candidates], model.architecture.img_size)
-    boxes = {}
+    boxes, vectors = {}, {}
     found_in = look(model, images, threshold=_threshold(task), overlap=_overlap(task))
     for number, (candidate, found) in enumerate(zip(candidates, found_in, strict=True)):
         boxes[candidate.name] = _to_result(found, images.read(number)[1], names)
+        vectors[candidate.name] = found.vector
         if number % 256 == 0:
             task.report(number / len(candidates), f"{number} of {len(candidates)} images")
     task.write_detections(boxes)
+    if task.config.get("embeddings", True) and not task.write_embeddings(vectors):
+        print("no embeddings: the package pyarrow is not installed", flush=True)
 
 
 def mine(task: Task) -> None:
@@ -62,7 +70,7 @@ def open_model(task: Task) -> Detector:
     model = find_model(task.model_files())
     if model is None:
         raise ExecutorError("no `model.npz` and `model.json` of this detector", code=_BAD_MODEL)
-    return model
+    return model.to(choose_device(task))
 
 
 def find_model(files: list[Path]) -> Detector | None:
@@ -76,26 +84,39 @@ def find_model(files: list[Path]) -> Detector | None:
         raise ExecutorError(f"the model cannot be read: {error}", code=_BAD_MODEL) from None
 
 
+def choose_device(task: Task) -> torch.device:
+    """The first GPU that the host gave, or the CPU where it gave none."""
+    if not task.gpus:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ExecutorError("a GPU was given, but CUDA finds none", code=_NO_GPU)
+    return torch.device("cuda", task.gpus[0])
+
+
 def look(model: Detector, images: ImageSet, *, threshold: float, overlap: float) -> Iterator[Found]:
     """What the network sees in each image, in their order."""
     model.eval()
+    device = next(model.parameters()).device
     for start in range(0, len(images), _BATCH):
         numbers = range(start, min(start + _BATCH, len(images)))
         with torch.inference_mode():
-            heat, sides = model(images.batch(numbers).to(memory_format=torch.channels_last))
+            batch = images.batch(numbers).to(device, memory_format=torch.channels_last)
+            heat, sides, vectors = model.describe(batch)
             decoded = decode(heat, sides, threshold=threshold)
-        for boxes, shares in decoded:
-            yield _without_twins(boxes, shares, overlap)
+        for (boxes, shares), vector in zip(decoded, vectors.float().cpu().numpy(), strict=True):
+            yield _without_twins(boxes, shares, overlap, vector)
 
 
-def _without_twins(boxes: np.ndarray, shares: np.ndarray, overlap: float) -> Found:
+def _without_twins(
+    boxes: np.ndarray, shares: np.ndarray, overlap: float, vector: np.ndarray
+) -> Found:
     """Of boxes of one class that overlap, keep the best. They come best first."""
     classes = boxes[:, 4].astype(np.int64)
     scores = shares[np.arange(len(classes)), classes]
     # Boxes of different classes are moved apart, so that they never overlap.
     apart = boxes[:, :4] + classes[:, None] * 10_000.0
     kept = _suppress(apart, overlap)
-    return Found(boxes[kept, :4], classes[kept], scores[kept], shares[kept])
+    return Found(boxes[kept, :4], classes[kept], scores[kept], shares[kept], vector)
 
 
 def _suppress(corners: np.ndarray, overlap: float) -> np.ndarray:

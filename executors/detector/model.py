@@ -51,6 +51,18 @@ class Detector(nn.Module):
         nn.init.constant_(self.sides.bias, 2.0)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        _, out = self.features(images)
+        return self.heat(out), self.sides(out)
+
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Class logits, log distances, and a vector of each image: what its features are at most
+        and on average."""
+        deep, out = self.features(images)
+        vector = torch.cat((deep.amax(dim=(2, 3)), deep.mean(dim=(2, 3))), dim=1)
+        return self.heat(out), self.sides(out), vector
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The deepest features, and those that the heads look at."""
         features = []
         out = images
         for stage in self.stages:
@@ -59,8 +71,7 @@ class Detector(nn.Module):
         out = self.links[-1](features[-1])
         for link, feature in zip(self.links[-2::-1], features[-2:0:-1], strict=True):
             out = link(feature) + functional.interpolate(out, size=feature.shape[-2:])
-        out = self.neck(out)
-        return self.heat(out), self.sides(out)
+        return features[-1], self.neck(out)
 
 
 def detection_loss(heat: Tensor, sides: Tensor, boxes: Tensor, owners: Tensor) -> Tensor:
@@ -69,8 +80,8 @@ def detection_loss(heat: Tensor, sides: Tensor, boxes: Tensor, owners: Tensor) -
     `boxes` are class, x, y, w, h in pixels of the input; `owners` their image in the batch.
     """
     batch, classes, height, width = heat.shape
-    cell_x = (torch.arange(width) + 0.5) * STRIDE
-    cell_y = (torch.arange(height) + 0.5) * STRIDE
+    cell_x = (torch.arange(width, device=heat.device) + 0.5) * STRIDE
+    cell_y = (torch.arange(height, device=heat.device) + 0.5) * STRIDE
     centre = boxes[:, 1:3] + boxes[:, 3:5] / 2
     # The peak of a box is as wide as the box is; far cells count as background.
     spread = (boxes[:, 3:5] / 6).clamp(min=STRIDE / 3)
@@ -79,7 +90,7 @@ def detection_loss(heat: Tensor, sides: Tensor, boxes: Tensor, owners: Tensor) -
     near = near_y[:, :, None] * near_x[:, None, :]
     flat = near.flatten(1)
     near = (flat / flat.amax(dim=1, keepdim=True).clamp(min=1e-6)).view_as(near)
-    target = torch.zeros(batch * classes, height * width)
+    target = torch.zeros(batch * classes, height * width, device=heat.device)
     index = owners * classes + boxes[:, 0].long()
     target.scatter_reduce_(
         0, index[:, None].expand(-1, height * width), near.flatten(1), reduce="amax"
@@ -104,7 +115,8 @@ def decode(
 
     A box's class is the one of its peak, kept as the last column of the boxes.
     """
-    shares = heat.float().sigmoid()
+    shares = heat.float().sigmoid().cpu()
+    sides = sides.float().cpu()
     peaks = shares * (shares == functional.max_pool2d(shares, 3, stride=1, padding=1))
     _, _, height, width = shares.shape
     top, index = peaks.flatten(1).topk(min(limit, peaks[0].numel()))
@@ -113,7 +125,7 @@ def decode(
     y = (cell // width + 0.5) * STRIDE
     picked = cell[:, None, :]
     left, up, right, down = (
-        sides.float().clamp(max=8.0).exp().flatten(2).gather(2, picked.expand(-1, 4, -1)).unbind(1)
+        sides.clamp(max=8.0).exp().flatten(2).gather(2, picked.expand(-1, 4, -1)).unbind(1)
     )
     classes = (index // (height * width)).float()
     boxes = torch.stack((x - left, y - up, x + right, y + down, classes), dim=2).numpy()
@@ -126,7 +138,7 @@ def decode(
 
 def save_model(model: Detector) -> dict[str, bytes]:
     """The files of a stage. Equal weights give equal bytes; nothing in them is executable."""
-    arrays = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
+    arrays = {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
     content = io.BytesIO()
     np.savez(content, **arrays)
     text = json.dumps(asdict(model.architecture), indent=1, sort_keys=True)

@@ -8,10 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from data import BoxSet, ImageSet, choose_size, vary
-from infer import find_model, look
+from infer import choose_device, find_model, look
 from measure import mean_average_precision
 from mir_executor import ExecutorError, Task
-from model import Architecture, Detector, adopt_weights, class_index, detection_loss, save_model
+from model import (
+    Architecture,
+    Detector,
+    adopt_weights,
+    class_index,
+    detection_loss,
+    load_model,
+    save_model,
+)
+from onnx_export import export_onnx
 
 _BAD_DATASET = 300002
 _NOT_A_NUMBER = 300201
@@ -21,10 +30,11 @@ _MEASURED_SHARE = 0.1  # of the progress bar
 
 
 def train(task: Task) -> None:
-    """Train, measure and keep the stages `half` and `last`."""
+    """Train, measure and keep the stages `half` and `last`, and `best` if it came in between."""
     config = task.config
     iterations = int(config.get("iterations", 600))
-    _make_repeatable(int(config.get("seed", 0)), int(config.get("threads", 1)))
+    device = choose_device(task)
+    _make_repeatable(int(config.get("seed", 0)), int(config.get("threads", 1)), device)
     items, checks = task.training_items(), task.validation_items()
     if not items or not checks:
         raise ExecutorError("training and validation both need images", code=_BAD_DATASET)
@@ -34,14 +44,41 @@ def train(task: Task) -> None:
     boxes = BoxSet(items, images, classes)
     check_images = ImageSet([item.image for item in checks], size)
     check_boxes = BoxSet(checks, check_images, classes)
-    model = _start_model(task, size)
+    model = _start_model(task, size).to(device)
     training = _Training(task, model, images, boxes, iterations)
-    for name, until in (("half", iterations // 2), ("last", iterations)):
+    patience = _Patience(int(config.get("patience", 0)))
+    for until in _measured_at(iterations, int(config.get("evaluate_every", 0))):
         training.run_until(until)
         mean_ap = _measure(model, check_images, check_boxes, len(classes))
         task.write_metric(training.done, "mAP50", mean_ap)
-        task.write_stage(name, save_model(model), mean_ap=mean_ap)
         print(f"iteration {training.done}: mAP50 {mean_ap:.4f}", flush=True)
+        better, tired = patience.note(mean_ap)
+        name = {iterations // 2: "half", iterations: "last"}.get(until, "best" if better else None)
+        if tired and name is None:
+            name = "last"
+        if name is not None:
+            task.write_stage(name, save_model(model), mean_ap=mean_ap)
+        if tired:
+            print(f"stopped early: no better for {patience.limit} measurements", flush=True)
+            break
+    if config.get("export_onnx", True):
+        _add_onnx(task, check_images)
+
+
+class _Patience:
+    """How long the measurements have not become better; a limit of 0 waits for ever."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.best = -1.0
+        self.waited = 0
+
+    def note(self, value: float) -> tuple[bool, bool]:
+        """Whether this is the best so far, and whether it has been long enough."""
+        better = value > self.best
+        self.best = max(self.best, value)
+        self.waited = 0 if better else self.waited + 1
+        return better, bool(self.limit) and self.waited >= self.limit
 
 
 class _Training:
@@ -52,6 +89,7 @@ class _Training:
     ) -> None:
         config = task.config
         self.task, self.model, self.images, self.boxes = task, model, images, boxes
+        self.device = next(model.parameters()).device
         self.iterations = iterations
         self.done = 0
         self.size = min(int(config.get("batch_size", 8)), 4096)
@@ -78,14 +116,14 @@ class _Training:
 
     def _step(self) -> float:
         numbers = self._next_numbers()
-        images = self.images.batch(numbers)
-        boxes, owners = self.boxes.batch(numbers)
+        images = self.images.batch(numbers).to(self.device)
+        boxes, owners = (part.to(self.device) for part in self.boxes.batch(numbers))
         if self.varied:
             images, boxes, owners = vary(
                 images, boxes, owners, self.dice, flip=self.flip, invert=self.invert
             )
         images = images.to(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             heat, sides = self.model(images)
         loss = detection_loss(heat, sides, boxes, owners)
         for group in self.optimizer.param_groups:
@@ -134,11 +172,32 @@ def _measure(model: Detector, images: ImageSet, boxes: BoxSet, classes: int) -> 
     return mean_average_precision(found, boxes.boxes, classes)
 
 
-def _make_repeatable(seed: int, threads: int) -> None:
+def _add_onnx(task: Task, images: ImageSet) -> None:
+    """The best stage also as an ONNX graph, where that finds what the network finds."""
+    name = task.best_stage()
+    folder = task.local("/out/models") / name
+    files = {file: (folder / file).read_bytes() for file in ("model.json", "model.npz")}
+    model = load_model(files["model.json"], files["model.npz"])
+    graph, said = export_onnx(model, images.batch(range(min(len(images), 8))))
+    print(f"ONNX of stage {name}: {said}", flush=True)
+    if graph is not None:
+        task.write_stage(
+            name, {**files, "model.onnx": graph}, mean_ap=float(task.stages[name]["mAP"])
+        )
+
+
+def _measured_at(iterations: int, every: int) -> list[int]:
+    """Half-way, at the end, and every so many iterations in between."""
+    between = range(every, iterations, every) if every > 0 else ()
+    return sorted({*between, iterations // 2, iterations} - {0})
+
+
+def _make_repeatable(seed: int, threads: int, device: torch.device) -> None:
+    """The same seed gives the same model on a CPU; on a GPU a nearly equal one, sooner."""
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(device.type == "cpu")
 
 
 def _schedule(share: float) -> float:
