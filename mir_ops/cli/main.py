@@ -78,9 +78,15 @@ class Parser(argparse.ArgumentParser):
         hint = f"See `{self.prog} --help`"
         if message.startswith("unrecognized arguments: -"):
             wrong = message.split()[2]
-            close = difflib.get_close_matches(wrong, self._option_string_actions, n=1)
+            close = difflib.get_close_matches(wrong, self._options(), n=1)
             hint = f"Did you mean `{close[0]}`?" if close else hint
         raise UsageError(message, hint=hint)
+
+    def _options(self) -> list[str]:
+        """Of this command, and of the one sub-command that was loaded."""
+        below = (each.choices for each in self._actions if each.nargs == argparse.PARSER)
+        parsers = [self, *(parser for choices in below for parser in dict(choices or {}).values())]
+        return [option for parser in parsers for option in parser._option_string_actions]
 
 
 class _Formatter(argparse.HelpFormatter):
