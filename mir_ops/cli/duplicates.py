@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from mir_ops.cli.arrow import spare_pandas
+from mir_ops.arrow import spare_pandas
 from mir_ops.cli.operations import (
     add_destination,
     commit_once,

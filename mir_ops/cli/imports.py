@@ -78,7 +78,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run_import(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.cli.arrow import spare_pandas
+    from mir_ops.arrow import spare_pandas
 
     spare_pandas()
     repository = repository_of(arguments)

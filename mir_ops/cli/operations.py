@@ -78,7 +78,7 @@ def commit_once(
     commit: Callable[[str], Commit],
 ) -> Done:
     """Do it under the operation id of destination and inputs; tag it, and check the branch out."""
-    from mir_ops.cli.arrow import spare_pandas
+    from mir_ops.arrow import spare_pandas
     from mir_ops.store import operation_id
 
     spare_pandas()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mir_ops.cli.arrow import spare_pandas
+from mir_ops.arrow import spare_pandas
 from mir_ops.cli.operations import add_sources, repository_of, source_of
 from mir_ops.cli.output import Output
 
