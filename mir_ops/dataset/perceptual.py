@@ -6,7 +6,6 @@ on its right. Images without contrast, such as a blank one, have the hash 0.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mir_ops.errors import InvalidInputError, StoreError
-from mir_ops.formats.images import MAX_PIXELS
+from mir_ops.formats.images import ImageRefusedError, inspect_image, open_image
 from mir_ops.store import rows
 
 if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
     from mir_ops.store import Store, Version
 
 Hashes = npt.NDArray[np.uint64]
@@ -30,6 +31,15 @@ Index = npt.NDArray[np.int64]
 MOST_DISTANCE: Final = 8
 NO_CONTRAST: Final = 0  # the smallest hash
 
+_TURNS: Final = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 _BITS: Final = 64
 _BATCH: Final = 1024
 _THREADS: Final = 4
@@ -64,22 +74,14 @@ def perceptual_hashes(
 
 
 def difference_hash(data: bytes) -> int:
-    """The hash of an image's bytes; raises ValueError for what is no image that we take."""
-    from PIL import Image, ImageOps
-
-    from mir_ops.formats.images import ImageRefusedError, inspect_image
-
+    """The hash of an image's bytes; raises ValueError for what does not decode."""
     try:
         facts = inspect_image(data)
+        grey = _grey(open_image(data, facts.media_type), facts.orientation)
     except ImageRefusedError as error:
         raise ValueError(str(error) or error.code) from None
-    if facts.width * facts.height > MAX_PIXELS:
-        raise ValueError("it is too large")
-    with Image.open(io.BytesIO(data)) as image:
-        image.draft("L", (64, 64))
-        upright = ImageOps.exif_transpose(image)
-        small = upright.convert("L").resize((9, 8), Image.Resampling.BOX)
-    grey = np.asarray(small, np.int16)
+    except Exception as error:  # noqa: BLE001 - decoders raise anything on hostile bytes
+        raise ValueError(str(error) or type(error).__name__) from None
     bits = np.packbits(grey[:, 1:] > grey[:, :-1])
     return int.from_bytes(bits.tobytes(), "big")
 
@@ -121,6 +123,21 @@ def distances(one: Hashes, other: Hashes) -> npt.NDArray[np.uint8]:
     """In how many bits hashes differ, one by one."""
     bits: npt.NDArray[np.uint8] = np.bitwise_count(one ^ other)
     return bits
+
+
+def _grey(image: ImageFile, orientation: int) -> npt.NDArray[np.int16]:
+    """8 rows of 9 grey pixels, upright."""
+    from PIL import Image
+
+    image.draft("L", (64, 64))
+    plain: Image.Image = image
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        deep = np.asarray(image, np.int64) >> 8
+        plain = Image.fromarray(np.clip(deep, 0, 255).astype(np.uint8))
+    turn = _TURNS.get(orientation)
+    if turn is not None:
+        plain = plain.transpose(Image.Transpose[turn])
+    return np.asarray(plain.convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
 
 
 def _hash_of(store: Store, digest: str) -> int:

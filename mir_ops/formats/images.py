@@ -62,7 +62,7 @@ def inspect_image(data: bytes) -> ImageFacts:
     header = _read_header(data) if media_type == "image/jpeg" else None
     try:
         if header is not None and (known := _decoded.get(header.tables)) is not None:
-            turn = _orientation(_open(data, media_type)) if header.has_exif else 1
+            turn = _orientation(open_image(data, media_type)) if header.has_exif else 1
             return _facts(data, media_type, known, turn)
         return _decode(data, media_type, header)
     except ImageRefusedError:
@@ -129,7 +129,7 @@ def _read_header(data: bytes) -> _Header | None:
 
 
 def _decode(data: bytes, media_type: str, header: _Header | None) -> ImageFacts:
-    image = _open(data, media_type)
+    image = open_image(data, media_type)
     width, height = image.size
     if width * height == 0:
         raise ImageRefusedError("image-unreadable", "it has no pixels")
@@ -161,7 +161,8 @@ def _facts(data: bytes, media_type: str, size: _Size, orientation: int) -> Image
     )
 
 
-def _open(data: bytes, media_type: str) -> ImageFile:
+def open_image(data: bytes, media_type: str) -> ImageFile:
+    """The image, not decoded yet; like decoding it, this raises anything on hostile bytes."""
     # `Image.open` would try formats by their magic, and warn about sizes that we bound ourselves.
     from PIL.BmpImagePlugin import BmpImageFile
     from PIL.JpegImagePlugin import JpegImageFile

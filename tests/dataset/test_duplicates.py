@@ -47,12 +47,27 @@ def test_a_hash_survives_resizing_and_saving_again() -> None:
 
 
 def test_an_image_is_hashed_as_it_is_displayed() -> None:
-    with Image.open(io.BytesIO(picture(1))) as image:
-        exif, turned = Image.Exif(), io.BytesIO()
-        exif[0x0112] = 6  # to be turned clockwise
-        image.rotate(90).save(turned, "PNG", exif=exif)
+    upright = difference_hash(picture(1))
+    turns = {3: "ROTATE_180", 5: "TRANSPOSE", 6: "ROTATE_90", 8: "ROTATE_270"}
+    for orientation, turn in turns.items():
+        with Image.open(io.BytesIO(picture(1))) as image:
+            exif, turned = Image.Exif(), io.BytesIO()
+            exif[0x0112] = orientation
+            image.transpose(Image.Transpose[turn]).save(turned, "PNG", exif=exif)
 
-    assert (difference_hash(turned.getvalue()) ^ difference_hash(picture(1))).bit_count() <= 1
+        assert difference_hash(turned.getvalue()) == upright
+
+
+def test_deep_images_have_contrast_as_well() -> None:
+    with Image.open(io.BytesIO(picture(1))) as image:
+        grey = np.asarray(image.convert("L"))
+    written = [io.BytesIO(), io.BytesIO()]
+    Image.fromarray(grey).save(written[0], "PNG")
+    Image.fromarray(grey.astype(np.uint16) * 256).save(written[1], "PNG")
+
+    one, other = (difference_hash(file.getvalue()) for file in written)
+
+    assert one == other != 0
 
 
 @pytest.mark.parametrize("wrong", [b"", b"no image", picture(1)[:200]])
