@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mir_ops.dataset.histograms import Analysis, analyse
     from mir_ops.dataset.importing import ImportResult, import_dataset
     from mir_ops.dataset.merging import fuse, merge
+    from mir_ops.dataset.readers import to_fiftyone, to_pandas, to_torch
     from mir_ops.dataset.report import Issue, Report
     from mir_ops.dataset.sampling import Sampling
     from mir_ops.dataset.sources import source_digest
@@ -49,6 +50,9 @@ __all__ = [
     "split_dataset",
     "statistics",
     "subset",
+    "to_fiftyone",
+    "to_pandas",
+    "to_torch",
 ]
 
 _MODULES = {
@@ -76,6 +80,9 @@ _MODULES = {
     "split_dataset": "splitting",
     "statistics": "counting",
     "subset": "filtering",
+    "to_fiftyone": "readers",
+    "to_pandas": "readers",
+    "to_torch": "readers",
 }
 
 

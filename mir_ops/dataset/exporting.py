@@ -130,7 +130,9 @@ class _Export:
         self._given: set[str] = set()
         self._splits: dict[str, list[str]] = {}
         self._shelves: set[Path] = set()
-        self._by_split = annotations == "yolo" and any(version.stats.splits.get(s) for s in _SPLITS)
+        self._by_split = annotations == "yolo" and any(
+            version.stats.splits.get(s) for s in schema.SPLITS
+        )
         self._classes = ExportClasses.of(version.taxonomy, wanted)
         self._files = self._annotation_files()
         self._covered = {
@@ -142,8 +144,7 @@ class _Export:
     def write(self, ids: pa.Array, pool: ThreadPoolExecutor) -> None:
         assets = self._version.assets(ids=ids)
         stems = self._stems(assets)
-        suffixes = [EXTENSIONS[kind] for kind in assets["media_type"].to_pylist()]
-        files = [stem + suffix for stem, suffix in zip(stems, suffixes, strict=True)]
+        files = _with_suffix(stems, assets)
         if self._folders.images is not None:
             copied = np.asarray(self._copy(assets, files, pool), np.bool_)
             lost = assets["asset_id"].filter(pa.array(~copied)).to_pylist()
@@ -309,7 +310,14 @@ class _Export:
                 self._lost[what] = self._lost.get(what, 0) + count
 
 
-_SPLITS: Final = schema.SPLITS
+def file_names(assets: pa.Table) -> list[str]:
+    """The names of images as an export gives them by default."""
+    return _with_suffix([sha1.hex() for sha1 in assets["ymir_sha1"].to_pylist()], assets)
+
+
+def _with_suffix(stems: Sequence[str], assets: pa.Table) -> list[str]:
+    kinds = assets["media_type"].to_pylist()
+    return [stem + EXTENSIONS[kind] for stem, kind in zip(stems, kinds, strict=True)]
 
 
 def _original_stem(name: str) -> str:
