@@ -17,9 +17,9 @@ from mir_ops.dataset.report import Report, Tally, listing
 from mir_ops.dataset.sources import (
     AnnotationFormat,
     ImportSource,
+    Reading,
     SourceFiles,
     open_files,
-    read_source,
 )
 from mir_ops.dataset.tables import (
     ImportedImages,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 UnknownClasses = Literal["stop", "ignore", "add"]
 Progress = Callable[[float, str], None]
+Declared = tuple[Taxonomy, tuple[str, ...]]  # the classes to read with, and those that are new
 
 GROUND_TRUTH = "ground_truth"
 IMPORTED_PREDICTIONS = "predictions:imported"
@@ -90,12 +91,20 @@ def import_dataset(
     declared = taxonomy or Taxonomy.from_names(store.classes())
     declared = before.taxonomy.joined(declared) if before else declared
     with _opened(source, index_file, gt_dir, pred_dir) as files, listing(report_file) as tally:
-        opened = read_source(
+        reading = Reading(
             files, tally, annotations=annotations, boxes_only=boxes_only, image_sets=image_sets
         )
-        on_progress(0.2, "annotations read")
-        declared, added = _declare(store, opened, declared, unknown_classes, tally)
-        images = _store_images(store, opened, tally, link, on_progress)
+        try:
+            images, opened, (declared, added) = _read_all(
+                store,
+                reading,
+                tally,
+                lambda source: _declare(store, source, declared, unknown_classes, tally),
+                link=link,
+                on_progress=on_progress,
+            )
+        finally:
+            reading.stop()
         if not images.facts:
             raise _nothing_taken(files.name, tally)
         layers = _layers(opened, images, declared, tally)
@@ -142,20 +151,36 @@ def _opened(
         yield files
 
 
-def _store_images(
-    store: Store, source: ImportSource, tally: Tally, link: bool, on_progress: Progress
-) -> ImportedImages:
+def _read_all(
+    store: Store,
+    reading: Reading,
+    tally: Tally,
+    declare: Callable[[ImportSource], Declared],
+    *,
+    link: bool,
+    on_progress: Progress,
+) -> tuple[ImportedImages, ImportSource, Declared]:
+    """Store the images while the annotations are parsed; unknown classes show as soon as known."""
     images = ImportedImages()
+
+    def settled() -> tuple[ImportSource, Declared]:
+        source = reading.finish()
+        return source, declare(source)
+
+    found = None if reading.is_parallel else settled()
     for batch in read_images(
-        source.images,
-        source.image_names,
+        reading.images,
+        reading.image_names,
         tally,
         link=link,
-        on_progress=lambda share, message: on_progress(0.2 + 0.7 * share, message),
+        on_progress=lambda share, message: on_progress(0.05 + 0.85 * share, message),
     ):
         store.blobs.put_named([(image.sha256, image.body) for image in batch], link=link)
         images.add(batch, tally)
-    return images
+        if found is None and reading.is_done:
+            found = settled()
+    source, declared = found or settled()
+    return images, source, declared
 
 
 def _is_known(before: Version | None, name: str, table: pa.Table, covered: pa.Array) -> bool:
@@ -211,7 +236,7 @@ def _declare(
     declared: Taxonomy,
     unknown_classes: UnknownClasses,
     tally: Tally,
-) -> tuple[Taxonomy, tuple[str, ...]]:
+) -> Declared:
     """The taxonomy to read objects with; stops, or registers, when classes are unknown."""
     objects: Counter[str] = Counter()
     places: dict[str, str] = {}

@@ -19,6 +19,7 @@ from mir_ops.dataset.layout import (
     read_split_names,
 )
 from mir_ops.dataset.matching import match_files, match_names, match_rows
+from mir_ops.dataset.parsing import Parsing
 from mir_ops.dataset.report import Tally
 from mir_ops.formats import FORMATS, FormatName
 from mir_ops.formats.archive import DamagedEntryError, FileTree, open_tree
@@ -75,10 +76,9 @@ class SourceFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportSource:
-    """Images by name, what the annotations say, and the splits that lists of names set."""
+    """What the annotations say of images, and the splits that lists of names set."""
 
     images: FileTree
-    image_names: tuple[str, ...]
     annotations: FormatName
     ground_truth: Matched | None
     predictions: Matched | None
@@ -134,39 +134,107 @@ def source_digest(
         return files.digest()
 
 
-def read_source(
-    files: SourceFiles,
-    tally: Tally,
-    *,
-    annotations: AnnotationFormat = "auto",
-    boxes_only: bool = False,
-    image_sets: bool = False,
-) -> ImportSource:
-    """Read all annotations, and find out which image each belongs to.
+class Reading:
+    """The annotations of a source on their way, while its images are stored.
 
     `image_sets` takes the splits from the lists in `ImageSets/Main`, or beside the annotations.
     """
-    for part in (files.images, files.ground_truth, files.predictions):
-        for code, name in part.tree.left_out if part else ():
-            tally.add(code, name)
-    kind = FORMATS[_format_of(files, annotations)]
-    tree = files.images.tree
-    layout = index_layout(tree.names) if files.is_index else find_layout(tree.names, kind)
-    reader = _Reader(layout, kind.name, boxes_only, tally)
-    truth = reader.beside(files.ground_truth)
-    if files.ground_truth is None and (layout.annotations or layout.companions):
-        truth = reader.read(tree, layout)
-    else:
-        tally.add_all("file-ignored", layout.annotations)
-    tally.add_all("file-ignored", layout.ignored)
-    return ImportSource(
-        images=tree,
-        image_names=tuple(sorted(layout.images)),
-        annotations=kind.name,
-        ground_truth=truth,
-        predictions=reader.beside(files.predictions, like=truth.parsed if truth else None),
-        splits=_splits(tree, layout, tally) if image_sets else {},
-    )
+
+    def __init__(
+        self,
+        files: SourceFiles,
+        tally: Tally,
+        *,
+        annotations: AnnotationFormat = "auto",
+        boxes_only: bool = False,
+        image_sets: bool = False,
+    ) -> None:
+        for part in (files.images, files.ground_truth, files.predictions):
+            for code, name in part.tree.left_out if part else ():
+                tally.add(code, name)
+        self.kind = FORMATS[_format_of(files, annotations)]
+        self.images = files.images.tree
+        names = self.images.names
+        layout = index_layout(names) if files.is_index else find_layout(names, self.kind)
+        tally.add_all("file-ignored", layout.ignored)
+        self.image_names = tuple(sorted(layout.images))
+        self._tally = tally
+        self._sets = layout if image_sets else None
+        self._boxes_only = boxes_only
+        self._predictions = self._beside(files.predictions, layout)
+        if files.ground_truth is not None:
+            self._truth = self._beside(files.ground_truth, layout)
+            tally.add_all("file-ignored", layout.annotations)
+        else:
+            self._truth = (self.images, layout) if layout.annotations or layout.companions else None
+        self._parsing = None if self._truth is None else self._started(*self._truth)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether other processes parse the annotations meanwhile."""
+        return self._parsing is not None and self._parsing.is_parallel
+
+    @property
+    def is_done(self) -> bool:
+        """Whether those processes are done."""
+        return self._parsing is not None and self._parsing.is_done
+
+    def finish(self) -> ImportSource:
+        """All annotations, and the images that they belong to."""
+        truth = predictions = None
+        if self._truth is not None and self._parsing is not None:
+            truth = self._matched(self._parsing.result(), self._truth[1])
+        if self._predictions is not None:
+            tree, layout = self._predictions
+            parsed = read_annotations(
+                self.kind.name,
+                _files_of(layout),
+                tree.read,
+                boxes_only=self._boxes_only,
+                like=truth.parsed if truth else None,
+            )
+            predictions = self._matched(parsed, layout)
+        return ImportSource(
+            images=self.images,
+            annotations=self.kind.name,
+            ground_truth=truth,
+            predictions=predictions,
+            splits=_splits(self.images, self._sets, self._tally) if self._sets else {},
+        )
+
+    def stop(self) -> None:
+        if self._parsing is not None:
+            self._parsing.stop()
+
+    def _started(self, tree: FileTree, layout: Layout) -> Parsing:
+        return Parsing(self.kind.name, _files_of(layout), tree, boxes_only=self._boxes_only)
+
+    def _beside(self, part: Part | None, images: Layout) -> tuple[FileTree, Layout] | None:
+        """A folder that was named beside the images."""
+        if part is None or self.kind.name == "none":
+            return None
+        found = annotation_layout(part.tree.names, self.kind)
+        self._tally.add_all("file-ignored", found.ignored)
+        # Images in `data/images/day` and files in `gt/day` meet at `day`.
+        keys = {name: key.rpartition("//")[2] for name, key in images.images.items()}
+        return part.tree, replace(found, images=keys)
+
+    def _matched(self, parsed: Parsed, layout: Layout) -> Matched:
+        for finding in parsed.findings:
+            self._tally.add(finding.code, finding.example, count=finding.count)
+        sources = parsed.images["source"].to_pylist()
+        stated = parsed.images["file_name"].to_pylist()
+        if not self.kind.per_image:
+            rows = match_rows(layout.images, sources, stated, self._tally)
+        else:
+            row_of = {source: row for row, source in enumerate(sources)}
+            matched = match_files(layout, dict(zip(sources, stated, strict=True)), self._tally)
+            rows = {image: row_of[name] for image, name in matched.items()}
+        return Matched(parsed=parsed, rows=rows)
+
+
+def _files_of(layout: Layout) -> list[str]:
+    return [*layout.companions, *layout.annotations]
 
 
 def _format_of(files: SourceFiles, wanted: AnnotationFormat) -> FormatName:
@@ -177,47 +245,6 @@ def _format_of(files: SourceFiles, wanted: AnnotationFormat) -> FormatName:
         if (found := guess_format(part.tree.sizes, in_folder=part is not files.images)) != "none":
             return found
     return "none"
-
-
-class _Reader:
-    """Reads annotations of one format for the images of one source."""
-
-    def __init__(self, layout: Layout, kind: FormatName, boxes_only: bool, tally: Tally) -> None:
-        self._images = layout.images
-        self._kind = kind
-        self._boxes_only = boxes_only
-        self._tally = tally
-
-    def beside(self, part: Part | None, like: Parsed | None = None) -> Matched | None:
-        """What a folder says that was named beside the images."""
-        if part is None or self._kind == "none":
-            return None
-        found = annotation_layout(part.tree.names, FORMATS[self._kind])
-        self._tally.add_all("file-ignored", found.ignored)
-        # Images in `data/images/day` and files in `gt/day` meet at `day`.
-        keys = {name: key.rpartition("//")[2] for name, key in self._images.items()}
-        beside = Layout(images=keys, annotations=found.annotations, companions=found.companions)
-        return self.read(part.tree, beside, like)
-
-    def read(self, tree: FileTree, layout: Layout, like: Parsed | None = None) -> Matched | None:
-        if self._kind == "none":
-            return None
-        names = [*layout.companions, *layout.annotations]
-        parsed = read_annotations(
-            self._kind, names, tree.read, boxes_only=self._boxes_only, like=like
-        )
-        for finding in parsed.findings:
-            self._tally.add(finding.code, finding.example, count=finding.count)
-        return Matched(parsed=parsed, rows=self._rows(parsed, layout))
-
-    def _rows(self, parsed: Parsed, layout: Layout) -> dict[str, int]:
-        sources = parsed.images["source"].to_pylist()
-        stated = parsed.images["file_name"].to_pylist()
-        if not FORMATS[self._kind].per_image:
-            return match_rows(layout.images, sources, stated, self._tally)
-        row_of = {source: row for row, source in enumerate(sources)}
-        matched = match_files(layout, dict(zip(sources, stated, strict=True)), self._tally)
-        return {image: row_of[name] for image, name in matched.items()}
 
 
 def _splits(tree: FileTree, layout: Layout, tally: Tally) -> dict[str, str]:
