@@ -20,7 +20,7 @@ from mir_ops.taxonomy import normalise
 LABELS_VERSION: Final = "2.0.0"
 CSV_HEADER: Final = "# type_id, preserved, main type name, alias..."
 _MAX_BYTES: Final = 16 * 2**20
-_UNUSABLE: Final = re.compile(r"[\x00-\x1f\x7f,]")
+_UNUSABLE: Final = re.compile(r"[\x00-\x1f\x7f,\ud800-\udfff]")
 _PLAIN: Final = re.compile(r"[a-z][a-z0-9_]*([ -][a-z0-9_]+)*")
 _NO_NAMES: Final = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 _NOTHING: Final[tuple[object, ...]] = ("", "~", "null", [])

@@ -30,7 +30,7 @@ def add_destination(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", "--dst-rev", dest="to", metavar="REV", help="Branch, or branch@tid to tag it"
     )
-    parser.add_argument("-m", "--message", help="Message of the commit")
+    parser.add_argument("-m", "--message", type=_text, help="Message of the commit")
     parser.add_argument("-w", dest="work_dir", metavar="DIR", help=argparse.SUPPRESS)
 
 
@@ -122,6 +122,12 @@ def say_done(output: Output, done: Done, extra: Mapping[str, Any], lines: list[s
 def names_of(text: str | None) -> list[str]:
     """Names joined by `;`."""
     return [name.strip() for name in (text or "").split(";") if name.strip()]
+
+
+def _text(given: str) -> str:
+    if not given.isascii() and any("\ud800" <= char <= "\udfff" for char in given):
+        raise argparse.ArgumentTypeError("it is not UTF-8")
+    return given
 
 
 def _find(store: Store, rev: str) -> Commit | None:

@@ -18,7 +18,7 @@ GC_EPOCH: Final = "gc/epoch"  # reserved for garbage collection, with gc/plan/ a
 
 _LONGEST: Final = 200  # of an encoded name: file systems stop at 255 bytes
 _RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-_CONTROL: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_CONTROL: Final = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _NUMBERED: Final = re.compile(r"@V\d+$")
 
 
@@ -79,7 +79,7 @@ def sharing_store(store_id: str) -> str:
 
 def encode(name: str) -> str:
     """Percent-encode everything but letters, digits and `-_.`, and a leading dot."""
-    encoded = quote(name, safe="").replace("~", "%7E")
+    encoded = quote(name, safe="", errors="surrogatepass").replace("~", "%7E")
     return "%2E" + encoded[1:] if encoded.startswith(".") else encoded
 
 

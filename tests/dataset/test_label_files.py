@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
@@ -243,11 +243,16 @@ def test_a_csv_that_is_wrong_says_where(tmp_path: Path, text: str, reason: str) 
         read_labels(tmp_path / "labels.csv")
 
 
-@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_any_bytes_are_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, body: bytes
-) -> None:
-    folder = tmp_path_factory.mktemp("any")
+WORDS = (
+    *("labels:", "\n", "- ", "  ", "id: 0", "name: ", "aliases: ", "[", "]", "{", "}", "&a ", "*a"),
+    *("!!int ", "cat", "'", '"', ",", "0,,", "1,,", "#", "null", "<<: ", "? ", "|", "%"),
+)
+PIECES = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=4)), max_size=30).map("".join)
+BODIES = st.one_of(st.binary(max_size=200), PIECES.map(lambda text: text.encode("utf-8", "ignore")))
+
+
+def check_bytes(folder: Path, body: bytes) -> None:
+    """Either they are refused, or what is read can be written and reads the same."""
     for name in ("labels.yaml", "labels.csv"):
         (folder / name).write_bytes(body)
         labels = []
@@ -255,6 +260,23 @@ def test_any_bytes_are_read_or_refused(
             labels = read_labels(folder / name)
         write_labels(folder / name, labels)
         assert names(read_labels(folder / name)) == names(labels)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("any")
+
+
+@given(BODIES)
+def test_any_bytes_are_read_or_refused(folder: Path, body: bytes) -> None:
+    check_bytes(folder, body)
+
+
+@pytest.mark.long
+@settings(max_examples=10_000)
+@given(BODIES)
+def test_ten_thousand_label_files_are_read_or_refused(folder: Path, body: bytes) -> None:
+    check_bytes(folder, body)
 
 
 def test_an_empty_label_file_has_no_classes(tmp_path: Path) -> None:
