@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 Strategy = Literal["stop", "host", "guest", "union"]
 STRATEGIES: Final = ("stop", "host", "guest", "union")
-# When and under which name an image came in is no disagreement about it.
+# When and under which name an image came in, and whether it was hashed, is no disagreement.
 _NAMED: Final = 10
-_PROVENANCE: Final = ("added_at", "source_names")
+_PROVENANCE: Final = ("added_at", "source_names", "perceptual_hash")
 
 
 class MergeConflictError(ConflictError):

@@ -14,7 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mir_ops.dataset import find_duplicates, find_leakage, import_dataset, remove_duplicates
+from mir_ops.dataset import (
+    find_duplicates,
+    find_leakage,
+    import_dataset,
+    merge,
+    remove_duplicates,
+)
 from mir_ops.dataset.duplicates import _independent
 from mir_ops.dataset.perceptual import (
     MOST_DISTANCE,
@@ -245,3 +251,13 @@ def test_leakage_between_versions_finds_the_same_image(store: Store) -> None:
 
     assert [leak.asset_id for leak in exact.leaks] == [Row(name="one").id]
     assert {leak.asset_id for leak in near.leaks} == {Row(name=n).id for n in ("one", "three")}
+
+
+def test_a_hash_on_one_side_only_is_no_conflict(store: Store) -> None:
+    put(store, "hashed", [Row(name="one", hashed=HASH)])
+    put(store, "plain", [Row(name="one"), Row(name="two")])
+
+    merge(store, ["hashed", "plain"], "both", op_id=OPERATIONS[1])
+
+    hashes = store.read("both").assets(columns=["perceptual_hash"])["perceptual_hash"]
+    assert sorted(hashes.to_pylist(), key=str) == [HASH, None]
