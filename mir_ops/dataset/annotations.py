@@ -46,6 +46,7 @@ class _Sizes:
     turn: npt.NDArray[Any]
 
 
+@np.errstate(invalid="ignore", over="ignore")  # files may say anything; what is no number shows
 def annotation_table(
     objects: pa.Table,
     class_ids: npt.NDArray[np.int32],
@@ -143,9 +144,8 @@ def _turned(box: Floats, angle: Floats, sizes: _Sizes) -> tuple[Floats, Floats]:
         return box, angle
     x, y, w, h = box.T
     # Columns and rows change places; 6 and 7 count columns from the right, 7 and 8 rows from below.
-    with np.errstate(invalid="ignore"):
-        left = np.where(np.isin(turn, (6, 7)), sizes.width - y - h, y)
-        top = np.where(np.isin(turn, (7, 8)), sizes.height - x - w, x)
+    left = np.where(np.isin(turn, (6, 7)), sizes.width - y - h, y)
+    top = np.where(np.isin(turn, (7, 8)), sizes.height - x - w, x)
     turned = np.where(turning[:, None], np.stack([left, top, h, w], axis=1), box)
     return turned, np.where(np.isin(turn, (5, 7)), -angle, angle)  # mirrored: the other way round
 
@@ -160,12 +160,11 @@ def _usable(
     """Boxes cut at the edge of their image, and which of them can be used at all."""
     width, height = sizes.width, sizes.height
     rotated = _is_rotated(angle)
-    with np.errstate(invalid="ignore"):
-        # Not a number, or infinite, or absurd.
-        bad: Mask = ~np.all(np.abs(box) < _FARTHEST, axis=1) & ~missing
-        box = np.where((bad | missing)[:, None], 0.0, box)
-        x, y, w, h = box.T
-        empty = ~bad & ~missing & ((w <= 0) | (h <= 0))
+    # Not a number, or infinite, or absurd.
+    bad: Mask = ~np.all(np.abs(box) < _FARTHEST, axis=1) & ~missing
+    box = np.where((bad | missing)[:, None], 0.0, box)
+    x, y, w, h = box.T
+    empty = ~bad & ~missing & ((w <= 0) | (h <= 0))
     # A rotated box may reach over the edge before it is rotated; its centre may not.
     reach_x, reach_y = np.where(rotated, w / 2, w), np.where(rotated, h / 2, h)
     start_x, start_y = np.where(rotated, x + w / 2, x), np.where(rotated, y + h / 2, y)
@@ -272,8 +271,7 @@ def _areas(objects: pa.Table, shapes: Shapes, box: Floats) -> Floats:
     """As stated, else of the shape, else of the box."""
     stated = _floats(objects, "area")
     derived = np.where(shapes.present, shapes.areas, box[:, 2] * box[:, 3])
-    with np.errstate(invalid="ignore"):
-        sensible = (stated >= 0) & (stated < _FARTHEST**2)
+    sensible = (stated >= 0) & (stated < _FARTHEST**2)
     return np.where(sensible, stated, derived)
 
 

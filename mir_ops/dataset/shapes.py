@@ -144,8 +144,7 @@ def _polygons(objects: pa.Table) -> tuple[Floats, Ints, Ints, Mask]:
     values = np.array(rings.flatten().to_numpy(zero_copy_only=False), np.float64)
     sizes = _lengths(rings)
     owner = np.repeat(np.arange(count), _lengths(lists))
-    with np.errstate(invalid="ignore"):
-        wrong = ~(np.abs(values) < _FARTHEST)
+    wrong = ~(np.abs(values) < _FARTHEST)
     bad_ring = (sizes < _FEWEST) | (sizes % 2 == 1) | (_sums(wrong, _bounds(sizes)) > 0)
     bad = np.zeros(count, np.bool_)
     bad[owner[bad_ring]] = True
