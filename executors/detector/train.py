@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from data import BoxSet, ImageSet, choose_size, vary
 from infer import choose_device, find_model, look
-from measure import mean_average_precision
 from mir_executor import ExecutorError, Task
+from mir_executor.precision import mean_average_precision
 from model import (
     Architecture,
     Detector,

@@ -1,11 +1,27 @@
-"""Mean average precision at IoU 0.5, quickly: the host measures the model properly."""
+"""Mean average precision at IoU 0.5, quickly: the host measures the model properly. Needs NumPy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
-from infer import Found
+
+
+class Found(Protocol):
+    """The boxes that a model found on one image, best first."""
+
+    @property
+    def corners(self) -> np.ndarray:
+        """x1, y1, x2, y2 of each."""
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The class of each, counted as in the settings."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """How sure the model is of each."""
 
 
 def mean_average_precision(
