@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mir_ops.errors import ConflictError, NotFoundError
+from mir_ops.errors import ConflictError, NotFoundError, StoreError
 from mir_ops.label_formats import (
     Label,
     check_labels,
@@ -48,7 +48,7 @@ class LabelFiles:
         }
         labels = _recognised(_agreed(said, before or []), before or [])
         stale = [path for path, theirs in said.items() if not _all_same(theirs, labels)]
-        with suppress(OSError):  # a folder that cannot be written now is written another time
+        with suppress(StoreError):  # a folder that cannot be written now is written another time
             self._write(labels, stale if self.yaml in said else [*stale, self.yaml])
         return labels
 
@@ -104,7 +104,7 @@ class LabelFiles:
         if before is not None:
             after = [replace(x, class_id=ids.get(x.name, x.class_id)) for x in before]
             if after != before:
-                with suppress(OSError):
+                with suppress(StoreError):
                     self._remember(after, digests)
 
     def _paths(self) -> list[Path]:
@@ -142,7 +142,16 @@ class LabelFiles:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of the file behind a link: a shared label file is often one."""
-        with open(f"{self.yaml.resolve()}.lock", "ab") as lock:
+        path = f"{self.yaml.resolve()}.lock"
+        try:
+            lock = open(path, "ab")  # noqa: SIM115 - closed below
+        except OSError as error:
+            raise StoreError(
+                f"Cannot write `{path}`: {error.strerror}",
+                code="unwritable-file",
+                hint="A label file needs a repository: make one with `mir init`",
+            ) from None
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

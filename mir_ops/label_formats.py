@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-from mir_ops.errors import InvalidInputError, NotFoundError
+from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.taxonomy import normalise
 
 LABELS_VERSION: Final = "2.0.0"
@@ -129,19 +129,24 @@ def now() -> str:
 def replace_text(path: Path, text: str) -> None:
     """Put a whole new text in place of the file behind `path`, with the mode of the old one."""
     target = path.resolve()
+    temporary = None
     try:
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o644
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-    except FileNotFoundError:
-        _refuse(path, f"the folder `{target.parent}` is not there")
-    try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(temporary, mode)
         os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        temporary = None
+    except OSError as error:
+        raise StoreError(
+            f"Cannot write `{target}`: {error.strerror}",
+            code="unwritable-file",
+            hint="Check that its folder is there and may be written",
+        ) from None
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)
 
 
 def _from_yaml(path: Path, text: str) -> list[Label]:
@@ -232,8 +237,12 @@ def _from_csv(path: Path, text: str) -> list[Label]:
             if not any(cell.strip() for cell in row) or row[0].lstrip().startswith("#"):
                 continue
             if len(row) < 3 or row[0].strip() != str(len(labels)):
-                expected = f"expected `{len(labels)},,name,alias...`"
-                _refuse(path, f"line {reader.line_num} is `{','.join(row)[:80]}`, {expected}")
+                found = f"line {reader.line_num} is `{','.join(row)[:80]}`"
+                _refuse(
+                    path,
+                    f"{found}, expected `{len(labels)},,name,alias...`",
+                    "It is a list of classes, numbered from 0; move another file of this name away",
+                )
             name, *aliases = (normalise(cell) for cell in row[2:])
             labels.append(Label(name=name, aliases=tuple(filter(None, aliases))))
     except csv.Error as error:

@@ -55,6 +55,8 @@ def run_merge(arguments: argparse.Namespace, output: Output) -> int:
             message=arguments.message,
         ),
     )
+    if arguments.src_revs and len(merged.sources) == 1:
+        output.note("Only one revision was merged: quote a list, the shell cuts it at `;`")
     say_done(output, done, {}, [])
     return 0
 

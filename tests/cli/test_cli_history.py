@@ -279,6 +279,8 @@ def test_a_pasted_comment_and_a_misspelt_option_are_explained(
     assert "take away the space and the comment behind it" in said
     assert "hint: Did you mean `--version`?" in fails(capsys, "--vesion", code=2)
     assert "hint: Did you mean `--dst-rev`?" in fails(capsys, "filter", "--dst-revs", "a", code=2)
+    said = fails(capsys, "merge", "--dst-rev", "a@b", "--src-revs", "tr:street@part0", code=0)
+    assert said == "Only one revision was merged: quote a list, the shell cuts it at `;`\n"
     said = fails(capsys, "merge", "--src-revs", "tr:street@part0")
     assert "The shell cuts a list at `;` unless it is quoted" in said
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
+from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
 from mir_ops.label_files import LabelFiles, taxonomy_of
 from mir_ops.label_formats import CSV_HEADER, Label, read_labels, to_csv, to_yaml, write_labels
 from mir_ops.taxonomy import add_labels
@@ -294,6 +294,14 @@ def test_a_folder_that_may_only_be_read_is_read(files: LabelFiles) -> None:
         assert len(files.read() or []) == 2
     finally:
         files.yaml.parent.chmod(0o755)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"Cannot write `.*labels.yaml.lock`: No such file"):
+        LabelFiles(yaml=tmp_path / "gone/labels.yaml").declare(["cat"])
+    (tmp_path / "labels.yaml").symlink_to(tmp_path / "gone.d/labels.yaml")
+    with pytest.raises(StoreError, match=r"Cannot write `.*gone.d/labels.yaml`: No such file"):
+        write_labels(tmp_path / "labels.yaml", [])
 
 
 def test_twenty_thousand_classes_are_no_burden(files: LabelFiles) -> None:
