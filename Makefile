@@ -20,6 +20,8 @@ KEEP ?= 1
 MIR_STORE ?=
 DIR ?=
 CLASSES ?=
+IMAGES ?= sample detector
+BASE_IMAGE ?= mir-ops/base:bookworm
 COMPOSE ?= docker-compose
 CODE := mir_ops plugins dags executors tests benchmarks
 
@@ -81,6 +83,12 @@ constraints: ## Resolve constraints.txt anew (wants uv: https://docs.astral.sh/u
 	@printf '%s\n' '# Exact versions of everything that `make install` brings, for Python 3.11 to 3.13.' \
 	  '# Written by `make constraints`; do not edit.' | cat - constraints.txt > constraints.new
 	@mv constraints.new constraints.txt
+
+.PHONY: images
+images: ## Build the executors' images, and the base they are made of, with no registry
+#> IMAGES="sample detector"  BASE_IMAGE=…  PIP_WHEELS=folder  WEIGHTS=file of weights, for torchvision
+	@docker image inspect '$(BASE_IMAGE)' >/dev/null 2>&1 || docker/base/build.sh '$(BASE_IMAGE)'
+	@for name in $(IMAGES); do BASE_IMAGE='$(BASE_IMAGE)' executors/build.sh "$$name"; done
 
 .PHONY: clean
 clean: ## Remove what make demo, make try and make install left in this checkout

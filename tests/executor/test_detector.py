@@ -179,6 +179,42 @@ def test_images_of_other_shapes_are_fitted_and_boxes_fit_back(
         assert wide_box[side] == pytest.approx(4 * small_box[side], abs=12)
 
 
+def test_inference_writes_a_vector_of_each_image(
+    world: tuple[Store, Version, Path], trained: TrainingResult
+) -> None:
+    job = infer(world, trained.model_files(), world[1], "vectors")
+
+    run_job(job)
+
+    vectors = collect_inference(job, world[0].classes()).embeddings
+    assert vectors is not None
+    assert vectors.num_rows == 36
+    assert len(vectors["vector"][0].as_py()) == 2 * 8 * SETTINGS["width"]
+
+
+def test_training_that_gets_no_better_stops_early(world: tuple[Store, Version, Path]) -> None:
+    job = train(world, "early", iterations=400, evaluate_every=2, patience=2, learning_rate=1e-7)
+
+    assert "stopped early: no better for 2 measurements" in job.log_path.read_text()
+    trained = collect_training(job)
+    assert trained.stages[-1].name == "last"
+    assert "iteration 400" not in job.log_path.read_text()
+
+
+def test_model_says_which_versions_it_was_trained_with(trained: TrainingResult) -> None:
+    import tarfile
+
+    import torch
+    import yaml
+
+    with tarfile.open(trained.package) as archive:
+        member = archive.extractfile("ymir-info.yaml")
+        assert member is not None
+        environment = yaml.safe_load(member)["environment"]
+    assert environment["torch"] == torch.__version__
+    assert environment["protocol_version"] == "1.1.0"
+
+
 def test_foreign_model_is_refused_with_the_contract_s_code(
     world: tuple[Store, Version, Path], trained: TrainingResult, tmp_path: Path
 ) -> None:
