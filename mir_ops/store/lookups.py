@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,42 @@ def count_assets(objects: ObjectStore, table: TableSegments, ids: pa.Array) -> t
             kept[first:last] = ~named
             wanted, places = wanted.filter(kept), places[kept]
     return total, covered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRows:
+    """The classes of a layer's rows: of asset i those from `starts[i]` to before `starts[i + 1]`.
+
+    Assets without rows are not in it. The last of `starts` is the number of rows.
+    """
+
+    keys: npt.NDArray[np.uint64]  # the first 8 bytes of each asset id, ascending
+    checks: npt.NDArray[np.uint64]  # and the next 8
+    starts: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int32]
+
+
+def find_classes(objects: ObjectStore, table: TableSegments) -> ClassRows | None:
+    """The class of every row of a layer; None where its segments alone do not tell."""
+    names = [segment.sidecar for segment in table.base]
+    if table.deltas or not all(names):
+        return None
+    parts = [sidecars.read(objects, name) for name in names if name]
+    keys, checks, lengths, classes = [], [], [], []
+    for part in parts:
+        present = part.kinds >= sidecars.PRESENT
+        each: npt.NDArray[np.int64] = np.diff(part.starts.astype(np.int64))
+        coded = part.codes if present.all() else part.codes[np.repeat(present, each)]
+        keys.append(part.keys[present])
+        checks.append(part.checks[present])
+        lengths.append(each[present])
+        classes.append(part.classes[coded])
+    return ClassRows(
+        keys=np.concatenate([np.zeros(0, np.uint64), *keys]),
+        checks=np.concatenate([np.zeros(0, np.uint64), *checks]),
+        starts=np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths])),
+        classes=np.concatenate([np.zeros(0, np.int32), *classes]),
+    )
 
 
 def _in_segment(

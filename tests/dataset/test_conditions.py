@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
-from dataset_rows import Row, names, put
+from dataset_rows import CLASSES, Row, names, put
 from dataset_sources import OPERATIONS
 
 from mir_ops.dataset import (
@@ -19,6 +21,7 @@ from mir_ops.dataset import (
     sample,
     selected_again,
 )
+from mir_ops.dataset.conditions import layer_rows
 from mir_ops.errors import InvalidInputError
 from mir_ops.store import Store, Version
 
@@ -176,3 +179,28 @@ def test_fuse_of_a_larger_part_only_marks_what_goes(store: Store) -> None:
     assert "dog" not in names(out)
     base = store.read("one").table("ground_truth").base
     assert out.table("ground_truth").base == base
+
+
+@pytest.mark.parametrize("deltas", [False, True])
+def test_classes_are_the_same_with_and_without_sidecars(store: Store, deltas: bool) -> None:
+    """Classes come from the sidecars of base segments, or from rows where there are deltas."""
+    rows = [
+        Row(name=f"{n}", boxes=None if n % 5 == 0 else CLASSES[: n % 4], predicted=["bird"])
+        for n in range(200)
+    ]
+    version = put(store, "all", rows)
+    if deltas:
+        put(store, "one", [Row(name="one more", boxes=["dog", "cat"])])
+        merge(store, ["all", "one"], "all", op_id=OPERATIONS[1])
+        version = store.read("all")
+    assert bool(version.table("ground_truth").deltas) is deltas
+
+    ids = version.asset_ids()
+    found = layer_rows(version, "ground_truth", ids)
+
+    table = version.layer("ground_truth", columns=["asset_id", "class_id"])
+    each = np.diff(np.append(found.starts, len(found.classes)))
+    assert ids.take(pa.array(np.repeat(found.place, each))).equals(
+        table["asset_id"].combine_chunks()
+    )
+    assert found.classes.tolist() == table["class_id"].to_pylist()
