@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.catalog import Model
+from mir_ops.errors import MirError
 from mir_ops.rounds.executing import (
     cache_of,
     config_of,
@@ -40,44 +42,44 @@ class TrainingStep:
         return self.entry.finish(_result(model))
 
     def prepare(self) -> Job:
-        from mir_ops.executor import prepare_training
-
-        entry, spec = self.entry, self.entry.round.spec
-        entry.start()
-        with entry.failing():
-            return prepare_training(
-                entry.ws.store,
-                entry.ws.store.read(self.version),
-                op_id=entry.op_id,
-                image=image_of(spec),
-                class_names=spec.classes,
-                config=config_of(spec, spec.executor.config.train),
-                jobs_dir=entry.ws.jobs_dir,
-                cache=cache_of(entry),
-                limits=limits_of(spec),
-                labels=job_labels(entry),
-            )
+        self.entry.start()
+        with self.entry.failing():
+            return self._job()
 
     def progress(self, percent: float, message: str) -> None:
         self.entry.progress(percent, message)
 
     def fail(self, message: str) -> None:
-        self.entry.fail(message)
+        """Say why; what the training wrote before stays as a failed model."""
+        from mir_ops.executor.jobs import job_folder
+        from mir_ops.executor.models import keep_training
+        from mir_ops.executor.training import find_stages
+
+        entry = self.entry
+        entry.fail(message)
+        if not job_folder(entry.ws.jobs_dir, entry.op_id).is_dir():
+            return
+        with suppress(MirError):  # the first error is the one to tell
+            if (left := find_stages(self._job())) is not None:
+                origin = {**self._origin(), "error": message[:2000]}
+                keep_training(entry.ws, left, origin, state="failed")
 
     def collect(self, job: Job) -> dict[str, Any]:
         """Keep the model's files in the store and the model in the catalog."""
         from mir_ops.executor import collect_training, remove_job
+        from mir_ops.executor.models import keep_training
 
         entry, spec = self.entry, self.entry.round.spec
         with entry.failing():
             trained = collect_training(job)
+            package = keep_training(entry.ws, trained, self._origin())
             model = entry.ws.catalog.models.add(
                 round_id=entry.round.id,
                 op_id=entry.op_id,
                 model_id=trained.model_id,
                 stage=trained.best_stage,
                 classes=trained.class_names,
-                package=entry.ws.store.put_blob(trained.package),
+                package=package.package,
                 log=entry.ws.store.put_blob(trained.log) if trained.log.is_file() else None,
                 training=self.version,
                 image=image_record(spec),
@@ -88,6 +90,33 @@ class TrainingStep:
             result = entry.finish(_result(model))
         remove_job(job)
         return result
+
+    def _job(self) -> Job:
+        from mir_ops.executor import prepare_training
+
+        entry, spec = self.entry, self.entry.round.spec
+        return prepare_training(
+            entry.ws.store,
+            entry.ws.store.read(self.version),
+            op_id=entry.op_id,
+            image=image_of(spec),
+            class_names=spec.classes,
+            config=config_of(spec, spec.executor.config.train),
+            jobs_dir=entry.ws.jobs_dir,
+            cache=cache_of(entry),
+            limits=limits_of(spec),
+            labels=job_labels(entry),
+        )
+
+    def _origin(self) -> dict[str, Any]:
+        spec = self.entry.round.spec
+        return {
+            "image": image_of(spec).image,
+            "config": config_of(spec, spec.executor.config.train),
+            "training": self.version,
+            "project": self.entry.round.project,
+            "round": self.entry.round.number,
+        }
 
 
 def training_step(ws: Workspace, place: Place, round_id: int) -> TrainingStep:
