@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +34,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     show.add_argument("model", metavar="ID[@STAGE]")
     show.set_defaults(run=run_show)
     taken = actions.add_parser("import", help="Take a model package of ours or of YMIR's")
-    taken.add_argument("package", metavar="FILE")
+    taken.add_argument("package", metavar="FILE", help="File or URL")
     _add_import(taken)
     taken.set_defaults(run=run_import)
     export = actions.add_parser("export", help="Write a model package, which `tar -xf` opens")
@@ -120,9 +123,8 @@ def run_import(arguments: argparse.Namespace, output: Output) -> int:
     repository = repository_of(arguments)
     strict = arguments.unknown_types_strategy == "stop"
     classes = _known_classes(repository) if strict else None
-    package = import_model(
-        repository.workspace, Path(arguments.package).expanduser(), project_classes=classes
-    )
+    with _fetched(arguments, repository, output) as path:
+        package = import_model(repository.workspace, path, project_classes=classes)
     if arguments.unknown_types_strategy == "add":
         known = _known_classes(repository)
         new = [name for name in package.classes if name.strip().lower() not in known]
@@ -194,10 +196,31 @@ def run_verify(arguments: argparse.Namespace, output: Output) -> int:
     return 0
 
 
+@contextmanager
+def _fetched(
+    arguments: argparse.Namespace, repository: Repository, output: Output
+) -> Iterator[Path]:
+    """The package as a file; one at a URL is downloaded first."""
+    from mir_ops.dataset.downloads import Network, fetched, is_url
+
+    if not is_url(arguments.package):
+        yield Path(arguments.package).expanduser()
+        return
+    network = Network(private=arguments.allow_private or bool(os.environ.get("MIR_ALLOW_PRIVATE")))
+    workspace = repository.workspace
+    with fetched(
+        arguments.package, network, workspace=workspace, on_progress=output.progress
+    ) as path:
+        yield path
+
+
 def _add_import(parser: argparse.ArgumentParser, *flags: str) -> None:
     if flags:
         parser.add_argument(*flags, dest="package", metavar="FILE", help=argparse.SUPPRESS)
     parser.add_argument("--model-location", metavar="DIR", help="Also write the package here")
+    parser.add_argument(
+        "--allow-private", action="store_true", help="Download from this machine or network too"
+    )
     parser.add_argument(
         "--unknown-types-strategy",
         choices=("stop", "ignore", "add"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -112,6 +115,21 @@ def test_model_travels_to_another_repository(at: Path, tmp_path: Path, capsys) -
     assert taken["model"] == listed["model"]
     assert (tmp_path / "models" / str(taken["model"])).is_file()
     assert "person" in (tmp_path / "other/.mir/labels.yaml").read_text()
+
+
+def test_model_is_imported_from_a_url(at: Path, tmp_path: Path, capsys) -> None:
+    (listed,) = records(capsys, "models", "list")
+    said(capsys, "models", "export", str(listed["model"]), "--to", str(tmp_path / "package"))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/package"
+
+        assert said(capsys, "models", "import", url, code=1)[1].startswith("error: ")
+        (taken,) = records(capsys, "models", "import", url, "--allow-private")
+        server.shutdown()
+
+    assert taken["model"] == listed["model"]
 
 
 def test_failed_training_keeps_the_stages_it_wrote(at: Path, tmp_path: Path, capsys) -> None:
