@@ -64,7 +64,7 @@ def find_classes(objects: ObjectStore, table: TableSegments) -> ClassRows | None
     keys, checks, lengths, classes = [], [], [], []
     for part in parts:
         present = part.kinds >= sidecars.PRESENT
-        each: npt.NDArray[np.int64] = np.diff(part.starts.astype(np.int64))
+        each = part.starts[1:].astype(np.int64) - part.starts[:-1]
         coded = part.codes if present.all() else part.codes[np.repeat(present, each)]
         keys.append(part.keys[present])
         checks.append(part.checks[present])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,7 +52,7 @@ def write_base(
     bounds = np.array(range(-(-(low + 1) // width) * width, high, width), np.uint64)
     starts = [0, *np.searchsorted(prefixes, bounds).tolist(), table.num_rows]
     slices = [table.slice(a, b - a) for a, b in itertools.pairwise(starts) if b > a]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with _pool(objects) as pool:
         return tuple(pool.map(lambda part: _write(objects, part, with_sidecar=True), slices))
 
 
@@ -103,7 +104,7 @@ def read_partitions(
         found = overlays.overlay(found, over.slice(cuts[index], changes))
         return Partition(rows=rows.covered_only(found), low=low, high=high, segment=None)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with _pool(objects) as pool:
         ahead = deque[Future[Partition]]()
         for index in range(len(table.base)):
             ahead.append(pool.submit(read, index))
@@ -133,9 +134,15 @@ def read_schema(objects: ObjectStore, segment: Segment) -> pa.Schema:
 
 def segment_ids(objects: ObjectStore, segments: Sequence[Segment]) -> list[pa.Array]:
     """The asset ids that each segment names, also those it removes."""
-    with ThreadPoolExecutor(8) as pool:
+    with _pool(objects) as pool:
         read = pool.map(lambda one: read_segment(objects, one, ["asset_id"]), segments)
         return [rows.distinct(table) for table in read]
+
+
+def _pool(objects: ObjectStore) -> ThreadPoolExecutor:
+    """Requests wait for a server, files for a processor: more threads would only take memory."""
+    remote = objects.url.startswith("s3:")
+    return ThreadPoolExecutor(_THREADS if remote else min(_THREADS, os.cpu_count() or 1))
 
 
 def _write(objects: ObjectStore, table: pa.Table, *, with_sidecar: bool) -> Segment:
@@ -173,7 +180,7 @@ def _read_deltas(
     if not held:
         return None
     ids = None if wanted is None else wanted.ids
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with _pool(objects) as pool:
         read = pool.map(lambda one: read_segment(objects, one, columns, ids), held)
         return overlays.newest(list(read))
 
@@ -197,7 +204,7 @@ def _read_some(
         for segment, (first, last) in zip(table.base, cuts, strict=True)
         if first < last and _names_any(objects, segment, part := wanted.slice(first, last))
     ]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with _pool(objects) as pool:
         read = list(pool.map(lambda one: _select(objects, one[0], columns, one[1]), asked))
     base = joined(read) if read else None
     if over is None:
