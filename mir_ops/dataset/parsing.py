@@ -6,6 +6,7 @@ holds Python's lock: threads would wait for each other.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -136,6 +137,7 @@ class _Child:
 
 def serve() -> None:
     """What a child does: parse the files that its input names or holds, and write the columns."""
+    gc.disable()  # what is made here is kept to the end, which is soon
     messages = _received(sys.stdin.buffer)
     order = json.loads(next(messages))
     bodies: dict[str, bytes] = {}

@@ -26,6 +26,7 @@ EXPECTED_TREE: Final = """\
         a.xml
         b.xml"""
 # How archives begin that people bring and that we do not read.
+_GUESS: Final = 2**16  # bytes to read at once of a file whose size nobody knows
 _FOREIGN: Final = (
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -169,14 +170,24 @@ def _folder_tree(root: Path, limits: ArchiveLimits) -> FileTree:
         sizes,
         tuple(left_out),
         times,
-        _read=lambda name: read_file(paths[name]),
+        _read=lambda name: read_file(paths[name], sizes[name]),
         _file=lambda name: Path(paths[name]),
     )
 
 
-def read_file(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
-        return file.readall()
+def read_file(path: str, size: int = _GUESS) -> bytes:
+    """The bytes of a file that had `size` when it was looked at; `open` asks for much more."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.read(descriptor, size + 1)
+        if len(data) == size:
+            return data
+        parts = [data]
+        while parts[-1]:
+            parts.append(os.read(descriptor, _GUESS))
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def _walk(top: str, left_out: list[tuple[str, str]]) -> Iterator[os.DirEntry[str]]:

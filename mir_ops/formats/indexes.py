@@ -42,7 +42,7 @@ def open_index(
         {name: found[path].st_size for name, path in paths.items()},
         tuple(left_out),
         {name: found[path].st_mtime_ns for name, path in paths.items()},
-        _read=lambda name: read_file(paths[name]),
+        _read=lambda name: read_file(paths[name], found[paths[name]].st_size),
         _file=lambda name: Path(paths[name]),
     )
 
