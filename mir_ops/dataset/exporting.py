@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -168,12 +169,7 @@ class _Export:
             for split, stems in self._splits.items():
                 lines = "".join(f"{stem}\n" for stem in stems)
                 write_late(root / "ImageSets" / "Main" / f"{split}.txt", lines)
-        listed = {name: written.paths for name, written in self._files.items()}
-        if self._folders.images is not None:
-            listed["images"] = [str(self._folders.images / file) for file in self._images]
-        for name, folder in self._folders.named().items():
-            lines = "".join(f"{Path(path).absolute()}\n" for path in listed.get(name, ()))
-            write_late(folder / INDEX, lines)
+        self._write_indexes()
 
     def report(self) -> Report:
         for what, count in self._lost.items():
@@ -181,6 +177,17 @@ class _Export:
         taken = {"images": len(self._images)} if self._folders.images is not None else {}
         taken |= {name: written.count for name, written in self._files.items()}
         return self._tally.report(taken)
+
+    def _write_indexes(self) -> None:
+        """A list of its files in each folder; two parts may share one."""
+        listed = {name: written.paths for name, written in self._files.items()}
+        listed["images"] = [f"{self._folders.images}/{file}" for file in self._images]
+        lines: dict[Path, list[str]] = {}
+        for name, folder in self._folders.named().items():
+            paths = (f"{os.path.abspath(path)}\n" for path in listed.get(name, ()))
+            lines.setdefault(folder, []).extend(paths)
+        for folder, listing in lines.items():
+            write_late(folder / INDEX, "".join(listing))
 
     def _annotation_files(self) -> dict[str, AnnotationFiles]:
         if self._format == "none":

@@ -76,7 +76,8 @@ def yolo_data(names: Sequence[str], splits: Mapping[str, str]) -> str:
     listed = "".join(
         f"  {number}: {json.dumps(name, ensure_ascii=False)}\n" for number, name in enumerate(names)
     )
-    return f"path: .\n{folders}names:\n{listed}" if listed else f"path: .\n{folders}names: []\n"
+    # Without a `path`, folders are relative to this file.
+    return f"{folders}names:\n{listed}" if listed else f"{folders}names: []\n"
 
 
 def outline_losses(rows: pa.Table) -> dict[str, int]:

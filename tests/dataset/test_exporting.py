@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from mir_ops.dataset import ExportFolders, export_dataset, import_dataset
 from mir_ops.errors import ConflictError
+from mir_ops.formats.voc import read_voc, write_voc
 from mir_ops.store import Store
 
 _COLUMNS = ["asset_id", "annotation_id", "class_id", "kind", "x", "y", "w", "h", "tags", "quality"]
@@ -49,8 +53,6 @@ def test_a_labelled_dataset_comes_back_the_same(tmp_path: Path, store: Store) ->
 
 
 def test_files_are_named_by_sha1_or_as_they_came(tmp_path: Path, store: Store) -> None:
-    import hashlib
-
     names = {"images/x/a.jpg": image(1), "images/y/a.jpg": image(2), "images/y/b.jpg": image(3)}
     import_dataset(store, folder_of(tmp_path / "in", names), "a", op_id=OPERATIONS[0])
     sha1 = {hashlib.sha1(data).hexdigest() for data in names.values()}
@@ -123,3 +125,57 @@ def test_any_box_inside_the_image_comes_back_the_same(
         first, second = (store.read(rev).layer("ground_truth", columns=_COLUMNS) for rev in "ab")
         assert second == first
         assert len(first) == len(set(drawn))
+
+
+def test_the_layouts_of_coco_yolo_and_ark(tmp_path: Path, store: Store) -> None:
+    files = {
+        "images/train/a.jpg": image(1),
+        "images/b.jpg": image(2),
+        "labels/train/a.txt": b"1 0.5 0.5 0.25 0.5\n",
+        "labels/classes.txt": b"cat\ndog\n",
+    }
+    import_dataset(store, folder_of(tmp_path / "in", files), "a", op_id=OPERATIONS[0])
+    (row,) = store.read("a").layer("ground_truth").to_pylist()
+    sha1 = hashlib.sha1(image(1)).hexdigest()
+
+    out = tmp_path / "out"
+    export_dataset(store, "a", ExportFolders.under(out / "coco", "coco"), annotations="coco")
+    yolo = export_dataset(store, "a", ExportFolders.under(out / "yolo", "yolo"), annotations="yolo")
+    both = ExportFolders(images=out / "ark", ground_truth=out / "ark")
+    ark = export_dataset(store, "a", both, annotations="ark")
+
+    coco = json.loads((out / "coco/annotations/coco-annotations.json").read_text())
+    names = [entry["name"] for entry in coco["categories"]]
+    assert names == store.read("a").taxonomy.names
+    (entry,) = coco["annotations"]
+    assert (entry["id"], entry["image_id"], entry["bbox"]) == (1, 1, [24, 12, 16, 24])
+    assert names[entry["category_id"] - 1] == "dog"
+    assert [each["file_name"] for each in coco["images"]] == [f"{sha1}.jpg"]
+    assert (out / f"yolo/images/train/{sha1}.jpg").read_bytes() == image(1)
+    assert (out / f"yolo/labels/train/{sha1}.txt").read_text() == "1 0.5 0.5 0.25 0.5\n"
+    data = (out / "yolo/data.yaml").read_text()
+    assert data == 'train: "images/train"\nval: "images/train"\nnames:\n  0: "cat"\n  1: "dog"\n'
+    assert (out / f"ark/{sha1}.txt").read_text() == "1, 24, 12, 39, 35, -1, 0\n"
+    assert len((out / "ark/index.tsv").read_text().split()) == 3
+    assert {issue.code for issue in (*yolo.issues, *ark.issues)} <= {"not-carried"}
+    assert row["kind"] == "box"
+
+
+def test_many_files_are_written_as_one_is(tmp_path: Path, store: Store) -> None:
+    extra = "<pose>Left</pose><tags><a>b&amp;c</a></tags><box_quality>0.5</box_quality>"
+    flags = "<truncated>1</truncated><occluded>0</occluded><difficult>1</difficult>"
+    files = {
+        "images/a.jpg": image(1),
+        "gt/a.xml": voc(
+            box("cat", 0.25, 1, 10.5, 20, extra=extra + flags), more="<cks><k>v</k></cks>"
+        ),
+    }
+    import_dataset(store, folder_of(tmp_path / "in", files), "a", op_id=OPERATIONS[0])
+
+    export_dataset(store, "a", ExportFolders.under(tmp_path / "out", "voc"))
+
+    (path,) = (tmp_path / "out/annotations").glob("*.xml")
+    read = read_voc(path.read_bytes())
+    again = write_voc(replace(read, channels=3)).decode()
+    poseless = path.read_text().replace("<pose>Left</pose>", "<pose>unknown</pose>")
+    assert poseless == again.replace("      <pose>Left</pose>\n", "")
