@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,6 +62,7 @@ def train(task: Task) -> None:
         if tired:
             print(f"stopped early: no better for {patience.limit} measurements", flush=True)
             break
+    print(f"trained in {time.process_time():.1f} CPU-seconds", flush=True)
     if config.get("export_onnx", True):
         _add_onnx(task, check_images)
 

@@ -124,6 +124,20 @@ def open_executor(
     )
 
 
+def described(image: ExecutorImage, engine: Any = None) -> ExecutorImage:
+    """The image with its own templates and digest, where nobody has read them yet."""
+    if image.folder is not None or image.templates:
+        return image
+    found = describe_image(image.image, engine)
+    kind = found.object_types[0]
+    return replace(
+        image,
+        templates=found.templates.get(kind, {}),
+        object_type=kind,
+        digest=found.digest,
+    )
+
+
 def _describe(read: Read) -> Description:
     findings: list[str] = []
 

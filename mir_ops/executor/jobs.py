@@ -50,12 +50,13 @@ class ExecutorImage:
         stem = {"train": "training", "infer": "infer", "mine": "mining"}[kind]
         if kind in self.templates:
             return dict(self.templates[kind])
-        if self.folder is None:
+        if self.folder is None and not self.templates:
             return {}
-        path = self.folder / "img-man" / f"{stem}-template.yaml"
-        if not path.is_file():
+        name = f"{stem}-template.yaml"
+        path = None if self.folder is None else self.folder / "img-man" / name
+        if path is None or not path.is_file():
             raise InvalidInputError(
-                f"Executor `{self.name}` cannot {kind}: it has no `{path.name}`",
+                f"Executor `{self.name}` cannot {kind}: it has no `{name}`",
                 code="executor-cannot",
                 hint="Choose an executor whose `img-man` folder has that template",
             )

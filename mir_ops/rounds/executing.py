@@ -95,6 +95,7 @@ def model_files(model: Model) -> ModelFiles:
 def prepare_predictions(entry: Entry, commit: str, asset_ids: pa.Array, model: Model) -> Job:
     """The job that predicts on these images of a version, for evaluation and for mining."""
     from mir_ops.executor import prepare_inference
+    from mir_ops.executor.images import described
 
     spec = entry.round.spec
     entry.start()
@@ -103,7 +104,7 @@ def prepare_predictions(entry: Entry, commit: str, asset_ids: pa.Array, model: M
             entry.ws.store,
             entry.ws.store.read(commit),
             op_id=entry.op_id,
-            image=image_of(spec),
+            image=described(image_of(spec)),
             asset_ids=asset_ids,
             model=model_files(model),
             config=config_of(spec, spec.executor.config.infer),

@@ -93,13 +93,14 @@ class TrainingStep:
 
     def _job(self) -> Job:
         from mir_ops.executor import prepare_training
+        from mir_ops.executor.images import described
 
         entry, spec = self.entry, self.entry.round.spec
         return prepare_training(
             entry.ws.store,
             entry.ws.store.read(self.version),
             op_id=entry.op_id,
-            image=image_of(spec),
+            image=described(image_of(spec)),
             class_names=spec.classes,
             config=config_of(spec, spec.executor.config.train),
             jobs_dir=entry.ws.jobs_dir,
