@@ -87,8 +87,11 @@ def _parts(text: str, number: Callable[[str], N]) -> dict[str, N]:
     parts: dict[str, N] = {}
     for part in names_of(text):
         name, _, value = part.partition(":")
+        split = SPLITS.get(name, name)
         try:
-            parts[SPLITS.get(name, name)] = number(value)
+            if split in parts:
+                raise ValueError(f"`{split}` is there twice")
+            parts[split] = number(value)
         except ValueError:
             raise InvalidInputError(
                 f"`{part}` is not a part of a split",

@@ -17,6 +17,7 @@ from mir_ops.dataset.perceptual import (
     Hashed,
     Hashes,
     Neighbours,
+    check_distance,
     distances,
     find_neighbours,
     perceptual_hashes,
@@ -80,6 +81,7 @@ def find_duplicates(
     that are alike stays the one with ground truth, with more pixels, with the smaller id. No two
     that stay are alike, and each that goes is like one that stays.
     """
+    check_distance(distance)
     ids = version.asset_ids()
     others = rows.sorted_unique([other.asset_ids() for other in against])
     same = rows.common(ids, others)
@@ -157,6 +159,7 @@ def find_leakage(
 
     Each source is a version and the split of all of its images; None: each has its own.
     """
+    check_distance(distance)
     images = _Images.of(store, sources, distance, on_progress)
     leaks = [
         leak

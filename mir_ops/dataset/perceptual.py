@@ -107,16 +107,21 @@ def find_neighbours(hashes: Hashes, distance: int) -> Neighbours:
     sorting by every choice of bands brings them together: nothing is compared with everything.
     The hash of images without contrast is near no other one.
     """
-    if not 0 <= distance <= MOST_DISTANCE:
+    check_distance(distance)
+    values, place = np.unique(hashes, return_inverse=True)
+    offset = int(np.searchsorted(values, np.uint64(NO_CONTRAST), "right"))
+    first, second = _unequal_pairs(values[offset:], distance)
+    return Neighbours(values=values, place=place, first=first + offset, second=second + offset)
+
+
+def check_distance(distance: int | None) -> None:
+    """Refuse a distance that would take too many comparisons; None is none."""
+    if distance is not None and not 0 <= distance <= MOST_DISTANCE:
         raise InvalidInputError(
             f"Cannot look for hashes that differ in {distance} bits",
             code="bad-distance",
             hint=f"Use 0 (alike) to {MOST_DISTANCE}",
         )
-    values, place = np.unique(hashes, return_inverse=True)
-    offset = int(np.searchsorted(values, np.uint64(NO_CONTRAST), "right"))
-    first, second = _unequal_pairs(values[offset:], distance)
-    return Neighbours(values=values, place=place, first=first + offset, second=second + offset)
 
 
 def distances(one: Hashes, other: Hashes) -> npt.NDArray[np.uint8]:

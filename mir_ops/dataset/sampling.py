@@ -39,6 +39,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _check_amount(self.count, self.rate)
+        check_seed(self.seed)
         check_strata(self.stratify)
 
     def to_parameters(self) -> dict[str, Any]:
@@ -139,6 +140,16 @@ def strata_of(version: Version, by: str | None, ids: pa.Array) -> Codes:
         values = pc.map_lookup(values, by.removeprefix(_ATTRIBUTE), "first")
     codes: Codes = values.dictionary_encode("encode").indices.to_numpy(zero_copy_only=False)
     return _ranks(np.bincount(codes))[codes]
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that a commit cannot record."""
+    if not -(2**63) < seed < 2**63:
+        raise InvalidInputError(
+            f"The seed {seed} is too large",
+            code="bad-seed",
+            hint="Use a whole number of at most 18 digits",
+        )
 
 
 def check_strata(by: str | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mir_ops.dataset.sampling import check_strata, draw, line_up, strata_of
+from mir_ops.dataset.sampling import check_seed, check_strata, draw, line_up, strata_of
 from mir_ops.errors import InvalidInputError
 from mir_ops.store import Operation, rows, schema
 
@@ -39,7 +39,9 @@ def split_dataset(
     """
     if done := store.find_operation(branch, op_id):
         return done
-    _check_parts(rates, counts, stratify)
+    check_seed(seed)
+    check_strata(stratify)
+    _check_parts(rates, counts)
     version = store.read(rev)
     ids = version.asset_ids()
     amounts = dict(counts) if counts else _amounts(rates or {}, len(ids))
@@ -91,10 +93,7 @@ def _amounts(rates: Mapping[str, float], images: int) -> dict[str, int]:
     return dict(zip(rates, amounts.tolist(), strict=True))
 
 
-def _check_parts(
-    rates: Mapping[str, float] | None, counts: Mapping[str, int] | None, stratify: str | None
-) -> None:
-    check_strata(stratify)
+def _check_parts(rates: Mapping[str, float] | None, counts: Mapping[str, int] | None) -> None:
     parts: Mapping[str, float] = counts or rates or {}
     if bool(rates) == bool(counts):
         raise _bad_parts("A split needs either rates or counts")

@@ -92,6 +92,13 @@ def test_split_divides_by_rates_and_by_counts(
         ["filter", "all", "--width", "a:b", "--to", "out"],
         ["filter", "all", "--splits", "dev", "--to", "out"],
         ["split", "all", "--rates", "tr:half", "--to", "out"],
+        ["split", "all", "--rates", "tr:0.1;train:0.1", "--to", "out"],
+        ["split", "all", "--rates", "tr:1", "--seed", "9" * 20, "--to", "out"],
+        ["sampling", "all", "--rate", "nan", "--to", "out"],
+        ["sampling", "all", "--rate", "0.5", "--seed", "-" + "9" * 20, "--to", "out"],
+        ["dedup", "all", "--distance", "9", "--to", "out"],
+        ["dedup", "all", "--distance", "-1", "--leaks"],
+        ["copy", "--src-root", "nowhere", "--src-revs", "all", "--to", "out"],
         ["sampling", "all", "--rate", "0.5", "--stratify", "weather", "--to", "out"],
     ],
 )

@@ -13,9 +13,12 @@ from mir_ops.dataset import (
     Conditions,
     Sampling,
     filter_dataset,
+    fuse,
     import_dataset,
     merge,
+    remove_duplicates,
     sample,
+    split_dataset,
     statistics,
     subset,
 )
@@ -174,6 +177,9 @@ def test_every_operation_commits_once(filled: Store) -> None:
         lambda op: filter_dataset(filled, "one", "f", Conditions(), op_id=op),
         lambda op: sample(filled, "one", "s", Sampling(rate=0.5), op_id=op),
         lambda op: subset(filled, "one", "u", asset_ids=ids, op_id=op),
+        lambda op: fuse(filled, ["one"], "x", conditions=CAT, op_id=op),
+        lambda op: split_dataset(filled, "one", "p", counts={"val": 2}, op_id=op),
+        lambda op: remove_duplicates(filled, "one", "d", op_id=op),
     ]
 
     for op_id, act in zip(OPERATIONS, acts, strict=False):
