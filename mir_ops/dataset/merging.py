@@ -49,6 +49,7 @@ def merge(
         strategy=strategy,
         splits=found.splits,
         exclude=found.excluded,
+        start=found.commits[0] if found.host == branch else None,
         op_id=op_id,
         operation=Operation(kind="merge", parameters=found.parameters, inputs=found.inputs),
         message=message or f"Merge {', '.join(found.parameters['sources'])}",
@@ -109,6 +110,7 @@ def fuse(
         ),
         message=message or f"Fuse {', '.join(parameters['sources'])}: {len(kept)} images",
         base=plan.base.commit,
+        start=found.commits[0] if found.host == branch else None,
         parents=plan.parents,
     ) as edit:
         edit.take(changes)
@@ -119,6 +121,7 @@ def fuse(
 class _Resolved:
     """The commits of a merge's sources, and what the operation records of them."""
 
+    host: str
     commits: list[Commit]
     excluded: list[Commit]
     splits: list[str | None]
@@ -141,6 +144,7 @@ def _resolve(
         )
     named = [f"{source.split or ''}:{source.rev}".lstrip(":") for source in parsed]
     return _Resolved(
+        host=parsed[0].rev,
         commits=[store.resolve(source.rev) for source in parsed],
         excluded=[store.resolve(rev) for rev in exclude],
         splits=[source.split for source in parsed],

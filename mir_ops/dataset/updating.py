@@ -24,11 +24,12 @@ _SELECTIONS: Final = ("filter", "sample", "fuse")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Increment:
-    """What `source` gained since `base`, the newest version of it that `tip` came from.
+    """What `source` gained since `base`, the newest version of it that `tip`, at `rev`, came from.
 
     `replayed` are the recorded selections that made the tip, the oldest first.
     """
 
+    rev: str
     tip: Commit
     source: Commit
     base: Commit
@@ -79,7 +80,11 @@ def find_increment(store: Store, rev: str, source: str) -> Increment:
             hint="Merge them instead, with `mir merge`",
         )
     return Increment(
-        tip=tip, source=newest, base=base, replayed=_recorded_selections(store, tip, newest)
+        rev=rev,
+        tip=tip,
+        source=newest,
+        base=base,
+        replayed=_recorded_selections(store, tip, newest),
     )
 
 
@@ -121,6 +126,7 @@ def update(
         branch,
         host,
         [guest],
+        start=increment.tip if increment.rev == branch else None,
         strategy=strategy,
         op_id=op_id,
         operation=Operation(

@@ -58,6 +58,7 @@ class Edit:
         operation: Operation,
         message: str,
         base: Commit | None = None,
+        start: str | None = None,
         parents: Sequence[str] = (),
         author: str = "mir",
         project: str | None = None,
@@ -85,7 +86,7 @@ class Edit:
         self._pin = Pin(self._objects, op_id)
         self._gathered = ChangeSet()
         self._changes: ChangeSet | Compaction = self._gathered
-        self._start: str | None = None
+        self._start = start
         self._commit: Commit | None = None
 
     @property
@@ -136,7 +137,7 @@ class Edit:
         self._changes = changes
 
     def __enter__(self) -> Self:
-        self._start = read_ref(self._objects, keys.head(self.branch)).commit
+        self._start = self._start or read_ref(self._objects, keys.head(self.branch)).commit
         if self._base is not None and self._base.id == self._start:
             self._base = None
         base = self._base.id if self._base else None

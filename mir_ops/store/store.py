@@ -141,6 +141,7 @@ class Store:
         operation: Operation,
         message: str,
         base: Commit | Version | None = None,
+        start: Commit | None = None,
         parents: Sequence[str | Commit] = (),
         author: str | None = None,
         project: str | None = None,
@@ -148,7 +149,11 @@ class Store:
         run: str | None = None,
         keywords: Sequence[str] = (),
     ) -> Edit:
-        """Change a branch in a `with` block. `base`: start from this content, not from the tip."""
+        """Change a branch in a `with` block. `base`: start from this content, not from the tip.
+
+        `start` is the tip that the caller saw (default: the one on entering): what others commit
+        after it is kept, or is a conflict.
+        """
         keys.check_branch_name(branch)
         keys.check_op_id(op_id)
         return Edit(
@@ -158,6 +163,7 @@ class Store:
             operation=operation,
             message=message,
             base=base.commit if isinstance(base, Version) else base,
+            start=start.id if start else None,
             parents=[parent if isinstance(parent, str) else parent.id for parent in parents],
             author=author or self.author,
             project=project,
@@ -179,6 +185,7 @@ class Store:
         strategy: str = "stop",
         splits: Sequence[str | None] | None = None,
         exclude: Sequence[Version | Commit] = (),
+        start: Commit | None = None,
         author: str | None = None,
         project: str | None = None,
         round: int | str | None = None,  # noqa: A002 - the word of the domain
@@ -188,6 +195,7 @@ class Store:
 
         `splits` sets the split of each source's assets, the host's first; assets of the versions
         in `exclude` are left out. Under `stop` a conflict raises and the branch stays where it is.
+        `start` is the tip of the branch that the caller saw, as for an edit.
         """
         from mir_ops.store.merges import plan_merge
 
@@ -202,6 +210,7 @@ class Store:
             operation=operation,
             message=message,
             base=plan.base,
+            start=start,
             parents=plan.parents,
             author=author,
             project=project,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from version_makers import classes_of, numbers_of, put
 
 from mir_ops.dataset.conditions import Conditions
 from mir_ops.dataset.filtering import filter_dataset, sample
+from mir_ops.dataset.merging import merge
 from mir_ops.dataset.sampling import Sampling
 from mir_ops.dataset.updating import find_increment, update
 from mir_ops.errors import ConflictError, InvalidInputError
-from mir_ops.store import Commit, Operation, Store
+from mir_ops.store import Commit, Operation, Store, merges
 
 CATS = Conditions(include_classes=("cat",))
 
@@ -98,6 +101,42 @@ def test_what_both_changed_is_a_conflict(filled: Store) -> None:
 
     updated(filled, "u2", strategy="guest")
     assert classes_of(filled, "feature", 2) == ["cat", "dog"]
+
+
+def test_what_a_colleague_commits_meanwhile_stays(filled: Store) -> None:
+    cats(filled)
+    put(filled, "master", {10: ["cat"]}, op_id="m2")
+    increment = find_increment(filled, "feature", "master")
+    put(filled, "feature", {70: ["dog"]}, op_id="bob")
+
+    update(filled, increment, "feature", op_id="u1")
+
+    assert numbers_of(filled, "feature") == [0, 2, 4, 6, 8, 10, 70]
+
+    # An image that was left out before cannot come back into a branch that has moved.
+    put(filled, "master", {3: ["cat"]}, op_id="m3")
+    increment = find_increment(filled, "feature", "master")
+    put(filled, "feature", {71: ["dog"]}, op_id="bob again")
+    with pytest.raises(ConflictError, match="Branch `feature` moved while it was edited"):
+        update(filled, increment, "feature", op_id="u2")
+    assert 71 in numbers_of(filled, "feature")
+
+
+def test_a_merge_keeps_what_a_colleague_commits_meanwhile(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(filled, "other", {20: ["cat"]}, op_id="o1")
+    planned = merges.plan_merge
+
+    def plan_while_bob_commits(*args: Any, **settings: Any) -> merges.Plan:
+        plan = planned(*args, **settings)
+        put(filled, "master", {70: ["dog"]}, op_id="bob")
+        return plan
+
+    monkeypatch.setattr(merges, "plan_merge", plan_while_bob_commits)
+    merge(filled, ["master", "other"], "master", op_id="merged")
+
+    assert numbers_of(filled, "master") == [*range(10), 20, 70]
 
 
 def test_own_additions_stay_and_do_not_hide_the_filter(filled: Store) -> None:
