@@ -148,7 +148,8 @@ def _check_flat(names: list[str], kind: Format) -> None:
     alone = sorted(
         f for f in folders if _last(f).lower() in kind.folders and f.count("/") < _DEEPEST
     )
-    if alone and kind.suffix:
+    # One file for many images says where they are: it needs no folder of images beside it.
+    if alone and kind.suffix and kind.per_image:
         raise _wrong_tree(f"There is a folder `{alone[0]}`, but no folder `images` beside it")
 
 

@@ -18,6 +18,7 @@ from mir_ops.dataset import downloads
 from mir_ops.dataset.downloads import Network, fetched, is_public, is_url
 from mir_ops.dataset.sharing import shared_path
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError, StoreError
+from mir_ops.workspace import Workspace
 
 HERE = Network(private=True)
 
@@ -118,30 +119,14 @@ def test_private_addresses_are_refused_unless_allowed(server: str) -> None:
         assert "--allow-private" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1",
-        "10.1.2.3",
-        "172.16.0.1",
-        "192.168.1.1",
-        "169.254.169.254",
-        "100.64.0.1",
-        "0.0.0.0",
-        "224.0.0.1",
-        "255.255.255.255",
-        "240.0.0.1",
-        "::",
-        "::1",
-        "fe80::1",
-        "fc00::1",
-        "ff02::1",
-        "::ffff:127.0.0.1",
-        "::ffff:10.0.0.1",
-        "64:ff9b::a00:1",
-        "2002:7f00:1::",
-    ],
+PRIVATE = (
+    *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"),
+    *("0.0.0.0", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "::1", "fe80::1", "fc00::1"),
+    *("ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::"),
 )
+
+
+@pytest.mark.parametrize("address", PRIVATE)
 def test_an_address_that_is_not_of_the_internet_is_private(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
 
@@ -246,6 +231,45 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> Non
         thread.join()
 
     assert caught.value.code == "bad-certificate"
+
+
+def test_an_object_in_a_bucket_is_fetched_from_the_stores_own_server_or_when_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client.create_bucket(Bucket="bucket")
+        client.put_object(Bucket="bucket", Key="data/a b.zip", Body=b"content")
+        url = f"s3://bucket/data/a%20b.zip?endpoint_url={endpoint}"
+        ours = Workspace(
+            store_url=f"s3://bucket/store?endpoint_url={endpoint}",
+            catalog_url="",
+            work_dir=tmp_path,
+            access_key="test",
+            secret_key="test",
+        )
+
+        with pytest.raises(InvalidInputError) as caught:
+            fetch(url, Network())
+        assert caught.value.code == "private-address"
+        assert fetch(url) == b"content"
+        with fetched(url, workspace=ours) as path:
+            assert path.read_bytes() == b"content"
+        with pytest.raises(NotFoundError):
+            fetch(url.replace("a%20b", "c"))
+        with pytest.raises(InvalidInputError) as caught:
+            fetch(url, Network(private=True, max_bytes=3))
+        assert caught.value.code == "download-too-large"
+    finally:
+        server.stop()
 
 
 def test_urls_are_told_from_paths() -> None:
