@@ -6,7 +6,12 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 from mir_airflow.callbacks import fail_round
-from mir_airflow.operators.executor import EvaluateOperator, MineOperator, TrainOperator
+from mir_airflow.operators.executor import (
+    EvaluateOperator,
+    MineOperator,
+    MineShardOperator,
+    TrainOperator,
+)
 from mir_airflow.operators.rounds import (
     CheckTargetsOperator,
     CloseRoundOperator,
@@ -17,6 +22,7 @@ from mir_airflow.operators.rounds import (
     MergeLabelsOperator,
     MergeTrainingOperator,
     OpenRoundOperator,
+    PlanShardsOperator,
 )
 from mir_airflow.sensors.labels import LabelsSensor
 
@@ -117,14 +123,26 @@ with DAG(
     )
     check_targets = CheckTargetsOperator(
         task_id="check_targets",
-        go_on="mine",
+        go_on="plan_shards",
         stop="close_round",
         doc_md="Ends the round here when the project has what it wants.",
         **of_round,
     )
+    plan_shards = PlanShardsOperator(
+        task_id="plan_shards",
+        doc_md="Divides a pool larger than the project's `mining.shard_size`; else into nothing.",
+        **of_round,
+    )
+    mine_shard = MineShardOperator.partial(
+        task_id="mine_shard",
+        doc_md="Predicts on one part of a large pool. Skipped when `mine` does it all.",
+        **of_round,
+    ).expand(shard=plan_shards.output)
     mine = MineOperator(
         task_id="mine",
-        doc_md="Predicts on the pool, scores each image and picks what is worth labelling.",
+        trigger_rule="none_failed_min_one_success",
+        doc_md="Predicts on the pool, or takes what the shards predicted; scores each image and "
+        "picks what is worth labelling.",
         **of_round,
     )
     create_label_task = CreateLabelTaskOperator(
@@ -159,6 +177,7 @@ with DAG(
     )
 
     open_round >> import_data >> gate_data >> merge_training >> train >> evaluate >> check_targets
-    check_targets >> mine >> create_label_task >> wait_for_labels >> import_labels
+    check_targets >> plan_shards >> [mine_shard, mine]
+    mine_shard >> mine >> create_label_task >> wait_for_labels >> import_labels
     import_labels >> gate_labels >> merge_labels >> close_round
     check_targets >> close_round

@@ -70,11 +70,13 @@ class ExecutorSpec(Section):
 
 class MiningSpec(Section):
     """How a round picks images. `exclude` is YMIR's: never look at an image twice (`chunk`),
-    never label one twice (`dedup`), or neither."""
+    never label one twice (`dedup`), or neither. More candidates than `shard_size` are looked at
+    by several tasks."""
 
     strategy: str = "entropy"
     budget: int = Field(default=100, ge=1)
     exclude: Literal["dedup", "chunk", "none"] = "dedup"
+    shard_size: int | None = Field(default=None, ge=1)
 
 
 class LabelsSpec(Section):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from mir_ops.errors import InvalidInputError
 from mir_ops.executor.jobs import Job
 from mir_ops.executor.outputs import container_user
+
+GPU_LABEL: Final = "mir.gpus"
 
 _CPU_PERIOD: Final = 100_000
 _LOG_BOUNDS: Final = {"max-size": "20m", "max-file": "3"}
@@ -88,6 +90,7 @@ def docker_settings(job: Job) -> DockerSettings:
     """The container of a job."""
     user, group = container_user(job)
     limits = job.limits
+    gpu_ids = limits.gpu_ids or tuple(str(number) for number in range(limits.gpus))
     return DockerSettings(
         name=container_name(job.op_id),
         image=_check_image(job.image.image),
@@ -100,17 +103,24 @@ def docker_settings(job: Job) -> DockerSettings:
             **{key: str(value) for key, value in job.labels.items()},
             "mir.operation": job.op_id,
             "mir.kind": job.kind,
+            **({GPU_LABEL: ",".join(gpu_ids)} if gpu_ids else {}),
         },
         network_mode="bridge" if job.image.network else "none",
         memory_bytes=limits.memory_bytes,
         shm_bytes=limits.shm_bytes,
         pids=limits.pids,
         cpus=limits.cpus,
-        gpu_ids=limits.gpu_ids or tuple(str(number) for number in range(limits.gpus)),
+        gpu_ids=gpu_ids,
         time_seconds=limits.time_seconds,
         # Root without its capabilities could not even write to `/out`.
         cap_drop=() if job.image.run_as_root else ("ALL",),
     )
+
+
+def with_gpus(settings: DockerSettings, gpu_ids: tuple[str, ...]) -> DockerSettings:
+    """The same container with these GPUs of the host, which its label names."""
+    labels = {**settings.labels, GPU_LABEL: ",".join(gpu_ids)}
+    return replace(settings, gpu_ids=gpu_ids, labels=labels)
 
 
 def container_name(op_id: str) -> str:

@@ -209,7 +209,7 @@ def _environment(job: Job, home: Path) -> dict[str, str]:
         "PYTHONPATH": str(job.image.folder.parent / "sdk"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "CUDA_VISIBLE_DEVICES": ",".join(job.limits.gpu_ids),
+        "CUDA_VISIBLE_DEVICES": ",".join(job.limits.gpu_ids or map(str, range(job.limits.gpus))),
     }
     if job.limits.cpus is not None:
         environment["OMP_NUM_THREADS"] = str(max(1, int(job.limits.cpus)))

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from mir_ops.dataset import merge
 from mir_ops.errors import NotFoundError
 from mir_ops.labeling import LabelBackend, LabelProgress, LabelRequest, LabelResult
+from mir_ops.rounds.candidates import without
 from mir_ops.rounds.executing import class_ids
 from mir_ops.rounds.ledger import Entry, new_entry, once
-from mir_ops.rounds.mining import without
 from mir_ops.rounds.opening import opened
 from mir_ops.rounds.place import Place
 from mir_ops.store import Operation

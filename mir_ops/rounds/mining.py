@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.catalog import Model
+from mir_ops.catalog import Model, ProjectSpec
 from mir_ops.dataset import subset
+from mir_ops.rounds.candidates import candidate_ids, digest
 from mir_ops.rounds.executing import (
     class_ids,
     config_of,
@@ -20,13 +19,13 @@ from mir_ops.rounds.executing import (
     prepare_predictions,
 )
 from mir_ops.rounds.ledger import Entry, new_entry
-from mir_ops.rounds.opening import earlier_rounds, opened
 from mir_ops.rounds.place import Place
+from mir_ops.rounds.sharding import is_sharded, shard_predictions
 from mir_ops.store import Commit, Operation, operation_id
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mir_ops.executor import InferenceResult, Job
+    from mir_ops.executor import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +43,13 @@ class MiningStep:
             return taken
         store, branch = self.entry.ws.store, self.entry.branches.mining
         commit = store.find_operation(branch, self.entry.op_id)
-        if commit is None and len(self.candidates):
+        sharded = is_sharded(self.entry, self.candidates)
+        if commit is None and len(self.candidates) and not sharded:
             return None
         self.entry.start()
         with self.entry.failing():
+            if commit is None and sharded:
+                commit = self._commit(shard_predictions(self.entry, self.candidates, self.model))
             return self._pick(commit) if commit else self.entry.finish(self._nothing())
 
     def prepare(self) -> Job:
@@ -63,11 +65,12 @@ class MiningStep:
         from mir_ops.executor import collect_inference, remove_job
 
         with self.entry.failing():
-            result = self._pick(self._commit(collect_inference(job, class_ids(self.entry))))
+            inferred = collect_inference(job, class_ids(self.entry))
+            result = self._pick(self._commit(inferred.predictions))
         remove_job(job)
         return result
 
-    def _commit(self, inferred: InferenceResult) -> Commit:
+    def _commit(self, predictions: pa.Table) -> Commit:
         from mir_ops.mining import select
 
         entry, store = self.entry, self.entry.ws.store
@@ -75,7 +78,7 @@ class MiningStep:
         scores = select(
             spec.mining.strategy,
             assets=pool.assets(ids=self.candidates),
-            predictions=inferred.predictions,
+            predictions=predictions,
             class_ids=list(class_ids(entry).values()),
             budget=spec.mining.budget,
             seed=spec.seed,
@@ -86,7 +89,7 @@ class MiningStep:
             op_id=entry.op_id,
             operation=Operation(
                 kind="mine",
-                parameters={**spec.mining.model_dump(), "model": self.model.model_id},
+                parameters={**picking(spec), "model": self.model.model_id},
                 inputs=(self.pool,),
                 executor=image_of(spec).image,
                 seed=spec.seed,
@@ -95,7 +98,7 @@ class MiningStep:
             **entry.provenance,
         ) as edit:
             edit.put_layer(
-                f"predictions:{self.model.model_id}", inferred.predictions, assets=self.candidates
+                f"predictions:{self.model.model_id}", predictions, assets=self.candidates
             )
             edit.put_layer(self._scores, scores, assets=self.candidates)
         return edit.commit
@@ -145,56 +148,18 @@ def mining_step(ws: Workspace, place: Place, round_id: int) -> MiningStep:
     candidates = candidate_ids(ws, round_id)
     inputs = {
         "pool": pool,
-        "candidates": _digest(candidates),
+        "candidates": digest(candidates),
         "model": model.model_id,
         "stage": model.stage,
         "image": image_record(spec),
         "config": config_of(spec, spec.executor.config.infer),
-        "mining": spec.mining.model_dump(mode="json"),
+        "mining": picking(spec),
         "seed": spec.seed,
     }
     entry = new_entry(ws, place, round_id, "mine", inputs)
     return MiningStep(entry=entry, pool=pool, candidates=candidates, model=model)
 
 
-def candidate_ids(ws: Workspace, round_id: int) -> pa.Array:
-    """The pool without what the project's rule excludes, sorted: as it was when the round opened.
-
-    `dedup`: neither what is in the training version nor what was labelled. `chunk`: also nothing
-    that an earlier round scored. `none`: only validation images are kept out.
-    """
-    data, store = ws.catalog.steps.result(round_id, "import_data"), ws.store
-    training = ws.catalog.steps.result(round_id, "merge_training")["commit"]
-    rule = ws.catalog.rounds.get(round_id).spec.mining.exclude
-    excluded = [store.read(data["validation"]).asset_ids()]
-    if rule != "none":
-        excluded.append(store.read(training).asset_ids())
-        if (labels := opened(ws, round_id)["labels"]) is not None:
-            excluded.append(store.read(labels).asset_ids())
-    if rule == "chunk":
-        excluded += _scored_before(ws, round_id)
-    pool = without(store.read(data["pool"]).asset_ids(), excluded)
-    return pool.take(pc.sort_indices(pool))
-
-
-def _scored_before(ws: Workspace, round_id: int) -> list[pa.Array]:
-    found = []
-    for earlier in earlier_rounds(ws, ws.catalog.rounds.get(round_id)):
-        step = ws.catalog.steps.find(earlier.id, "mine")
-        if step is not None and step.result is not None and step.result["mining"] is not None:
-            version = ws.store.read(step.result["mining"])
-            found.append(version.layer_assets(step.result["scores"]))
-    return found
-
-
-def without(ids: pa.Array, excluded: Sequence[pa.Array]) -> pa.Array:
-    """The ids that none of the others has."""
-    for others in excluded:
-        ids = ids.filter(pc.invert(pc.is_in(ids, value_set=others)))
-    return ids
-
-
-def _digest(ids: pa.Array) -> str:
-    width = ids.type.byte_width
-    content = memoryview(ids.buffers()[1])[ids.offset * width : (ids.offset + len(ids)) * width]
-    return hashlib.sha256(content).hexdigest()
+def picking(spec: ProjectSpec) -> dict[str, Any]:
+    """What decides over the pick: into how many shards the work was cut does not."""
+    return spec.mining.model_dump(mode="json", exclude={"shard_size"})

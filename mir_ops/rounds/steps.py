@@ -22,6 +22,7 @@ from mir_ops.rounds.ledger import STEPS
 from mir_ops.rounds.mining import mining_step
 from mir_ops.rounds.opening import fail_round, open_round
 from mir_ops.rounds.place import Place
+from mir_ops.rounds.sharding import shard_numbers, shard_step
 from mir_ops.rounds.targets import check_targets
 from mir_ops.rounds.training import training_step
 
@@ -43,5 +44,7 @@ __all__ = [
     "merge_training",
     "mining_step",
     "open_round",
+    "shard_numbers",
+    "shard_step",
     "training_step",
 ]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.catalog import ProjectSpec
+from mir_ops.rounds.candidates import candidate_ids
 from mir_ops.rounds.ledger import Entry, new_entry, once
-from mir_ops.rounds.mining import candidate_ids
 from mir_ops.rounds.opening import earlier_rounds
 from mir_ops.rounds.place import Place
 from mir_ops.store import Version

@@ -31,12 +31,15 @@ def airflow(world: RoundWorld) -> Iterator[LocalAirflow]:
         (dags / file.name).write_text(file.read_text())
     (dags / "people_round.py").write_text(_for_people())
     (dags / "container_round.py").write_text(_in_containers())
+    (dags / "timed_round.py").write_text(_timed())
+    (dags / "container_reaper.py").write_text(_reaper())
     with LocalAirflow(
         world.root / "airflow", dags=dags, connections=world.connections(), users=USERS
     ) as started:
         started.wait_for_dag("active_learning_round")
         started.wait_for_dag("people_round")
-        started.wait_for_dag("container_round")
+        for name in ("container_round", "timed_round", "container_reaper"):
+            started.wait_for_dag(name)
         yield started
     assert processes_below(world.root) == {}
 
@@ -81,3 +84,19 @@ def _in_containers() -> str:
     text = text.replace("of_round = {", 'of_round = {"mir_conn_id": "containers", ')
     text = text.replace('dag_id="active_learning_round"', 'dag_id="container_round"')
     return text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")
+
+
+def _timed() -> str:
+    """The same, and a training may take a few seconds only."""
+    text = _in_containers().replace('dag_id="container_round"', 'dag_id="timed_round"')
+    limit = "execution_timeout=timedelta(seconds=6), "
+    text = text.replace("= TrainOperator(", f"= TrainOperator({limit}")
+    return text.replace('"retries": 2', '"retries": 0')
+
+
+def _reaper() -> str:
+    """The reaper for containers, when somebody asks for it."""
+    text = (DAGS / "executor_reaper.py").read_text()
+    text = text.replace('dag_id="executor_reaper"', 'dag_id="container_reaper"')
+    text = text.replace("schedule=timedelta(minutes=10)", "schedule=None")
+    return text.replace("Operator(\n", 'Operator(\n        mir_conn_id="containers",\n')

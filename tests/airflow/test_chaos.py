@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -106,7 +106,9 @@ def test_a_kill_is_survived(theatre: Theatre, cell: Cell) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_every_kill_is_survived(theatre: Theatre, record_property: pytest.RecordProperty) -> None:
+def test_every_kill_is_survived(
+    theatre: Theatre, record_property: Callable[[str, object], None]
+) -> None:
     broken = {}
     for cell in CELLS:
         try:

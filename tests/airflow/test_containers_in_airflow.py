@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from processes import task_processes
@@ -16,6 +17,7 @@ from round_worlds import RoundWorld
 
 from mir_ops.demo.local_airflow import LocalAirflow
 from mir_ops.executor import bundled_image
+from mir_ops.executor.reaping import YOUNG_SECONDS
 from mir_ops.rounds.airflow_api import DagRun
 from mir_ops.rounds.steps import STEPS
 
@@ -24,6 +26,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.docker, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
 DAG = "container_round"
 SECONDS = 200.0
+GONE_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +51,17 @@ def test_a_killed_worker_finds_its_container_again(
     world.apply("boxed", config={"idle_seconds": 12})
     run = airflow.client.trigger(DAG, conf={"project": "boxed"})
     _until(lambda: bool(_containers(engine, run)))
-    (container,) = _containers(engine, run)
 
     for pid in task_processes(world.root):
         os.kill(pid, signal.SIGKILL)
     done = airflow.client.wait_for_run(DAG, run.run_id, timeout=SECONDS)
 
     assert done.state == "success"
-    assert airflow.client.task_states(DAG, run.run_id) == dict.fromkeys(STEPS, "success")
+    assert airflow.client.task_states(DAG, run.run_id) == {
+        **dict.fromkeys(STEPS, "success"),
+        "plan_shards": "success",
+        "mine_shard": "skipped",
+    }
     log = airflow.client.log(DAG, run.run_id, "train", try_number=2)
     assert "Going on with the executor of an earlier try" in log
     assert "% running" in log
@@ -97,6 +103,103 @@ def test_hanging_and_cancelled_containers_are_removed(
     assert done.state == "failed"
     assert "Executor `sample` reached its time limit and was ended" in log
     _until(lambda: world.workspace.catalog.rounds.list("boxed-stuck")[0].state == "failed")
+
+
+@pytest.mark.parametrize("ended_by", ["mark", "clear"])
+def test_a_running_task_that_is_marked_or_cleared_loses_its_container(
+    airflow: LocalAirflow,
+    world: RoundWorld,
+    engine: Any,
+    ended_by: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    project = f"boxed-{ended_by}"
+    world.apply(project, config={"idle_seconds": 600}, time_seconds=900)
+    run = airflow.client.trigger(DAG, conf={"project": project})
+    _until(lambda: bool(_containers(engine, run)))
+    (container,) = _containers(engine, run)
+    _until(lambda: _state(airflow, run, "train") == "running")
+
+    start = time.monotonic()
+    if ended_by == "mark":
+        _mark_failed(airflow, run, "train")
+    else:
+        airflow.client.clear(DAG, run.run_id, ["train"])
+    _until(lambda: container.id not in [one.id for one in _containers(engine, run)])
+    seconds = time.monotonic() - start
+
+    record_property("figure", f"{ended_by}: the container was gone after {seconds:.1f} s")
+    assert seconds < GONE_SECONDS
+    state = "failed" if ended_by == "mark" else "restarting"
+    words = f"The task was ended from outside: its state is `{state}`"
+    _until(lambda: words in airflow.client.log(DAG, run.run_id, "train"))
+    airflow.client.cancel(DAG, run.run_id)
+    _until(lambda: not _containers(engine, run))
+
+
+def test_a_task_out_of_time_says_so_and_loses_its_container(
+    airflow: LocalAirflow, world: RoundWorld, engine: Any
+) -> None:
+    world.apply("boxed-timed", config={"idle_seconds": 600}, time_seconds=900)
+
+    run = airflow.client.trigger("timed_round", conf={"project": "boxed-timed"})
+    done = airflow.client.wait_for_run("timed_round", run.run_id, timeout=SECONDS)
+
+    log = airflow.client.log("timed_round", run.run_id, "train")
+    assert done.state == "failed"
+    assert "AirflowTaskTimeout" in log
+    assert "404" not in log
+    assert _containers(engine, run) == []
+
+
+def test_the_reaper_removes_what_no_task_owns(
+    airflow: LocalAirflow, world: RoundWorld, engine: Any
+) -> None:
+    world.apply("boxed-alive", config={"idle_seconds": 600}, time_seconds=900)
+    alive = airflow.client.trigger(DAG, conf={"project": "boxed-alive"})
+    over = airflow.client.trigger("dataset_import", conf={"path": "/nowhere", "branch": "nothing"})
+    airflow.client.wait_for_run("dataset_import", over.run_id, timeout=SECONDS)
+    owners = {"over": over, "alive": alive, "nobody": None}
+    left = {name: _left_container(engine, world, run) for name, run in owners.items()}
+    _until(lambda: len(_containers(engine, alive)) == 2)
+    time.sleep(YOUNG_SECONDS)
+
+    reaped = airflow.client.trigger("container_reaper")
+    done = airflow.client.wait_for_run("container_reaper", reaped.run_id, timeout=SECONDS)
+
+    log = airflow.client.log("container_reaper", reaped.run_id, "reap")
+    assert done.state == "success", log
+    assert f"Removed container {left['over'].name} of dataset_import/{over.run_id}" in log
+    assert f"Removed container {left['nobody'].name} of" in log
+    assert len(_containers(engine, alive)) == 2
+    left["alive"].remove(force=True)
+    airflow.client.cancel(DAG, alive.run_id)
+    _until(lambda: not _containers(engine, alive))
+
+
+def _left_container(engine: Any, world: RoundWorld, run: DagRun | None) -> Any:
+    """A container as a task of that run would leave it, that hangs."""
+    dag_id, run_id = (run.dag_id, run.run_id) if run else (DAG, "gone")
+    labels = {
+        "mir.deployment": world.workspace.deployment,
+        "mir.dag": dag_id,
+        "mir.run": run_id,
+        "mir.task": "import_dataset" if dag_id == "dataset_import" else "train",
+        "mir.map-index": "-1",
+    }
+    image = bundled_image("sample").image
+    return engine.containers.run(
+        image, ["sleep", "900"], labels=labels, network_mode="none", detach=True
+    )
+
+
+def _state(airflow: LocalAirflow, run: DagRun, task: str) -> str:
+    return airflow.client.task_states(run.dag_id, run.run_id)[task]
+
+
+def _mark_failed(airflow: LocalAirflow, run: DagRun, task: str) -> None:
+    path = f"/dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}/taskInstances/{task}"
+    airflow.client._call("PATCH", path, json={"new_state": "failed"})
 
 
 def _containers(engine: Any, run: DagRun) -> list[Any]:

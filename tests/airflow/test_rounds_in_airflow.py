@@ -52,12 +52,32 @@ def test_a_round_runs_from_import_to_merged_labels(
 ) -> None:
     states = airflow.client.task_states(DAG, finished.run_id)
 
-    assert states == dict.fromkeys(STEPS, "success")
+    assert states == unsharded(dict.fromkeys(STEPS, "success"))
     (round_,) = world.workspace.catalog.rounds.list("good")
     assert (round_.state, round_.number, round_.run_id) == ("closed", 1, finished.run_id)
     tip = world.workspace.store.branch("good/training").tip()
     assert tip.stats.splits == {"train": 10, "val": 4}
     assert world.workspace.store.tags()["good/training@r1"] == tip.id
+
+
+def test_a_large_pool_is_mined_in_shards(
+    airflow: LocalAirflow, world: RoundWorld, finished: DagRun
+) -> None:
+    mining = {"strategy": "entropy", "budget": 4, "shard_size": 4}
+    world.apply("shards", mining=mining)
+
+    run = _run(airflow, {"project": "shards"})
+
+    tasks = airflow.client.tasks(DAG, run.run_id)
+    shards = [task.state for task in tasks if task.task_id == "mine_shard"]
+    assert run.state == "success"
+    assert shards == ["success"] * 4
+    store = world.workspace.store
+    plain, sharded = (store.branch(f"{name}/mining").read() for name in ("good", "shards"))
+    assert sharded.layer("scores:r1").equals(plain.layer("scores:r1"))
+    assert len(list(store.branch("shards/mining").log())) == len(
+        list(store.branch("good/mining").log())
+    )
 
 
 def test_tasks_link_to_what_they_made(
@@ -167,7 +187,8 @@ def test_a_project_that_has_arrived_mines_nothing(airflow: LocalAirflow, world: 
     states = airflow.client.task_states(DAG, run.run_id)
     skipped = STEPS[STEPS.index("mine") : STEPS.index("close_round")]
     assert run.state == "success"
-    assert states == {step: "skipped" if step in skipped else "success" for step in STEPS}
+    expected = {step: "skipped" if step in skipped else "success" for step in STEPS}
+    assert states == {**expected, "plan_shards": "skipped", "mine_shard": "skipped"}
     assert world.workspace.catalog.rounds.list("arrived")[0].state == "closed"
 
 
@@ -261,6 +282,11 @@ def test_a_killed_worker_trains_once(airflow: LocalAirflow, world: RoundWorld) -
     assert tries["train"] == 2
     assert len(world.workspace.catalog.models.list("killed")) == 1
     airflow.client.cancel(PEOPLE, run.run_id)
+
+
+def unsharded(states: dict[str, str]) -> dict[str, str]:
+    """The states of a run whose pool was small enough for one container."""
+    return {**states, "plan_shards": "success", "mine_shard": "skipped"}
 
 
 def _run(airflow: LocalAirflow, conf: dict[str, Any]) -> DagRun:

@@ -23,6 +23,7 @@ from mir_ops.executor import (
     docker_settings,
     follow_monitor,
 )
+from mir_ops.executor.engine import free_gpus
 
 LOOK_AROUND = """
 import json, os, socket, sys
@@ -61,6 +62,7 @@ def test_settings_say_everything_about_the_container(prepare) -> None:
         "mir.task": "train",
         "mir.operation": job.op_id,
         "mir.kind": "train",
+        "mir.gpus": "0",
     }
     host_config: dict[str, Any] = settings.host_config()
     assert host_config["network_mode"] == "none"
@@ -186,6 +188,22 @@ def test_container_can_do_little(engine: Any, sample_image: str, prepare) -> Non
         "init": "docker-init",
         "shm": 1 << 20,
     }
+
+
+@pytest.mark.docker
+def test_a_gpu_in_use_is_not_given_twice(engine: Any, sample_image: str) -> None:
+    words = ["sleep", "60"]
+    before = free_gpus(engine.api, 1)
+    holder = engine.containers.run(
+        sample_image, words, labels={"mir.gpus": before[0]}, network_mode="none", detach=True
+    )
+    try:
+        after = free_gpus(engine.api, 2)
+    finally:
+        holder.remove(force=True)
+
+    assert before[0] not in after
+    assert len(set(after)) == 2
 
 
 @pytest.mark.docker

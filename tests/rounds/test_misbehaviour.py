@@ -8,7 +8,7 @@ one that the commit chooses, `make test-long` all.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -208,7 +208,7 @@ def test_as_a_container(world: World, sample_image: str, cell: Cell) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_every_one_as_a_container(
-    world: World, sample_image: str, record_property: pytest.RecordProperty
+    world: World, sample_image: str, record_property: Callable[[str, object], None]
 ) -> None:
     wrong = []
     for cell in CELLS:

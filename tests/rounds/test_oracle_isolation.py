@@ -22,7 +22,9 @@ for path in sorted(pathlib.Path(os.environ["MIR_IN"]).parent.rglob("*")):
     print("file", path)
     if path.suffix in (".yaml", ".json", ".tsv", ".txt"):
         print(path.read_text())
-runpy.run_path(%r, run_name="__main__")
+start = %r
+sys.path.insert(0, os.path.dirname(start))
+runpy.run_path(start, run_name="__main__")
 """
 
 

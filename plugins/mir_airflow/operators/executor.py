@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.docker.operators.docker import DockerOperator
+from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from mir_airflow.hooks.mir import MirHook
@@ -18,6 +19,7 @@ from mir_airflow.links import DatasetVersionLink
 from mir_airflow.operators.rounds import push_version
 from mir_airflow.places import explained, place_of
 from mir_airflow.retries import MIR_RETRIES
+from mir_airflow.states import OVER, task_state
 from mir_ops.errors import InvalidInputError, MirError, StoreError
 
 if TYPE_CHECKING:
@@ -32,11 +34,10 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 16_384
 KEEP_SECONDS = 900.0
+GPU_POOL = "gpu"
 OWNER_SECONDS = 60.0
 ANSWER_SECONDS = 2.0
 PR_SET_PDEATHSIG = 1
-# The states of a task that nobody goes on with, or that begins anew.
-OVER = frozenset({"failed", "success", "restarting", "removed", "skipped", "upstream_failed"})
 
 
 class ExecutorOperator(DockerOperator):
@@ -51,6 +52,9 @@ class ExecutorOperator(DockerOperator):
     :param round_id: The round, as ``open_round`` numbered it. (templated)
     :param mir_conn_id: Connection to the workspace.
     :param keep_seconds: How long an executor waits for the next try when its task was killed.
+    :param gpus: How many slots of the pool ``gpu`` the task takes, as many as its executor may use
+        GPUs. By default what ``[mir] gpus`` says in Airflow's settings (``AIRFLOW__MIR__GPUS``),
+        or none.
     """
 
     template_fields: Sequence[str] = ("round_id",)
@@ -62,9 +66,13 @@ class ExecutorOperator(DockerOperator):
         round_id: int | str,
         mir_conn_id: str = MirHook.default_conn_name,
         keep_seconds: float = KEEP_SECONDS,
+        gpus: int | None = None,
         retry_policy: RetryPolicy | None = MIR_RETRIES,
         **kwargs: Any,
     ) -> None:
+        self.gpus = conf.getint("mir", "gpus", fallback=0) if gpus is None else gpus
+        if self.gpus:
+            kwargs = {**kwargs, "pool": GPU_POOL, "pool_slots": self.gpus}
         super().__init__(
             image="",  # the project's, once the job is prepared
             mount_tmp_dir=False,
@@ -119,6 +127,7 @@ class ExecutorOperator(DockerOperator):
             if workspace.runner == "docker":
                 check_work_dir(workspace.work_dir, self.cli)
             job = step.prepare()
+            self._check_gpus(job)
             run = self._open_run(workspace, job)
             try:
                 self.reached("prepared")
@@ -140,6 +149,16 @@ class ExecutorOperator(DockerOperator):
                 raise
             run.remove()
             return result
+
+    def _check_gpus(self, job: Job) -> None:
+        if job.limits.gpus > self.gpus:
+            raise InvalidInputError(
+                f"The executor asks for {job.limits.gpus} GPUs, and this task holds {self.gpus} "
+                f"slots of the pool `{GPU_POOL}`",
+                code="gpus-without-slots",
+                hint=f"Set AIRFLOW__MIR__GPUS={job.limits.gpus}, and make the pool with "
+                f"`airflow pools set {GPU_POOL} N 'One slot for each GPU'`",
+            )
 
     def _open_run(self, workspace: Workspace, job: Job) -> Run:
         from mir_ops.executor import open_run
@@ -237,31 +256,25 @@ def _has_next_try(context: Context) -> bool:
 
 
 def state_now(context: Context) -> str | None:
-    """This task's state in Airflow's database, or None when it does not answer in time.
-
-    A user's doing leaves it `failed`, `success` or `restarting`; a scheduler that took the task
-    from a dead one leaves it running, queued or without a state.
-    """
+    """This task's state in Airflow's database, or None when it does not answer in time."""
     ti, answer = context["ti"], []
 
     def ask() -> None:
         # What was interrupted may hold the lock of this connection: then nobody answers.
         with suppress(Exception):
-            states = ti.get_task_states(
-                dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id]
+            state = task_state(
+                ti,
+                dag_id=ti.dag_id,
+                run_id=ti.run_id,
+                task_id=ti.task_id,
+                map_index=ti.map_index,
             )
-            answer.append(_of_task(states[ti.run_id], ti.task_id, ti.map_index))
+            answer.append(state)
 
     thread = Thread(target=ask, daemon=True)
     thread.start()
     thread.join(ANSWER_SECONDS)
     return answer[0] if answer else None
-
-
-def _of_task(states: Mapping[str, Any], task_id: str, map_index: int | None) -> str | None:
-    mapped = map_index is not None and map_index >= 0
-    found = states.get(f"{task_id}_{map_index}" if mapped else task_id)
-    return None if found is None else str(getattr(found, "value", found))
 
 
 @contextmanager
@@ -298,8 +311,25 @@ class EvaluateOperator(ExecutorOperator):
         return evaluation_step(workspace, place, round_id)
 
 
+class MineShardOperator(ExecutorOperator):
+    """
+    Predict on one part of a large pool.
+
+    :param shard: Its number, as ``plan_shards`` gave it.
+    """
+
+    def __init__(self, *, shard: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shard = shard
+
+    def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
+        from mir_ops.rounds.steps import shard_step
+
+        return shard_step(workspace, place, round_id, self.shard)
+
+
 class MineOperator(ExecutorOperator):
-    """Predict on the pool, score every image, and pick as many as the budget allows."""
+    """Predict on the pool, or take what shards predicted; score every image, and pick."""
 
     operator_extra_links = (DatasetVersionLink(),)
 

@@ -205,6 +205,18 @@ class CheckTargetsOperator(StepOperator, BranchMixIn):
         return check_targets(workspace, place, round_id)
 
 
+class PlanShardsOperator(StepOperator):
+    """The numbers of the shards of this round's mining; none when one container does it all."""
+
+    def execute(self, context: Context) -> list[int]:  # noqa: ARG002
+        from mir_ops.rounds.steps import shard_numbers
+
+        with explained(self.log):
+            shards = shard_numbers(MirHook(self.mir_conn_id).workspace(), int(self.round_id))
+        self.log.info("Mining in %d shards", len(shards))
+        return shards
+
+
 class LabelStepOperator(StepOperator):
     """
     A step that talks to the label tool.

@@ -1,0 +1,23 @@
+"""Remove executor containers that no task owns any more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG
+from mir_airflow.operators.reaper import ReapContainersOperator
+
+with DAG(
+    dag_id="executor_reaper",
+    description="Remove executor containers that no task owns any more",
+    schedule=timedelta(minutes=10),
+    catchup=False,
+    max_active_runs=1,
+    tags=["mir", "maintenance"],
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=30)},
+    doc_md="A task that is killed with its machine cannot end its container. Every ten minutes "
+    "this looks at the containers of this deployment and removes those whose task is over.",
+):
+    ReapContainersOperator(
+        task_id="reap", doc_md="Removes the containers whose task instance is no longer running."
+    )

@@ -1,0 +1,56 @@
+"""Which images of the pool a round may pick from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mir_ops.rounds.opening import earlier_rounds, opened
+from mir_ops.workspace import Workspace
+
+
+def candidate_ids(ws: Workspace, round_id: int) -> pa.Array:
+    """The pool without what the project's rule excludes, sorted: as it was when the round opened.
+
+    `dedup`: neither what is in the training version nor what was labelled. `chunk`: also nothing
+    that an earlier round scored. `none`: only validation images are kept out.
+    """
+    data, store = ws.catalog.steps.result(round_id, "import_data"), ws.store
+    training = ws.catalog.steps.result(round_id, "merge_training")["commit"]
+    rule = ws.catalog.rounds.get(round_id).spec.mining.exclude
+    excluded = [store.read(data["validation"]).asset_ids()]
+    if rule != "none":
+        excluded.append(store.read(training).asset_ids())
+        if (labels := opened(ws, round_id)["labels"]) is not None:
+            excluded.append(store.read(labels).asset_ids())
+    if rule == "chunk":
+        excluded += _scored_before(ws, round_id)
+    pool = without(store.read(data["pool"]).asset_ids(), excluded)
+    return pool.take(pc.sort_indices(pool))
+
+
+def _scored_before(ws: Workspace, round_id: int) -> list[pa.Array]:
+    found = []
+    for earlier in earlier_rounds(ws, ws.catalog.rounds.get(round_id)):
+        step = ws.catalog.steps.find(earlier.id, "mine")
+        if step is not None and step.result is not None and step.result["mining"] is not None:
+            version = ws.store.read(step.result["mining"])
+            found.append(version.layer_assets(step.result["scores"]))
+    return found
+
+
+def without(ids: pa.Array, excluded: Sequence[pa.Array]) -> pa.Array:
+    """The ids that none of the others has."""
+    for others in excluded:
+        ids = ids.filter(pc.invert(pc.is_in(ids, value_set=others)))
+    return ids
+
+
+def digest(ids: pa.Array) -> str:
+    """Of these ids in this order."""
+    width = ids.type.byte_width
+    content = memoryview(ids.buffers()[1])[ids.offset * width : (ids.offset + len(ids)) * width]
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,71 @@
+"""Removes the containers of tasks that are over: nothing keeps a GPU that no task owns."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+from mir_airflow.hooks.mir import MirHook
+from mir_airflow.places import explained
+from mir_airflow.states import OVER, task_state
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from mir_ops.executor.reaping import TaskContainer
+
+
+class ReapContainersOperator(BaseOperator):
+    """
+    Remove this deployment's executor containers whose task instance is no longer running.
+
+    Looks at the engine of the worker that it runs on. Containers of tasks that run, wait for their
+    next try, or have not begun again after a scheduler's death are left to them.
+
+    :param mir_conn_id: Connection to the workspace.
+    """
+
+    def __init__(self, *, mir_conn_id: str = MirHook.default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mir_conn_id = mir_conn_id
+
+    def execute(self, context: Context) -> int:
+        from mir_ops.executor.engine import open_engine
+        from mir_ops.executor.reaping import reap
+
+        workspace = MirHook(self.mir_conn_id).workspace()
+        if workspace.runner != "docker":
+            self.log.info("Nothing to do: executors are child processes and end by themselves")
+            return 0
+        with explained(self.log), closing(open_engine()) as engine:
+            reaped = reap(
+                engine, workspace.deployment, is_wanted=lambda one: self._is_wanted(context, one)
+            )
+        for one in reaped:
+            self.log.warning(
+                "Removed container %s of %s/%s/%s", one.name, one.dag_id, one.run_id, one.task_id
+            )
+        self.log.info("Removed %d containers", len(reaped))
+        return len(reaped)
+
+    def _is_wanted(self, context: Context, container: TaskContainer) -> bool:
+        """When Airflow does not answer, the container is wanted."""
+        ti = context["ti"]
+        state = task_state(
+            ti,
+            dag_id=container.dag_id,
+            run_id=container.run_id,
+            task_id=container.task_id,
+            map_index=container.map_index,
+        )
+        if state is not None:
+            return state not in OVER
+        try:
+            run = ti.get_dagrun_state(dag_id=container.dag_id, run_id=container.run_id)
+        except AirflowRuntimeError as error:
+            self.log.warning("Could not ask for run %s: %s", container.run_id, error)
+            return "not_found" not in str(error).lower()
+        return run not in ("success", "failed")
