@@ -148,7 +148,7 @@ def _yaml_names(name: str, text: str) -> list[str]:
         _check_depth(text)
         content = yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        raise _bad_names(name, str(error).splitlines()[0]) from None
+        raise _bad_names(name, " ".join(str(error).split())[:200]) from None
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict):
         known = {int(key): text for key, text in names.items() if str(key).isdecimal()}
