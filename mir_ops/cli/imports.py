@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,7 @@ def run_import(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.arrow import spare_pandas
 
     spare_pandas()
+    gc.set_threshold(100_000)  # rows and names stay to the end: looking for garbage finds none
     repository = repository_of(arguments)
     source = _given_source(arguments)
     destination_of(arguments), _given_type(arguments)  # mistakes show before anything is read
