@@ -91,11 +91,11 @@ def run_train(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _class_names(asked: Asked, repository: Repository, version: Version) -> list[str]:
-    """Those of the settings, by their main names; without settings all that are declared."""
+    """Those of the settings; without settings all that the version knows."""
     declared = repository.declared_classes()
     taxonomy = version.taxonomy if declared is None else declared.over(version.taxonomy)
     if asked.file.class_names is None:
-        return list(taxonomy.names)
+        return list(version.taxonomy.names)
     unknown = [name for name in asked.file.class_names if taxonomy.id_of(name) is None]
     if unknown:
         listed = ", ".join(f"`{name}`" for name in unknown)
