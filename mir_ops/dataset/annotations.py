@@ -89,10 +89,10 @@ def annotation_table(
     return _table(objects, class_ids, frames, rows, fitted, angle, shapes, place, wanted)
 
 
-def ids_by_place(
+def derived_values(
     rows: pa.Table, owners: Ints, widths: Floats, heights: Floats
-) -> npt.NDArray[np.uint64]:
-    """The annotation ids that stored rows get when they are imported, each on its image."""
+) -> tuple[npt.NDArray[np.uint64], Floats]:
+    """The ids and areas that stored rows get when they are imported and nobody states them."""
     unturned = np.ones(rows.num_rows)
     shapes = read_shapes(rows, widths[owners], heights[owners], unturned, relative=False)
     box = np.stack([_floats(rows, corner) for corner in _CORNERS], axis=1)
@@ -100,7 +100,7 @@ def ids_by_place(
     order = np.lexsort((rows["class_id"].to_numpy(), owners))
     ids = np.zeros(rows.num_rows, np.uint64)
     ids[order] = _annotation_ids(owners[order], place[order])
-    return ids
+    return ids, np.where(shapes.present, shapes.areas, box[:, 2] * box[:, 3])
 
 
 class _Reporter:

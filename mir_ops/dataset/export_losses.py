@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mir_ops.dataset.annotations import ids_by_place
+from mir_ops.dataset.annotations import derived_values
 from mir_ops.formats import coco_texts, voc_texts, yolo_texts
 from mir_ops.formats.texts import floats
 
@@ -42,25 +42,20 @@ def object_losses(
     carried = _CARRIED[format_name]
     left = [name for name in objects.column_names if name not in (*carried, *_KEYS)]
     lost = {name: _stated(objects[name]) for name in left}
-    if "area" in lost:
-        lost["area"] = _unusual_areas(objects)
     if format_name == "voc":
         lost["tags"] = voc_texts.lost_keys(objects["tags"])
     if format_name == "yolo":
         lost |= yolo_texts.outline_losses(objects)
         lost.pop("rle"), lost.pop("angle")
     if objects.num_rows:
-        ids = objects["annotation_id"].to_numpy()
         sizes = floats(assets["width"]), floats(assets["height"])
-        lost["annotation_id"] = int((ids != ids_by_place(objects, owners, *sizes)).sum())
+        ids, areas = derived_values(objects, owners, *sizes)
+        lost["annotation_id"] = int((ids != objects["annotation_id"].to_numpy()).sum())
+        if "area" in lost:
+            usual = np.isclose(floats(objects["area"]), areas, rtol=1e-6)
+            unstated = objects["area"].is_null().to_numpy()
+            lost["area"] = int((~usual & ~unstated).sum())
     return lost
-
-
-def _unusual_areas(objects: pa.Table) -> int:
-    """Areas that are not simply the box's."""
-    derived = floats(objects["w"]) * floats(objects["h"])
-    stated = objects["area"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
-    return int((stated & ~np.isclose(floats(objects["area"]), derived, rtol=1e-6)).sum())
 
 
 def _stated(column: pa.ChunkedArray) -> int:

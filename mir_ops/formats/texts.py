@@ -51,7 +51,7 @@ def decimals(values: Any) -> pa.Array:
     return pc.cast(pa.array(np.asarray(values, np.float64) + 0.0), pa.string())
 
 
-def shortest(column: pa.ChunkedArray) -> pa.Array:
+def shortest(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Numbers of a column as the shortest text that reads as the same float32; 0 for null."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return pc.cast(pc.fill_null(values, 0), pa.string())

@@ -153,7 +153,7 @@ def _polygons(column: pa.ChunkedArray) -> Part:
 def _rings(rings: Iterable[list[float]]) -> str:
     lines = []
     for ring in rings:
-        texts = decimals(ring).to_pylist()
+        texts = shortest(pa.array(ring, pa.float32())).to_pylist()
         points = zip(texts[::2], texts[1::2], strict=True)
         inner = "".join(f"<x{n}>{x}</x{n}><y{n}>{y}</y{n}>" for n, (x, y) in enumerate(points, 1))
         lines.append(f"    <polygon>{inner}</polygon>\n")
