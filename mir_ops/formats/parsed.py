@@ -115,7 +115,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """Annotation files as two tables. Objects are in the order of their images."""
+    """Annotation files as two tables; objects are in any order."""
 
     images: pa.Table
     objects: pa.Table
