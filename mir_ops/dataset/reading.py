@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from mir_ops.dataset.pace import Pace
@@ -30,11 +29,11 @@ _CHUNK: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """An image that is taken. `body` is where its bytes are: in memory, or in a file to link."""
+    """An image that is taken. `body` has its bytes, or is the path of a file to link."""
 
     name: str
     sha256: str
-    body: bytes | Path
+    body: bytes | str
     facts: ImageFacts
 
 

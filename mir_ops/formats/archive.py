@@ -46,7 +46,7 @@ class ArchiveLimits:
     ratio_from_bytes: int = 256 * 2**20  # a small archive may well be one flat, empty image
 
 
-def _no_file(_: str) -> Path | None:
+def _no_file(_: str) -> str | None:
     return None
 
 
@@ -58,7 +58,7 @@ class FileTree:
     left_out: tuple[tuple[str, str], ...] = ()
     times: Mapping[str, int] = field(default_factory=dict)  # of files: nanoseconds since 1970
     _read: Callable[[str], bytes] = field(kw_only=True)
-    _file: Callable[[str], Path | None] = field(default=_no_file, kw_only=True)
+    _file: Callable[[str], str | None] = field(default=_no_file, kw_only=True)
 
     @property
     def names(self) -> list[str]:
@@ -71,8 +71,8 @@ class FileTree:
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise DamagedEntryError(f"Cannot read `{name}`: {error}") from None
 
-    def file(self, name: str) -> Path | None:
-        """Where the bytes lie as a file of their own; None in an archive."""
+    def file(self, name: str) -> str | None:
+        """The path where the bytes lie as a file of their own; None in an archive."""
         return self._file(name)
 
 
@@ -171,7 +171,7 @@ def _folder_tree(root: Path, limits: ArchiveLimits) -> FileTree:
         tuple(left_out),
         times,
         _read=lambda name: read_file(paths[name], sizes[name]),
-        _file=lambda name: Path(paths[name]),
+        _file=lambda name: paths[name],
     )
 
 

@@ -43,7 +43,7 @@ def open_index(
         tuple(left_out),
         {name: found[path].st_mtime_ns for name, path in paths.items()},
         _read=lambda name: read_file(paths[name], found[paths[name]].st_size),
-        _file=lambda name: Path(paths[name]),
+        _file=lambda name: paths[name],
     )
 
 

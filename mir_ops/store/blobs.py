@@ -59,18 +59,17 @@ class Blobs:
         root.sync()
         return digests
 
-    def put_named(self, items: Sequence[tuple[str, bytes | Path]], *, link: bool = False) -> None:
-        """Store what the caller has hashed already; durable when this returns.
+    def put_named(self, items: Sequence[tuple[str, bytes | str]], *, link: bool = False) -> None:
+        """Store bytes, or files by their paths, that the caller has hashed; then durable.
 
         `link` lets files on the store's own file system become blobs as they are, uncopied.
         """
         root = self.roots[0]
-        named = [(keys.blob(sha256), body) for sha256, body in items]
+        held = [(keys.blob(name), body) for name, body in items if isinstance(body, bytes)]
+        files = [(keys.blob(name), body) for name, body in items if isinstance(body, str)]
         if link and isinstance(root, LocalObjects):
-            files = [(key, body) for key, body in named if isinstance(body, Path)]
-            held = [(key, body) for key, body in named if not isinstance(body, Path)]
-            named = [*held, *root.link_all(files)]
-        root.create_all(named)
+            files = root.link_all(files)
+        root.create_all([*held, *((key, Path(body)) for key, body in files)])
         root.sync()
 
     def get(self, sha256: str) -> bytes:

@@ -106,8 +106,8 @@ class LocalObjects:
             for _ in pool.map(lambda item: self.create(*item), items):
                 pass
 
-    def link_all(self, items: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
-        """Make files of this file system objects, without a copy of their bytes.
+    def link_all(self, items: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Make files of this file system, by their paths, objects without a copy of their bytes.
 
         Returns those that have to be copied. Who writes into such a file changes the object.
         """
@@ -117,7 +117,7 @@ class LocalObjects:
                 try:
                     os.link(source, self._target(key))
                 except FileExistsError:
-                    check_same_size(self, key, source, self.size(key))
+                    check_same_size(self, key, Path(source), self.size(key))
                 except OSError as error:
                     if error.errno not in _CANNOT_LINK:
                         raise

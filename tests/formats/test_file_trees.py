@@ -123,7 +123,7 @@ def test_odd_names_are_names(tmp_path: Path, name: str) -> None:
 
     with open_tree(tmp_path / "f") as tree:
         assert content(tree) == {name: b"pixels"}
-        assert tree.file(name) == tmp_path / "f" / name
+        assert tree.file(name) == str(tmp_path / "f" / name)
     with open_tree(tar_of(tmp_path / "a.tar", {name: b"pixels"})) as tree:
         assert content(tree) == {name: b"pixels"}
 

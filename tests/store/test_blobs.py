@@ -69,7 +69,7 @@ def test_files_become_blobs_without_a_copy_where_that_is_allowed(
     source.write_bytes(b"pixels")
     digest = hashlib.sha256(b"pixels").hexdigest()
 
-    local_store.blobs.put_named([(digest, source), (digest, b"pixels")], link=True)
+    local_store.blobs.put_named([(digest, str(source)), (digest, b"pixels")], link=True)
 
     path = local_store.objects.local_path(keys.blob(digest))
     assert path is not None

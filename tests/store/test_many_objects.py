@@ -106,7 +106,7 @@ def test_files_of_the_same_file_system_are_linked(objects: LocalObjects, tmp_pat
     source = tmp_path / "picture"
     source.write_bytes(b"pixels")
 
-    left = objects.link_all([("blobs/a", source), ("blobs/a", source)])
+    left = objects.link_all([("blobs/a", str(source)), ("blobs/a", str(source))])
     objects.sync()
 
     assert left == []
@@ -121,4 +121,4 @@ def test_files_that_cannot_be_linked_are_left_to_be_copied(
 
     monkeypatch.setattr(os, "link", elsewhere)
 
-    assert objects.link_all([("blobs/a", tmp_path / "x")]) == [("blobs/a", tmp_path / "x")]
+    assert objects.link_all([("blobs/a", f"{tmp_path}/x")]) == [("blobs/a", f"{tmp_path}/x")]
