@@ -50,7 +50,7 @@ def test_every_command_and_property_is_documented(capsys: pytest.CaptureFixture[
     listed = capsys.readouterr().out.partition("commands:")[2]
     commands = re.findall(r"^    ([a-z-]+) ", listed, re.MULTILINE)
 
-    assert sorted(commands) == ["doctor", "export-view", "fsck", "gc", "resolve"]
+    assert sorted(commands) == ["compact", "doctor", "export-view", "fsck", "gc", "resolve"]
     assert all(f"`mir store {command}" in TEXT for command in commands)
     properties = [finding.name for finding in probe(MemoryObjects()).findings]
     assert [name for name in properties if f"`{name}`" not in TEXT] == []
