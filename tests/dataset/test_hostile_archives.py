@@ -68,6 +68,7 @@ def test_a_changed_archive_is_imported_or_leaves_nothing(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @settings(max_examples=2_000)
 @given(CHANGES)
 def test_two_thousand_changed_archives_are_imported_or_leave_nothing(

@@ -126,6 +126,7 @@ def test_any_names_are_a_layout_or_refused(names: list[str], kind: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(NAMES, KINDS)
 def test_ten_thousand_lists_of_names_are_layouts_or_refused(names: list[str], kind: str) -> None:

@@ -273,6 +273,7 @@ def test_any_bytes_are_an_index_or_refused(body: bytes) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(HOSTILE)
 def test_ten_thousand_files_are_archives_or_refused(body: bytes) -> None:
@@ -280,6 +281,7 @@ def test_ten_thousand_files_are_archives_or_refused(body: bytes) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(LINES)
 def test_ten_thousand_files_are_indexes_or_refused(body: bytes) -> None:

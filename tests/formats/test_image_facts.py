@@ -153,6 +153,7 @@ def test_any_bits_in_the_scan_are_pixels(changes: list[tuple[int, int, bytes]]) 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(CHANGES)
 def test_ten_thousand_changed_jpegs_are_taken_only_if_they_decode(
