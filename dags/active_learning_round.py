@@ -11,6 +11,7 @@ from mir_airflow.operators.executor import (
     MineOperator,
     MineShardOperator,
     TrainOperator,
+    gpu_slots,
 )
 from mir_airflow.operators.rounds import (
     CheckTargetsOperator,
@@ -137,6 +138,7 @@ with DAG(
         task_id="mine_shard",
         doc_md="Predicts on one part of a large pool. Skipped when `mine` does it all.",
         **of_round,
+        **gpu_slots(),
     ).expand(shard=plan_shards.output)
     mine = MineOperator(
         task_id="mine",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _FOLLOW_SECONDS: Final = 1.0
 _LOST_SECONDS: Final = 60.0
+_REMOVE_SECONDS: Final = 20.0
 _REPLAYED_LINES: Final = 100
 _LARGEST_LOG: Final = 64 << 20
 
@@ -125,6 +126,20 @@ class ContainerRun:
         return Outcome(exit_code=state["ExitCode"], reason=reason[0] if reason else None)
 
     def remove(self) -> None:
+        deadline = time.monotonic() + _REMOVE_SECONDS
+        while True:
+            try:
+                return self._remove()
+            except _connection_errors() as error:
+                if time.monotonic() > deadline:
+                    raise StoreError(
+                        f"Could not remove container `{self.name}`: {error}",
+                        code="engine-lost",
+                        hint=f"Run `docker rm -f {self.name}`, or leave it to the reaper",
+                    ) from error
+            time.sleep(0.5)
+
+    def _remove(self) -> None:
         from docker.errors import APIError, NotFound
 
         with suppress(NotFound):

@@ -70,15 +70,14 @@ class ExecutorOperator(DockerOperator):
         retry_policy: RetryPolicy | None = MIR_RETRIES,
         **kwargs: Any,
     ) -> None:
-        self.gpus = conf.getint("mir", "gpus", fallback=0) if gpus is None else gpus
-        if self.gpus:
-            kwargs = {**kwargs, "pool": GPU_POOL, "pool_slots": self.gpus}
+        slots = gpu_slots(gpus)
+        self.gpus = slots.get("pool_slots", 0)
         super().__init__(
             image="",  # the project's, once the job is prepared
             mount_tmp_dir=False,
             auto_remove="force",
             retry_policy=retry_policy,
-            **kwargs,
+            **{**kwargs, **slots},
         )
         self.round_id = round_id
         self.mir_conn_id = mir_conn_id
@@ -147,7 +146,10 @@ class ExecutorOperator(DockerOperator):
                     # The same input would fail the same way: nothing is trained for hours again.
                     raise AirflowFailException(str(error)) from error
                 raise
-            run.remove()
+            try:
+                run.remove()
+            except StoreError as error:  # what counts is committed
+                self.log.warning("%s", error)
             return result
 
     def _check_gpus(self, job: Job) -> None:
@@ -205,6 +207,15 @@ class ExecutorOperator(DockerOperator):
             step.progress(said.percent, said.message)
         except MirError as error:
             self.log.warning("Could not write the progress down: %s", error)
+
+
+def gpu_slots(gpus: int | None = None) -> dict[str, Any]:
+    """The pool of a task whose executor uses GPUs, and its slots; by default the deployment's.
+
+    Only mapped tasks must be given them: Airflow does not make their operator to look.
+    """
+    count = conf.getint("mir", "gpus", fallback=0) if gpus is None else gpus
+    return {"pool": GPU_POOL, "pool_slots": count} if count else {}
 
 
 class Interrupted(BaseException):
