@@ -34,6 +34,7 @@ from mir_ops.taxonomy import Taxonomy, normalise
 
 if TYPE_CHECKING:
     from mir_ops.store import Commit
+    from mir_ops.store.edits import Edit
 
 UnknownClasses = Literal["stop", "ignore", "add"]
 Progress = Callable[[float, str], None]
@@ -130,12 +131,7 @@ def import_dataset(
         run=run,
     ) as edit:
         edit.put_taxonomy(declared)
-        if not _is_known(before, "assets", assets, assets["asset_id"]):
-            edit.put_assets(assets)
-        for layer, (table, covered) in layers.items():
-            ids = pa.array(covered, schema.ASSET_ID)
-            if not _is_known(before, layer, table, ids):
-                edit.put_layer(layer, table, assets=ids)
+        _put_rows(edit, before, assets, layers)
     on_progress(1.0, "committed")
     return ImportResult(commit=edit.commit, report=report, new_classes=added)
 
@@ -181,6 +177,17 @@ def _read_all(
             found = settled()
     source, declared = found or settled()
     return images, source, declared
+
+
+def _put_rows(
+    edit: Edit, before: Version | None, assets: pa.Table, layers: dict[str, Layer]
+) -> None:
+    if not _is_known(before, "assets", assets, assets["asset_id"]):
+        edit.put_assets(assets)
+    for layer, (table, covered) in layers.items():
+        ids = pa.array(covered, schema.ASSET_ID)
+        if not _is_known(before, layer, table, ids):
+            edit.put_layer(layer, table, assets=ids)
 
 
 def _is_known(before: Version | None, name: str, table: pa.Table, covered: pa.Array) -> bool:
