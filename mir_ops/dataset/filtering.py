@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.dataset.conditions import Conditions, matching_assets
+from mir_ops.dataset.conditions import Conditions, class_ids_of, matching_assets
 from mir_ops.dataset.sampling import Sampling, sampled_assets
 from mir_ops.errors import InvalidInputError
 from mir_ops.store import Operation, rows, schema
 from mir_ops.store.changesets import ChangeSet
 from mir_ops.store.diffs import read_covered
+from mir_ops.taxonomy import ClassName, Taxonomy
 
 if TYPE_CHECKING:
     from mir_ops.store import Commit, Store, Version
-    from mir_ops.taxonomy import Taxonomy
 
 
 def filter_dataset(
@@ -38,9 +40,8 @@ def filter_dataset(
         return done
     version = store.read(rev)
     kept = matching_assets(version, conditions, taxonomy)
-    operation = Operation(
-        kind="filter", parameters=conditions.to_parameters(), inputs=(version.id,)
-    )
+    parameters = recorded_conditions(version, conditions, taxonomy)
+    operation = Operation(kind="filter", parameters=parameters, inputs=(version.id,))
     with store.edit(
         branch, op_id=op_id, operation=operation, message=message or f"Filter {rev}", base=version
     ) as edit:
@@ -118,7 +119,8 @@ def subset(
 def selected_again(version: Version, operation: Operation) -> pa.Array:
     """Ids of the images that a recorded filter, sampling or fusion keeps of another version.
 
-    Classes are those of the version. Any other kind of operation keeps everything.
+    Classes are found by their recorded ids, whatever they are called there. Any other kind of
+    operation keeps everything.
     """
     parameters: dict[str, Any] = dict(operation.parameters)
     if operation.kind == "fuse":
@@ -129,12 +131,38 @@ def selected_again(version: Version, operation: Operation) -> pa.Array:
             version, found, Sampling.from_parameters(parameters["sample"], operation.seed)
         )
     if operation.kind == "filter":
-        return matching_assets(version, Conditions.from_parameters(parameters))
+        return matching_assets(version, *_conditions_there(version, parameters))
     ids = version.asset_ids()
     if operation.kind == "sample":
         sampling = Sampling.from_parameters(parameters, operation.seed)
         return sampled_assets(version, ids, sampling)
     return ids
+
+
+def recorded_conditions(
+    version: Version, conditions: Conditions, taxonomy: Taxonomy | None
+) -> dict[str, Any]:
+    """What a commit's operation records of a filter: the conditions, and the ids of its classes."""
+    known = version.taxonomy.joined(taxonomy) if taxonomy else version.taxonomy
+    names = (*conditions.include_classes, *conditions.exclude_classes)
+    ids = dict(zip(names, class_ids_of(known, names), strict=True))
+    return conditions.to_parameters() | {"class_ids": ids}
+
+
+def _conditions_there(
+    version: Version, parameters: Mapping[str, Any]
+) -> tuple[Conditions, Taxonomy]:
+    """Recorded conditions with the names that another version has for the classes."""
+    conditions = Conditions.from_parameters(parameters)
+    ids: Mapping[str, int] = parameters.get("class_ids", {})
+    known = version.taxonomy
+    names = {n: known.name_of(i) if i in known.ids else f"class {i}" for n, i in ids.items()}
+    lacking = {i: ClassName(i, f"class {i}") for i in ids.values() if i not in known.ids}
+    return replace(
+        conditions,
+        include_classes=tuple(names.get(name, name) for name in conditions.include_classes),
+        exclude_classes=tuple(names.get(name, name) for name in conditions.exclude_classes),
+    ), Taxonomy(tuple(lacking.values()))
 
 
 def keep(

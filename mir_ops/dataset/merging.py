@@ -74,7 +74,7 @@ def fuse(
 ) -> Commit:
     """Merge, then filter, then sample, in one commit. The same operation fuses once."""
     from mir_ops.dataset.conditions import matching_assets
-    from mir_ops.dataset.filtering import keep
+    from mir_ops.dataset.filtering import keep, recorded_conditions
     from mir_ops.dataset.previews import preview
     from mir_ops.dataset.sampling import sampled_assets
     from mir_ops.store import Operation
@@ -83,10 +83,6 @@ def fuse(
     if done := store.find_operation(branch, op_id):
         return done
     found = _resolve(store, sources, strategy, exclude)
-    parameters = found.parameters | {
-        "filter": conditions.to_parameters(),
-        "sample": sampling.to_parameters() if sampling else None,
-    }
     plan = plan_merge(
         store,
         [store.read(commit) for commit in found.commits],
@@ -95,6 +91,10 @@ def fuse(
         exclude=[store.read(commit) for commit in found.excluded],
     )
     merged = preview(plan.base, plan.changes)
+    parameters = found.parameters | {
+        "filter": recorded_conditions(merged, conditions, taxonomy),
+        "sample": sampling.to_parameters() if sampling else None,
+    }
     kept = matching_assets(merged, conditions, taxonomy)
     if sampling:
         kept = sampled_assets(merged, kept, sampling)

@@ -23,7 +23,8 @@ from mir_ops.dataset import (
 )
 from mir_ops.dataset.conditions import layer_rows
 from mir_ops.errors import InvalidInputError
-from mir_ops.store import Store, Version
+from mir_ops.store import Operation, Store, Version
+from mir_ops.taxonomy import ClassName, Taxonomy
 
 RAIN, NIGHT = {"weather": "rain"}, {"weather": "dry", "night": "yes"}
 IMAGES = [
@@ -204,3 +205,20 @@ def test_classes_are_the_same_with_and_without_sidecars(store: Store, deltas: bo
         table["asset_id"].combine_chunks()
     )
     assert found.classes.tolist() == table["class_id"].to_pylist()
+
+
+def test_a_recorded_filter_finds_classes_that_were_renamed_or_are_not_there(
+    store: Store, version: Version
+) -> None:
+    aliases = Taxonomy((ClassName(0, "cat", ("kitten",)),))
+    conditions = Conditions(include_classes=("kitten",), exclude_classes=("dog",))
+    commit = filter_dataset(store, "all", "out", conditions, taxonomy=aliases, op_id=OPERATIONS[2])
+    with store.edit(
+        "renamed", op_id=OPERATIONS[3], operation=Operation(kind="x"), message="x", base=version
+    ) as edit:
+        edit.put_taxonomy(Taxonomy((ClassName(0, "tomcat"), ClassName(2, "bird"))))
+
+    kept = selected_again(store.read("renamed"), commit.operation)
+
+    assert commit.operation.parameters["class_ids"] == {"kitten": 0, "dog": 1}
+    assert kept.equals(store.read("out").asset_ids())
