@@ -60,10 +60,10 @@ class Histogram:
         """How people name the buckets."""
         pairs = zip(self.bounds, self.bounds[1:], strict=False)
         if self.whole:
-            ends = [f"{a:g}" if b - a == 1 else f"{a:g}–{b - 1:g}" for a, b in pairs]
+            ends = [f"{a:,.9g}" if b - a == 1 else f"{a:,.9g}–{b - 1:,.9g}" for a, b in pairs]
         else:
-            ends = [f"{a:g}–{b:g}" for a, b in pairs]
-        return [*ends, f"{self.bounds[-1]:g}+"]
+            ends = [f"{a:,.9g}–{b:,.9g}" for a, b in pairs]
+        return [*ends, f"{self.bounds[-1]:,.9g}+"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

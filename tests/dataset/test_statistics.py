@@ -35,7 +35,7 @@ def test_every_histogram_counts_what_it_says(store: Store) -> None:
 
     images = analysis.histograms
     assert found(images, "file size") == {"0–0.5": 3, "0.5–1": 1}
-    assert found(images, "image area") == {"0–100000": 3, "500000–1e+06": 1}
+    assert found(images, "image area") == {"0–100,000": 3, "500,000–1,000,000": 1}
     assert found(images, "height / width") == {"0.5–0.6": 1, "0.7–0.8": 3}
     assert found(images, "image quality") == {"0.3–0.4": 1}
     truth = analysis.layers[0].histograms

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(folder: Path, program: str, required: str) -> subprocess.CompletedProcess[str]:
-    (folder / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
+    for name in ("conftest.py", "results_file.py"):
+        (folder / name).write_text((ROOT / "tests" / name).read_text())
     (folder / "test_parts.py").write_text(program)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"),
