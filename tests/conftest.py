@@ -10,9 +10,11 @@ import atexit
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +24,7 @@ from results_file import Results
 settings.register_profile("mir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mir")
 
+ROOT = Path(__file__).parents[1]
 REQUIRED = frozenset(filter(None, os.environ.get("MIR_REQUIRE", "").split(",")))
 _passed: set[str] = set()
 _skipped_files: list[str] = []
@@ -76,3 +79,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"MIR_REQUIRE: {name} was skipped as a whole", red=True)
     for marker in sorted(REQUIRED - _passed):
         terminalreporter.write_line(f"MIR_REQUIRE: no test of `{marker}` passed", red=True)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Any]:
+    """A client of the Docker engine; without one the test is skipped."""
+    docker = pytest.importorskip("docker")
+    try:
+        client = docker.from_env()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"No Docker engine: {error}")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def sample_image(engine: Any) -> str:
+    """The name of the sample executor's image, built from what is here."""
+    from mir_ops.executor import bundled_image
+
+    if not engine.images.list("mir-ops/base:bookworm"):
+        subprocess.run([ROOT / "docker" / "base" / "build.sh"], check=True)
+    subprocess.run([ROOT / "executors" / "build.sh", "sample"], check=True)
+    image: str = bundled_image("sample").image
+    return image

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from rotation import chosen
 from round_worlds import CLASSES, RoundWorld, make_world
 
 from mir_ops.catalog import apply_project
-from mir_ops.executor import bundled_image
 
 pytestmark = [pytest.mark.airflow, pytest.mark.docker, pytest.mark.timeout(1200)]
 
@@ -51,21 +49,7 @@ class Theatre:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
-    docker = pytest.importorskip("docker")
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"No Docker engine: {error}")
-    if not client.images.list(bundled_image("sample").image):
-        subprocess.run([ROOT / "executors" / "build.sh", "sample"], check=True)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def theatre(engine: Any) -> Iterator[Theatre]:
+def theatre(engine: Any, sample_image: str) -> Iterator[Theatre]:
     with tempfile.TemporaryDirectory(prefix="mir-chaos-", dir="/tmp") as folder:
         root = Path(folder)
         world, stage = make_world(root / "world"), Stage(root / "stage")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,28 +20,17 @@ from mir_ops.executor.reaping import YOUNG_SECONDS
 from mir_ops.rounds.airflow_api import DagRun
 from mir_ops.rounds.steps import STEPS
 
-pytestmark = [pytest.mark.airflow, pytest.mark.docker, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.docker,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("sample_image"),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG = "container_round"
 SECONDS = 200.0
 GONE_SECONDS = 10.0
-
-
-@pytest.fixture(scope="module")
-def engine() -> Any:
-    docker = pytest.importorskip("docker")
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"No Docker engine: {error}")
-    if not client.images.list("mir-ops/base:bookworm"):
-        subprocess.run([ROOT / "docker" / "base" / "build.sh"], check=True)
-    if not client.images.list(bundled_image("sample").image):
-        subprocess.run([ROOT / "executors" / "build.sh", "sample"], check=True)
-    yield client
-    client.close()
 
 
 def test_a_killed_worker_finds_its_container_again(

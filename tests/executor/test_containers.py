@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +12,6 @@ from mir_ops.executor import (
     ExecutorImage,
     Job,
     Limits,
-    bundled_image,
     check_outcome,
     clear_outputs,
     collect_inference,
@@ -84,27 +80,6 @@ def test_image_without_a_version_is_refused(prepare, image: str) -> None:
     job = prepare(image=ExecutorImage(name="x", image=image), op_id=op_id(image))
     with pytest.raises(InvalidInputError, match="does not name a version"):
         docker_settings(job)
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
-    docker = pytest.importorskip("docker")
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker engine: {error}")
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def sample_image(engine: Any) -> str:
-    root = Path(__file__).parents[2]
-    if not engine.images.list("mir-ops/base:bookworm"):
-        subprocess.run([root / "docker" / "base" / "build.sh"], check=True)
-    subprocess.run([root / "executors" / "build.sh", "sample"], check=True)
-    return bundled_image("sample").image
 
 
 def run_container(engine: Any, job: Job, command: list[str] | None = None) -> int:

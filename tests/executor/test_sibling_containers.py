@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mir_ops.executor import Limits, bundled_image, collect_training
+from mir_ops.executor import Limits, collect_training
 
-pytestmark = pytest.mark.docker
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.usefixtures("sample_image"),
+    pytest.mark.skipif(
+        sys.version_info[:2] != (3, 11),
+        reason="the base image's Python 3.11 shall use our packages",
+    ),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 SOCKET = "/var/run/docker.sock"
@@ -38,22 +43,6 @@ with closing(open_engine()) as engine:
 run_job(job, runner="docker")
 print("done")
 """
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
-    docker = pytest.importorskip("docker")
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no Docker engine: {error}")
-    if sys.version_info[:2] != (3, 11):
-        pytest.skip("the base image's Python is 3.11, and it shall use our packages")
-    if not client.images.list(bundled_image("sample").image):
-        subprocess.run([ROOT / "executors" / "build.sh", "sample"], check=True)
-    yield client
-    client.close()
 
 
 def in_container(engine: Any, job_dir: Path, *mounts: str) -> tuple[int, str]:

@@ -7,8 +7,7 @@ one that the commit chooses, `make test-long` all.
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -175,18 +174,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     run.all(("open_round", "import_data", "merge_training", "train"))
     # Each cell is an operation of its own: the round's next steps would start from the last one.
     return World(run, {name: run.step(name) for name in ("train", "evaluate")})
-
-
-@pytest.fixture(scope="module")
-def sample_image() -> Iterator[str]:
-    pytest.importorskip("docker")
-    try:
-        engine = open_engine()
-    except MirError as error:
-        pytest.skip(f"no Docker engine: {error}")
-    subprocess.run([ROOT / "executors" / "build.sh", "sample"], check=True)
-    yield bundled_image("sample").image
-    engine.close()
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=name_of)
