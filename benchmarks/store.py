@@ -31,6 +31,11 @@ MOST_PUTS = 8
 MOST_MEMORY = 1536
 LOGGED = 1000
 TURNS = 3
+APART = {
+    "new": "400 new images",
+    "few": "200 relabelled boxes",
+    "many": "1600 relabelled boxes",
+}
 UPLOADED = ("count", "each", "megabytes")
 
 
@@ -160,11 +165,13 @@ def against_peer(
 
 
 def branches(runs: Runs, sizes: list[int]) -> Iterator[Line]:
-    for operation, kind in itertools.product(("merge", "diff"), ("new", "relabelled")):
-        if kind == "new":
-            runs.run(f"check-{operation}-new", max(sizes))
-        name = f"{operation} 200 {kind} images apart: CPU"
-        yield from growing(runs, sizes, f"{operation}-{kind}", name)
+    runs.run("check-merge-new", max(sizes))
+    for kind, what in APART.items():
+        if kind != "many":
+            runs.run(f"check-diff-{kind}", max(sizes))
+        for operation in ("merge", "diff"):
+            name = f"{operation} {what} apart: CPU"
+            yield from growing(runs, sizes, f"{operation}-{kind}", name, judged=kind != "many")
 
 
 def logs(runs: Runs, _sizes: list[int]) -> Iterator[Line]:

@@ -16,6 +16,7 @@ from mir_ops.store.schema import ASSETS, GROUND_TRUTH
 BOXES = 4
 CLASSES = 20
 CHANGED = 200
+RELABELLED = {"few": CHANGED // 2 // BOXES, "many": CHANGED}  # images on each side
 DELTAS = 32
 OPERATION = Operation(kind="benchmark", code_version="0")
 TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -105,6 +106,17 @@ def put(
         edit.put_layer("ground_truth", box_rows(ids, seed), assets=ids)
 
 
+def relabel(store: Store, branch: str, base: Version, first: int, amount: int) -> None:
+    """Other boxes on so many images, spread over all."""
+    ids = base.asset_ids()
+    places = np.linspace(first, len(ids) - 2 + first, amount).astype(int)
+    chosen = ids.take(pa.array(places))
+    with store.edit(
+        branch, op_id=branch, operation=OPERATION, message="Relabel", base=base
+    ) as edit:
+        edit.put_layer("ground_truth", box_rows(chosen, seed=1), assets=chosen)
+
+
 def prepare(folder: Path, size: int) -> None:
     """The store and the plain files that every operation of this size starts from."""
     folder.mkdir(parents=True)
@@ -119,15 +131,8 @@ def prepare(folder: Path, size: int) -> None:
         put(store, "deltas", new, op_id=f"delta-{index}", base=base if index == 0 else None)
     for index, branch in enumerate(("left", "right")):
         put(store, branch, random_ids(CHANGED, 50 + index), base=base)
-        chosen = ids.take(pa.array(np.linspace(index, size - 2 + index, CHANGED).astype(int)))
-        with store.edit(
-            f"relabelled-{branch}",
-            op_id=f"relabel-{branch}",
-            operation=OPERATION,
-            message="Relabel",
-            base=base,
-        ) as edit:
-            edit.put_layer("ground_truth", box_rows(chosen, seed=1), assets=chosen)
+        for name, amount in RELABELLED.items():
+            relabel(store, f"{name}-{branch}", base, index, amount)
     for name in ("base", "deltas", "other"):
         version = store.read(name)
         pq.write_table(version.assets(), folder / f"{name}-assets.parquet")

@@ -269,6 +269,13 @@ def check_diff_new(place: Place) -> None:
     assert boxes == [CHANGED * store_data.BOXES, CHANGED * store_data.BOXES, 0]
 
 
+def check_diff_few(place: Place) -> None:
+    found = place.store().diff("base", "few-left")
+    boxes = np.array(list(found.layers["ground_truth"].values())).sum(axis=0).tolist()
+    amount = store_data.RELABELLED["few"]
+    assert (found.layer_assets["ground_truth"], boxes[0]) == ((0, 0, amount), boxes[1])
+
+
 def log(place: Place) -> None:
     memory = MemoryObjects()
     store = Store.on(memory, create=True)
@@ -388,11 +395,14 @@ OPERATIONS: dict[str, Callable[[Place], None]] = {
     "peer-strangers": peer_strangers,
     "check-strangers": check_strangers,
     "merge-new": lambda place: merge_apart(place, ""),
-    "merge-relabelled": lambda place: merge_apart(place, "relabelled-"),
+    "merge-few": lambda place: merge_apart(place, "few-"),
+    "merge-many": lambda place: merge_apart(place, "many-"),
     "check-merge-new": check_merge_new,
     "diff-new": lambda place: diff_apart(place, ""),
-    "diff-relabelled": lambda place: diff_apart(place, "relabelled-"),
+    "diff-few": lambda place: diff_apart(place, "few-"),
+    "diff-many": lambda place: diff_apart(place, "many-"),
     "check-diff-new": check_diff_new,
+    "check-diff-few": check_diff_few,
     "log": log,
     "upload-small": lambda place: upload(place, "small"),
     "upload-large": lambda place: upload(place, "large"),

@@ -86,6 +86,7 @@ def run_update(arguments: argparse.Namespace, output: Output) -> int:
 
 def _said(operation: Operation) -> str:
     parameters = {**operation.parameters}
+    parameters.pop("class_ids", None)  # the same classes as the names that are said
     if operation.seed is not None:
         parameters["seed"] = operation.seed
     given = (f"{name}={value}" for name, value in parameters.items() if value not in (None, [], {}))

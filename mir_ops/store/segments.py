@@ -21,7 +21,7 @@ from mir_ops.store.objects import ObjectStore, corrupt_object, read_object
 from mir_ops.store.sidecars import Wanted
 
 PARTITION_ROWS: Final = 65_536
-_ROW_GROUP: Final = 32_768
+_ROW_GROUP: Final = 8_192  # a few images are read without much else; all of them as fast
 _LARGE: Final = 65_536  # a delta of so many rows has a sidecar, like every base segment
 _KEYS: Final = 1 << 64
 _THREADS: Final = 8
