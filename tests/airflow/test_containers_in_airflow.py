@@ -120,7 +120,7 @@ def test_a_running_task_that_is_marked_or_cleared_loses_its_container(
     assert seconds < GONE_SECONDS
     state = "failed" if ended_by == "mark" else "restarting"
     words = f"The task was ended from outside: its state is `{state}`"
-    _until(lambda: words in airflow.client.log(DAG, run.run_id, "train"))
+    _until_logged(airflow, run, "train", words)
     airflow.client.cancel(DAG, run.run_id)
     _until(lambda: not _containers(engine, run))
 
@@ -133,10 +133,8 @@ def test_a_task_out_of_time_says_so_and_loses_its_container(
     run = airflow.client.trigger("timed_round", conf={"project": "boxed-timed"})
     done = airflow.client.wait_for_run("timed_round", run.run_id, timeout=SECONDS)
 
-    log = airflow.client.log("timed_round", run.run_id, "train")
     assert done.state == "failed"
-    assert "AirflowTaskTimeout" in log
-    assert "404" not in log
+    assert "404" not in _until_logged(airflow, run, "train", "AirflowTaskTimeout")
     assert _containers(engine, run) == []
 
 
@@ -155,10 +153,10 @@ def test_the_reaper_removes_what_no_task_owns(
     reaped = airflow.client.trigger("container_reaper")
     done = airflow.client.wait_for_run("container_reaper", reaped.run_id, timeout=SECONDS)
 
-    log = airflow.client.log("container_reaper", reaped.run_id, "reap")
-    assert done.state == "success", log
-    assert f"Removed container {left['over'].name} of dataset_import/{over.run_id}" in log
-    assert f"Removed container {left['nobody'].name} of" in log
+    assert done.state == "success", airflow.client.log("container_reaper", reaped.run_id, "reap")
+    for name, owner in (("over", f"dataset_import/{over.run_id}"), ("nobody", "")):
+        words = f"Removed container {left[name].name} of {owner}"
+        _until_logged(airflow, reaped, "reap", words)
     assert len(_containers(engine, alive)) == 2
     left["alive"].remove(force=True)
     airflow.client.cancel(DAG, alive.run_id)
@@ -188,6 +186,12 @@ def _state(airflow: LocalAirflow, run: DagRun, task: str) -> str:
 def _mark_failed(airflow: LocalAirflow, run: DagRun, task: str) -> None:
     path = f"/dags/{run.dag_id}/dagRuns/{quote(run.run_id, safe='')}/taskInstances/{task}"
     airflow.client._call("PATCH", path, json={"new_state": "failed"})
+
+
+def _until_logged(airflow: LocalAirflow, run: DagRun, task: str, words: str) -> str:
+    """A task's log once it says these words: its last lines arrive after its state."""
+    _until(lambda: words in airflow.client.log(run.dag_id, run.run_id, task))
+    return airflow.client.log(run.dag_id, run.run_id, task)
 
 
 def _containers(engine: Any, run: DagRun) -> list[Any]:
