@@ -197,7 +197,9 @@ def _until_logged(airflow: LocalAirflow, run: DagRun, task: str, words: str) -> 
 def _containers(engine: Any, run: DagRun) -> list[Any]:
     """Also those that have ended."""
     label = f"mir.run={run.run_id}"
-    found: list[Any] = engine.containers.list(all=True, filters={"label": label})
+    found: list[Any] = engine.containers.list(
+        all=True, filters={"label": label}, ignore_removed=True
+    )
     return found
 
 
