@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from mir_ops.cli.examples import EXAMPLES
 from mir_ops.cli.output import Output
+from mir_ops.cli.signals import SignalledError, interruptible
 from mir_ops.errors import InvalidInputError, MirError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -105,11 +106,15 @@ class UsageError(InvalidInputError):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0 done, 1 we said why, 2 bad usage, 130 interrupted."""
+    """Run one command; the exit code is 0 done, 1 we said why, 2 bad usage, 130 interrupted.
+
+    Other signals that end it give 128 and their number, as a shell does.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     output = Output(json="--json" in words, quiet="--quiet" in words)
     try:
-        return _run(words, output)
+        with interruptible():
+            return _run(words, output)
     except UsageError as error:
         output.error(error)
         return USAGE
@@ -118,6 +123,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         output.error(error)
         return FAILED
+    except SignalledError as signalled:
+        output.note(f"Ended by {signalled}")
+        return 128 + signalled.number
     except KeyboardInterrupt:
         output.note("Interrupted")
         return INTERRUPTED

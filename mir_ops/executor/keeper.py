@@ -22,6 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+CANCELLED: Final = "cancelled"
+UNWANTED: Final = "no task came back for it"
+
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL_SECONDS: Final = 0.05
@@ -42,13 +45,14 @@ def main() -> int:
     spec = json.loads(line)
     # Children that outlive their parent come to us instead of init, so that we can end them.
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    _write(Path(spec["record"]), {"pid": os.getpid(), "started": started_at(os.getpid())})
+    record = {"pid": os.getpid(), "started": started_at(os.getpid())}
+    _write(Path(spec["record"]), {**record, "keep_seconds": spec["keep_seconds"]})
     child = _start(spec)
     signal.signal(signal.SIGTERM, _cancel)
     try:
         reason = _wait(child, spec)
     except _CancelledError:
-        reason = "cancelled"
+        reason = CANCELLED
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if reason is not None:
         _end(child, spec["grace_seconds"])
@@ -131,7 +135,7 @@ def _wait(child: subprocess.Popen[bytes], spec: dict[str, Any]) -> str | None:
         if left_at is not None:
             left_at = time.monotonic() if _is_held(spec["owner"]) else left_at
             if time.monotonic() - left_at >= spec["keep_seconds"]:
-                return "no task came back for it" if spec["keep_seconds"] else "cancelled"
+                return UNWANTED if spec["keep_seconds"] else CANCELLED
         _shorten(spec["log"])
     return None
 

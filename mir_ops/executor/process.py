@@ -46,11 +46,19 @@ class ProcessRun:
         self._started: str | None = None
 
     def attach(self) -> bool:
-        """A keeper that runs, or the report of one that ended: another process is not ours."""
+        """A keeper that runs, or the report of one that ended: another process is not ours.
+
+        An executor that was ended because its task had gone has no result: it is started anew.
+        """
         if not (record := _read(self._record)):
             return False
         self._pid, self._started = record["pid"], record["started"]
-        return self._runs() or bool(_read(self._report))
+        if not record["keep_seconds"]:
+            self._wait_for_end()  # its task has gone, and so will it
+        runs = self._runs()
+        if report := _read(self._report):
+            return report["reason"] not in (keeper.CANCELLED, keeper.UNWANTED)
+        return runs
 
     def start(self) -> None:
         command = self._spec()
@@ -94,9 +102,7 @@ class ProcessRun:
 
     def remove(self) -> None:
         self._signal(signal.SIGTERM)
-        deadline = time.monotonic() + _GRACE_SECONDS + 2.0
-        while self._runs_for(0.05) and time.monotonic() < deadline:
-            pass
+        self._wait_for_end()
         if self._runs():
             self._signal(signal.SIGKILL)  # its children die with it
         self._reap()
@@ -121,6 +127,11 @@ class ProcessRun:
             finally:
                 os.close(handle)
         return self._runs()
+
+    def _wait_for_end(self) -> None:
+        deadline = time.monotonic() + _GRACE_SECONDS + 2.0
+        while self._runs_for(0.05) and time.monotonic() < deadline:
+            pass
 
     def _signal(self, number: int) -> None:
         if self._runs():

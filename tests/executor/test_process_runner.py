@@ -204,10 +204,10 @@ def test_executor_that_nobody_takes_over_is_ended(script: Script, prepare, tmp_p
     run_and_kill(job, tmp_path, keep_seconds=1)
 
     assert_gone(job.outputs / "ready", seconds=15)
-    run = open_run(job, runner="process")
-    assert run.attach()
-    outcome = run.follow(on_progress=lambda _: None, on_log=lambda _: None)
-    assert outcome.reason == "no task came back for it"
+    wait_for((job.folder / "ended.json").exists)
+    report = json.loads((job.folder / "ended.json").read_text())
+    assert report["reason"] == "no task came back for it"
+    assert not open_run(job, runner="process").attach()  # it has no result: the next one starts
 
 
 def test_another_process_with_that_number_is_not_ours(prepare) -> None:
@@ -215,7 +215,7 @@ def test_another_process_with_that_number_is_not_ours(prepare) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     started = keeper.started_at(stranger.pid)
     assert started is not None
-    earlier = {"pid": stranger.pid, "started": f"{started}0"}
+    earlier = {"pid": stranger.pid, "started": f"{started}0", "keep_seconds": 0}
     (job.folder / "process.json").write_text(json.dumps(earlier))
 
     run = open_run(job, runner="process")
