@@ -14,6 +14,9 @@ class ClassMetrics(TypedDict):
     recall50: float  # share of boxes found at IoU 0.50 with the best 100 predictions per image
     boxes: int  # ground truth, without crowds
     predictions: int
+    ap_small: float | None  # boxes of less than 32 x 32 pixels; None: there are none
+    ap_medium: float | None
+    ap_large: float | None  # more than 96 x 96 pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +24,8 @@ class Metrics:
     """Means over the classes that have ground truth.
 
     A class without ground truth cannot be measured: it is in `unmeasured` and in no mean.
-    `left_out` counts the boxes on other images or of other classes than were asked for.
+    `left_out` counts the boxes on other images or of other classes than were asked for. `coco`
+    has the twelve numbers that COCO's tools print, None where nothing can be measured.
     """
 
     map50: float
@@ -34,6 +38,7 @@ class Metrics:
     boxes: int
     predictions: int
     left_out: Mapping[str, int]
+    coco: Mapping[str, float | None]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
