@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from mir_ops.errors import ConflictError, NotFoundError
 from mir_ops.formats.coco_texts import FILE as COCO_FILE
 from mir_ops.formats.coco_texts import annotation_texts, categories_text, image_texts
+from mir_ops.formats.mask_images import PaintedMasks, label_map, paint_masks
 from mir_ops.formats.texts import ExportedImages, by_image
 from mir_ops.formats.voc_texts import voc_texts
 from mir_ops.formats.yolo_texts import ark_texts, yolo_texts
@@ -75,11 +76,49 @@ class AnnotationFiles(Protocol):
     def finish(self) -> None: ...
 
 
-class TextFiles:
-    """A file for each image."""
+class MaskFiles:
+    """Pascal VOC's masks: two PNGs for each image that has some, named as its XML file is."""
 
-    def __init__(self, folder: Path, kind: str, classes: ExportClasses, *, described: bool) -> None:
+    def __init__(self, folder: Path, classes: ExportClasses) -> None:
+        self.folders = mask_folders(folder)
+        self._label_map = folder / "labelmap.txt"
+        self._classes = classes
+
+    def write(
+        self, images: ExportedImages, stems: Sequence[str], pool: ThreadPoolExecutor
+    ) -> PaintedMasks:
+        if images.objects["rle"].null_count == images.objects.num_rows:
+            return PaintedMasks.none(images.objects.num_rows)
+        for folder in self.folders:
+            folder.mkdir(parents=True, exist_ok=True)
+
+        def write(image: int, *pictures: bytes) -> None:
+            name = stems[image].rpartition("/")[2]
+            for folder, picture in zip(self.folders, pictures, strict=True):
+                write_file(f"{folder}/{name}.png", picture)
+
+        numbers = self._classes.numbers_of(images.objects["class_id"])
+        return paint_masks(images, numbers, write, pool)
+
+    def finish(self) -> None:
+        if self.folders[0].exists():
+            write_late(self._label_map, label_map(self._classes.names))
+
+
+class TextFiles:
+    """A file for each image, and perhaps masks beside it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        kind: str,
+        classes: ExportClasses,
+        *,
+        described: bool,
+        masks: MaskFiles | None = None,
+    ) -> None:
         self.folder = folder
+        self._masks = masks
         self.count = 0
         self.paths: list[str] = []
         self._kind = kind
@@ -87,7 +126,7 @@ class TextFiles:
         self._described = described  # a `data.yaml` says what the classes are called
 
     def write(self, images: ExportedImages, stems: Sequence[str], pool: ThreadPoolExecutor) -> None:
-        texts = self._texts(images)
+        texts = self._texts(images, stems, pool)
         top, suffix = str(self.folder), _SUFFIXES[self._kind]
         paths = [f"{top}/{stem}{suffix}" for stem in stems]
         _, offsets, data = texts.buffers()
@@ -103,13 +142,17 @@ class TextFiles:
         self.count += len(paths)
 
     def finish(self) -> None:
+        if self._masks is not None:
+            self._masks.finish()
         if self._kind == "yolo" and not self._described:
             lines = "".join(f"{name}\n" for name in self._classes.names)
             write_late(self.folder / "classes.txt", lines)
 
-    def _texts(self, images: ExportedImages) -> pa.Array:
-        if self._kind == "voc":
-            return voc_texts(images)
+    def _texts(
+        self, images: ExportedImages, stems: Sequence[str], pool: ThreadPoolExecutor
+    ) -> pa.Array:
+        if self._masks is not None:
+            return voc_texts(images, self._masks.write(images, stems, pool))
         numbers = self._classes.numbers_of(images.objects["class_id"])
         return (yolo_texts if self._kind == "yolo" else ark_texts)(images, numbers)
 
@@ -158,10 +201,14 @@ class CocoFile:
         self.paths.append(str(self._target))
 
 
-def make_folders(folders: Iterable[Path]) -> None:
-    """Make the folders of an export; refuses one that has files."""
+def mask_folders(place: Path) -> tuple[Path, Path]:
+    return place / "SegmentationObject", place / "SegmentationClass"
+
+
+def make_folders(folders: Iterable[Path], *, later: Iterable[Path]) -> None:
+    """Make the folders of an export, some only when needed; refuses one that has files."""
     folders = list(folders)
-    for folder in folders:
+    for folder in (*folders, *later):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConflictError(
                 f"The folder `{folder}` is not empty",

@@ -18,8 +18,10 @@ from mir_ops.dataset.export_files import (
     AnnotationFiles,
     CocoFile,
     ExportClasses,
+    MaskFiles,
     TextFiles,
     make_folders,
+    mask_folders,
     write_file,
     write_late,
 )
@@ -75,6 +77,13 @@ class ExportFolders:
         }
         return {name: folder for name, folder in named.items() if folder is not None}
 
+    def mask_places(self) -> dict[str, Path]:
+        """Where Pascal VOC's masks go: beside the folder of annotations, or into one of YMIR's."""
+        places = {name: folder for name, folder in self.named().items() if name != "images"}
+        if self.root is not None and "ground_truth" in places:
+            places["ground_truth"] = self.root
+        return places
+
 
 def export_dataset(
     store: Store,
@@ -96,7 +105,10 @@ def export_dataset(
     """
     version = store.read(rev)
     wanted = class_ids_of(version.taxonomy, class_names) if class_names else None
-    make_folders(folders.named().values())
+    places = folders.mask_places().values() if annotations == "voc" else ()
+    make_folders(
+        folders.named().values(), later=(part for place in places for part in mask_folders(place))
+    )
     export = _Export(store, version, folders, annotations, names, sub_folders, wanted)
     ids = version.asset_ids()
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -197,8 +209,12 @@ class _Export:
         described = self._folders.root is not None
         if self._format == "coco":
             return {name: CocoFile(folder, self._classes) for name, folder in folders.items()}
+        places = self._folders.mask_places() if self._format == "voc" else {}
+        masks = {name: MaskFiles(place, self._classes) for name, place in places.items()}
         return {
-            name: TextFiles(folder, self._format, self._classes, described=described)
+            name: TextFiles(
+                folder, self._format, self._classes, described=described, masks=masks.get(name)
+            )
             for name, folder in folders.items()
         }
 

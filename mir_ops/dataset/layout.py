@@ -68,13 +68,15 @@ def find_layout(names: Iterable[str], kind: Format) -> Layout:
     # Without a folder of their own, annotations may lie among the images.
     mixed = beside | {top for top in tops if _parent(top) not in {_parent(b) for b in beside}}
     known = tops | beside
+    near = known | {_parent(top) for top in known}
     images: dict[str, str] = {}
     annotations: dict[str, str] = {}
     companions: list[str] = []
     rest: list[str] = []
     for name in names:
         top = next((parent for parent in _parents(name) if parent in known), "")
-        if _is_companion(name, kind):
+        # Elsewhere it belongs to something else, as to predictions that were exported along.
+        if _is_companion(name, kind) and _place(name, kind) in near:
             companions.append(name)
         elif kind.suffix and _suffix(name) == kind.suffix and top in mixed:
             annotations[name] = _key(name, top)
@@ -232,6 +234,12 @@ def _is_companion(name: str, kind: Format) -> bool:
     if kind.companion_files and _last(name).lower() in kind.companion_files:
         return True
     return bool(kind.companion_folders) and _last(_parent(name)).lower() in kind.companion_folders
+
+
+def _place(name: str, kind: Format) -> str:
+    """Where a companion lies, or the folder that it lies in."""
+    folder = _parent(name)
+    return _parent(folder) if _last(folder).lower() in kind.companion_folders else folder
 
 
 def _is_set(name: str) -> bool:

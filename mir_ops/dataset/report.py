@@ -122,6 +122,10 @@ ISSUES: Final[Mapping[str, tuple[str, str]]] = {
         "objects have a polygon or a mask, and were taken as boxes as you asked",
         "Import them as `seg-poly` or `seg-mask` to keep their shapes",
     ),
+    "mask-missing": (
+        "objects name a mask that is not in `SegmentationObject`; their boxes were taken",
+        "Put the folder beside the annotations, under the name `SegmentationObject`",
+    ),
     "mask-without-class": (
         "masks have no object and no class that says what they are, and were left out",
         "Add `labelmap.txt`, or an `<object>` for each mask in the annotation file",

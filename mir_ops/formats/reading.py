@@ -71,9 +71,9 @@ def _parse(
             files.of([name for name in names if is_class_file(name)]),
         )
     from mir_ops.formats.voc import parse_voc
-    from mir_ops.formats.voc_masks import with_masks
+    from mir_ops.formats.voc_masks import with_masks, without_masks
 
     is_xml = FORMATS["voc"].suffix
     parsed = parse_voc(files.of([name for name in names if name.lower().endswith(is_xml)]))
     masks = [name for name in names if not name.lower().endswith(is_xml)]
-    return with_masks(parsed, files.of(masks)) if masks and not boxes_only else parsed
+    return without_masks(parsed) if boxes_only else with_masks(parsed, files.of(masks))

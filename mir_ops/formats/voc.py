@@ -2,12 +2,14 @@
 
 Corners are inclusive: w = xmax - xmin + 1. YMIR's additions are kept: `rotate_angle` (in units of
 pi), `confidence`, `box_quality`, `tags`, and for the image `cks` and `image_quality`. So are
-`score`, `robndbox` and `polygon`, as other tools write them, and our own `rle`, `area`, `iscrowd`.
+`score`, `robndbox` and `polygon`, as other tools write them, and our own `mask` (its number in
+`SegmentationObject`), `rle`, `area`, `iscrowd`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,12 +29,14 @@ from mir_ops.formats.parsed import (
 
 MAX_BYTES: Final = 16 * 2**20
 POSE: Final = "pose"  # kept among the tags of the object
+MASK_PLACE: Final = "mask "  # an object that names its mask is called by it
 IMAGE_QUALITY: Final = "image_quality"  # kept among the attributes of the image
 _DEGREES: Final = 180.0
 _CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS: Final = {"": None, "0": False, "1": True, "false": False, "true": True}
 _NO_POSE: Final = ("", "unknown", "unspecified")
 # What nearly every object has, and nothing else.
+_MASK: Final = re.compile(r"[0-9]{1,3}")
 _PLAIN: Final = frozenset(("name", POSE, "truncated", "occluded", "difficult", "bndbox"))
 
 
@@ -245,9 +249,10 @@ def _full_row(element: Tree.Element, image: int) -> ObjectRow:
     width, height = _rle_size(element) if rle else (None, None)
     unstated = (texts.get("unstated") or "").split()
     confidence = _at_least_zero(texts.get("confidence"))
+    mask = (texts.get("mask") or "").strip()
     return ObjectRow(
         image,
-        None,
+        f"{MASK_PLACE}{int(mask)}" if _MASK.fullmatch(mask) else None,
         (texts.get("name") or "").strip(),
         kind,
         *box,

@@ -1,9 +1,10 @@
 """Pascal VOC's masks: `SegmentationObject` numbers the objects of an image, `SegmentationClass`
 says what each pixel is.
 
-The mask with number n belongs to the n-th object of the image's XML file, or to the one whose box
-it fills. A mask without an object gets its class from `SegmentationClass`, whose colours
-`labelmap.txt` explains, or else the order of VOC's own twenty classes.
+The mask with number n belongs to the object that says so (`<mask>n</mask>`, as our exports do), to
+the n-th object of the image's XML file, or to the one whose box it fills. A mask without an object
+gets its class from `SegmentationClass`, whose colours `labelmap.txt` explains, or else the order of
+VOC's own twenty classes.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from mir_ops.formats import rle
-from mir_ops.formats.parsed import OBJECTS, Collected, ImageRow, ObjectRow, Parsed
+from mir_ops.formats.mask_images import MAX_PIXELS
+from mir_ops.formats.parsed import OBJECTS, Collected, Finding, ImageRow, ObjectRow, Parsed
+from mir_ops.formats.voc import MASK_PLACE
+from mir_ops.formats.voc_palette import PALETTE, VOID, Codes, codes, colours
 
 OBJECT_FOLDER: Final = "segmentationobject"
 LABEL_MAP: Final = "labelmap.txt"
@@ -28,13 +32,13 @@ VOC_CLASSES: Final = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-_MAX_PIXELS: Final = 2**25
 _MAX_MASKS: Final = 10_000  # in one image
+_MAX_RUNS: Final = 2**22
 _LEAST_OVERLAP: Final = 0.5
-_VOID: Final = 255
 _ALIKE: Final = ("kind", "rle", "rle_width", "rle_height")
 
-Codes = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+Pixels = npt.NDArray[Any]
 Box = tuple[float, float, float, float]
 
 
@@ -76,12 +80,27 @@ def with_masks(parsed: Parsed, files: Iterable[tuple[str, bytes]]) -> Parsed:
                 entry.instances = (name, data)
             else:
                 entry.classes = (name, data)
-    if not masks:
+    if not masks and not _names_masks(parsed):
         return parsed
     merging = _Merging(parsed, names)
     for stem, entry in sorted(masks.items()):
         merging.add(stem, entry)
     return merging.result()
+
+
+def without_masks(parsed: Parsed) -> Parsed:
+    """The objects as they are; masks that they name and do not hold are counted as left out."""
+    rles = parsed.objects["rle"].to_pylist() if _names_masks(parsed) else []
+    left = sum(rles[row] is None for row in stated_masks(parsed).values()) if rles else 0
+    if not left:
+        return parsed
+    source = parsed.images["source"][0].as_py()
+    finding = Finding(code="shape-left-out", example=source, count=left)
+    return replace(parsed, findings=(*parsed.findings, finding))
+
+
+def _names_masks(parsed: Parsed) -> bool:
+    return bool(parsed.objects["place"].null_count < parsed.objects.num_rows)
 
 
 class _Merging:
@@ -97,6 +116,7 @@ class _Merging:
             self._objects.setdefault(image, []).append(row)
         corners = [parsed.objects[side].to_pylist() for side in "xywh"]
         self._boxes = list(zip(*corners, strict=True))
+        self._stated = stated_masks(parsed)
 
     def add(self, stem: str, masks: _Masks) -> None:
         name = (masks.instances or masks.classes or ("", b""))[0]
@@ -109,6 +129,11 @@ class _Merging:
         free = list(self._objects.get(image, ())) if image is not None else []
         order = list(free)
         for mask in found:
+            stated = self._stated.pop((image, mask.number), None) if masks.instances else None
+            if stated is not None:
+                free.remove(stated)
+                self._attach(stated, mask)
+                continue
             row = self._object_of(mask, order, free) if masks.instances else None
             if row is not None:
                 free.remove(row)
@@ -120,6 +145,10 @@ class _Merging:
 
     def result(self) -> Parsed:
         objects = self._parsed.objects
+        sources = self._parsed.images["source"]
+        for (image, number), row in self._stated.items():
+            if self._changed["rle"][row] is None:
+                self._new.find("mask-missing", f"{sources[image]}: mask {number}")
         for name, values in self._changed.items():
             at = objects.schema.get_field_index(name)
             kind = OBJECTS.field(name)
@@ -141,6 +170,8 @@ class _Merging:
         return None
 
     def _attach(self, row: int, mask: _Found) -> None:
+        if self._changed["rle"][row] is not None:
+            return  # the file's own run lengths: other masks may hide a part of this one
         values = ("mask", mask.text, mask.width, mask.height)
         for name, value in zip(_ALIKE, values, strict=True):
             self._changed[name][row] = value
@@ -153,7 +184,7 @@ class _Merging:
             [
                 ObjectRow(
                     self._images[stem],
-                    f"mask {mask.number}",
+                    f"{MASK_PLACE}{mask.number}",
                     mask.class_name or "",
                     "mask",
                     *mask.box,
@@ -165,105 +196,121 @@ class _Merging:
         )
 
 
+def stated_masks(parsed: Parsed) -> dict[tuple[int | None, int], int]:
+    """The rows of the objects that say which mask is theirs, by image and number."""
+    places = parsed.objects["place"].to_pylist()
+    images = parsed.objects["image"].to_pylist()
+    return {
+        (images[row], int(place.removeprefix(MASK_PLACE))): row
+        for row, place in enumerate(places)
+        if place and place.startswith(MASK_PLACE)
+    }
+
+
 def _masks_of(masks: _Masks, names: Mapping[int, str]) -> list[_Found]:
     classes = _decoded(masks.classes[1]) if masks.classes else None
     instances = _decoded(masks.instances[1]) if masks.instances else classes
     if instances is None:
         return []
-    if classes is not None and classes[0].shape != instances[0].shape:
+    pixels = instances[0]
+    if classes is not None and classes[0].shape != pixels.shape:
         raise _BadMaskError("its size is not that of the other mask")
-    values = np.unique(instances[0])
-    values = values[(values != 0) & (values != _VOID)]
+    height, width = pixels.shape
+    values, runs = _runs_of(pixels)
+    boxes = rle.bounding_boxes(runs, np.full(len(runs), height)).tolist()
+    texts = rle.write_runs(runs).to_pylist()
+    kinds = _most_frequent(pixels, values, classes[0]) if classes else [0] * len(values)
+    return [
+        _Found(
+            number=number,
+            class_name=_name_of(kind, classes[1], names) if classes else None,
+            width=width,
+            height=height,
+            text=text,
+            box=(box[0], box[1], box[2], box[3]),
+        )
+        for number, kind, text, box in zip(values.tolist(), kinds, texts, boxes, strict=True)
+    ]
+
+
+def _runs_of(pixels: Pixels) -> tuple[Ints, rle.Runs]:
+    """The numbers in a picture, and the runs of each."""
+    flat = pixels.T.ravel()  # runs go down the columns
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if len(changes) > _MAX_RUNS:
+        raise _BadMaskError(f"its masks are in {len(changes)} pieces")
+    edges = np.concatenate([[0], changes, [len(flat)]]).astype(np.int64)
+    numbers = flat[edges[:-1]].astype(np.int64)
+    kept = np.flatnonzero((numbers != 0) & (numbers != VOID))
+    order = kept[np.argsort(numbers[kept], kind="stable")]
+    values, first = np.unique(numbers[order], return_index=True)
     if len(values) > _MAX_MASKS:
         raise _BadMaskError(f"it has {len(values)} masks")
-    return [_found(value, instances[0] == value, classes, names) for value in values.tolist()]
+    bounds = np.stack([edges[:-1][order], edges[1:][order]], axis=1)
+    counts = []
+    for group in np.split(bounds, first[1:]) if len(values) else []:
+        run = np.diff(np.concatenate([[0], group.ravel(), [len(flat)]]))
+        counts.append(run if run[-1] else run[:-1])
+    return values, rle.runs_of(counts)
 
 
-def _found(
-    number: int,
-    bitmap: npt.NDArray[np.bool_],
-    classes: tuple[Codes, Codes] | None,
-    names: Mapping[int, str],
-) -> _Found:
-    height, width = bitmap.shape
-    runs = rle.runs_of([rle.from_bitmap(bitmap)])
-    x, y, w, h = rle.bounding_boxes(runs, np.array([height]))[0].tolist()
-    return _Found(
-        number=number,
-        class_name=_class_of(bitmap, classes, names),
-        width=width,
-        height=height,
-        text=rle.write_runs(runs)[0].as_py(),
-        box=(x, y, w, h),
-    )
+def _most_frequent(pixels: Pixels, values: Ints, classes: Pixels) -> list[int]:
+    """For each number the class that most of its pixels have; 0 where none has one."""
+    inside = (pixels != 0) & (pixels != VOID) & (classes != 0) & (classes != VOID)
+    number = np.searchsorted(values, pixels[inside])
+    kind = classes[inside].astype(np.int64)
+    most = int(kind.max(initial=0)) + 1
+    pairs, counts = np.unique(number * most + kind, return_counts=True)
+    found = np.zeros(len(values), np.int64)
+    last = np.argsort(counts, kind="stable")  # the most frequent is written last
+    found[pairs[last] // most] = pairs[last] % most
+    return [int(each) for each in found]
 
 
-def _class_of(
-    bitmap: npt.NDArray[np.bool_],
-    classes: tuple[Codes, Codes] | None,
-    names: Mapping[int, str],
-) -> str | None:
-    """The class that most pixels of the mask have."""
-    if classes is None:
+def _name_of(number: int, table: Codes, names: Mapping[int, str]) -> str | None:
+    if number == 0:
         return None
-    values, counts = np.unique(classes[0][bitmap], return_counts=True)
-    counts[(values == 0) | (values == _VOID)] = 0
-    if not counts.sum():
-        return None
-    value = int(values[np.argmax(counts)])
     if names:
-        return names.get(int(classes[1][value])) if value < len(classes[1]) else None
-    return VOC_CLASSES[value - 1] if value <= len(VOC_CLASSES) else None
+        return names.get(int(table[number])) if number < len(table) else None
+    return VOC_CLASSES[number - 1] if number <= len(VOC_CLASSES) else None
 
 
-def _decoded(data: bytes) -> tuple[Codes, Codes]:
+def _decoded(data: bytes) -> tuple[Pixels, Codes]:
     """Numbers of pixels, and the colour of each number."""
     from PIL.PngImagePlugin import PngImageFile
 
     try:
         image = PngImageFile(io.BytesIO(data))
-        if image.width * image.height > _MAX_PIXELS:
+        if image.width * image.height > MAX_PIXELS:
             raise _BadMaskError("it has too many pixels")
         if image.mode in ("P", "L", "1"):
             palette = image.getpalette("RGB") if image.mode == "P" else None
-            values = np.asarray(image, np.int64)
-            colours = np.asarray(palette or (), np.int64).reshape(-1, 3)
-            return values, _codes(colours) if palette else _colour_map()
-        values = _codes(np.asarray(image.convert("RGB"), np.int64))
+            values = np.asarray(image).astype(np.uint8)
+            shades = np.asarray(palette or (), np.int32).reshape(-1, 3)
+            return values, codes(shades) if palette else _colour_map()
+        return _numbered(codes(np.asarray(image.convert("RGB"))))
     except _BadMaskError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything on hostile bytes
         raise _BadMaskError(str(error)) from None
-    return _numbered(values)
 
 
-def _numbered(colours: Codes) -> tuple[Codes, Codes]:
+def _numbered(found: Codes) -> tuple[Pixels, Codes]:
     """Colours as the numbers that VOC's palette gives them; colours of others come behind."""
-    known = {int(colour): number for number, colour in enumerate(_colour_map().tolist())}
-    distinct, places = np.unique(colours, return_inverse=True)
     table = _colour_map().tolist()
-    numbers = np.zeros(len(distinct), np.int64)
+    known = {colour: number for number, colour in enumerate(table)}
+    distinct, places = np.unique(found, return_inverse=True)
+    numbers = np.zeros(len(distinct), np.int32)
     for row, colour in enumerate(distinct.tolist()):
         if colour not in known:
             known[colour] = len(table)
             table.append(colour)
         numbers[row] = known[colour]
-    return numbers[places].reshape(colours.shape), np.asarray(table, np.int64)
-
-
-def _codes(colours: Codes) -> Codes:
-    return (colours[..., 0] << 16) | (colours[..., 1] << 8) | colours[..., 2]
+    return numbers[places].reshape(found.shape), np.asarray(table, np.int32)
 
 
 def _colour_map() -> Codes:
-    """VOC's 256 colours: the bits of the number, spread over red, green and blue."""
-    number = np.arange(256)
-    channels = [np.zeros(256, np.int64) for _ in range(3)]
-    for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= ((number >> channel) & 1) << (7 - bit)
-        number = number >> 3
-    return _codes(np.stack(channels, axis=-1))
+    return codes(colours(np.arange(PALETTE)))
 
 
 def _label_map(data: bytes) -> dict[int, str]:

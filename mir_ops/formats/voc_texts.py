@@ -1,7 +1,8 @@
 """Pascal VOC files of many images at once, the same as `write_voc` makes of one.
 
-What other tools do not read they skip: `polygon` and `rle` for shapes, `area` and `iscrowd`, and
-`unstated`, which names the flags that are written as 0 because readers want a number.
+What other tools do not read they skip: `polygon` for shapes, `mask` for the number of the object's
+mask in `SegmentationObject`, `rle` for a mask that no picture shows whole, `area` and `iscrowd`,
+and `unstated`, which names the flags that are written as 0 because readers want a number.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mir_ops.formats.mask_images import PaintedMasks
 from mir_ops.formats.texts import (
     ExportedImages,
     Part,
@@ -39,9 +41,11 @@ _WRITTEN_AS_ZERO: Final = ("occluded", "difficult")
 _DEGREES: Final = 180.0
 
 
-def voc_texts(images: ExportedImages) -> pa.Array:
-    """The XML of each image."""
+def voc_texts(images: ExportedImages, masks: PaintedMasks) -> pa.Array:
+    """The XML of each image; `masks` are those that are pictures beside it."""
     assets = images.assets
+    segmented = np.zeros(len(assets), np.bool_)
+    segmented[images.owners[masks.numbers > 0]] = True
     names = [escaped(PurePosixPath(name).name) for name in images.file_names.to_pylist()]
     return joined_texts(
         "<annotation>\n  <folder>folder</folder>\n  <filename>",
@@ -53,14 +57,16 @@ def voc_texts(images: ExportedImages) -> pa.Array:
         whole(assets["height"]),
         "</height><depth>",
         whole(assets["channels"]),
-        "</depth></size>\n  <segmented>0</segmented>\n",
+        "</depth></size>\n  <segmented>",
+        where(pa.array(segmented), "1", "0"),
+        "</segmented>\n",
         of_maps(assets["attributes"], _attributes),
-        by_image(_objects(images), images.starts),
+        by_image(_objects(images, masks), images.starts),
         "</annotation>\n",
     )
 
 
-def _objects(images: ExportedImages) -> pa.Array:
+def _objects(images: ExportedImages, masks: PaintedMasks) -> pa.Array:
     rows = images.objects
     if rows.num_rows == 0:
         return pa.array([], pa.string())
@@ -89,7 +95,7 @@ def _objects(images: ExportedImages) -> pa.Array:
         "</ymax>\n",
         _angle(rows["angle"]),
         "    </bndbox>\n",
-        *_shapes(rows, images),
+        *_shapes(rows, images, masks),
         of_maps(rows["tags"], _tags),
         _number(rows, "quality", "    ", "box_quality"),
         _number(rows, "confidence", "    ", "confidence"),
@@ -97,15 +103,19 @@ def _objects(images: ExportedImages) -> pa.Array:
     )
 
 
-def _shapes(rows: pa.Table, images: ExportedImages) -> Iterable[Part]:
+def _shapes(rows: pa.Table, images: ExportedImages, masks: PaintedMasks) -> Iterable[Part]:
     yield _polygons(rows["polygon"])
-    if rows["rle"].null_count < rows.num_rows:
+    if masks.numbers.any():
+        body = joined_texts("    <mask>", whole(masks.numbers), "</mask>\n")
+        yield where(pa.array(masks.numbers > 0), body)
+    inline = np.asarray(rows["rle"].is_valid().to_numpy(), np.bool_) & ~masks.whole
+    if inline.any():
         owners = pa.array(images.owners)
         width, height = (whole(images.assets[s].take(owners)) for s in ("width", "height"))
         start = joined_texts('    <rle width="', width, '" height="', height, '">')
         text = of_unique(pc.fill_null(rows["rle"].combine_chunks(), b"").cast(pa.string()), escaped)
         body = joined_texts(start, text, "</rle>\n")
-        yield where(rows["rle"].combine_chunks().is_valid(), body)
+        yield where(pa.array(inline), body)
     derived = floats(rows["w"]) * floats(rows["h"])
     usual = np.isclose(floats(rows["area"]), derived, rtol=1e-6) & pc.equal(rows["kind"], "box")
     area = pc.if_else(pa.array(usual), pa.scalar(None, pa.float32()), rows["area"])

@@ -13,13 +13,14 @@ import pytest
 from dataset_sources import OPERATIONS, folder_of, image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from mir_ops.dataset import ExportFolders, Report, export_dataset, import_dataset
 from mir_ops.dataset.annotations import ImageFrames, annotation_table
 from mir_ops.dataset.exporting import ExportFormat
 from mir_ops.dataset.report import Tally
 from mir_ops.formats.parsed import Collected, ObjectRow
-from mir_ops.formats.rle import from_bitmap, runs_of, write_runs
+from mir_ops.formats.rle import from_bitmap, read_runs, runs_of, to_bitmap, write_runs
 from mir_ops.store import Operation, Store
 from mir_ops.taxonomy import Taxonomy
 
@@ -50,6 +51,9 @@ def objects(draw: st.DrawFn, *, shapes: bool = True) -> ObjectRow:
     if kind == "mask":
         seed = draw(st.integers(0, 2**16))
         bitmap = np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.3
+        if draw(st.booleans()):  # one that hides no other, or few
+            bitmap = np.zeros((HEIGHT, WIDTH), np.bool_)
+            bitmap[seed % HEIGHT, seed % WIDTH :: 7] = True
         rle = write_runs(runs_of([from_bitmap(bitmap)]))[0].as_py()
     return ObjectRow(
         image=draw(st.integers(0, 2)),
@@ -77,7 +81,7 @@ def put(store: Store, place: Path, rows: Sequence[ObjectRow], *, predictions: bo
     """A version `a` with three images, of which the last is known to have nothing or something."""
     files = {f"images/{number}.jpg": image(number) for number in range(4)}
     import_dataset(store, folder_of(place / "in", files), "a", op_id=OPERATIONS[0])
-    registry = store.register_classes(CLASSES)
+    registry = store.register_classes([*CLASSES, *dict.fromkeys(row.class_name for row in rows)])
     ids = store.read("a").asset_ids().to_pylist()
     collected = Collected()
     collected.add_objects(rows)
@@ -229,6 +233,110 @@ def test_a_box_that_counts_pixels_from_one_is_kept_exactly(
     assert imported.issues == ()
     first, second = (rows(store, rev, "ground_truth", SHAPE) for rev in "ab")
     assert second == first
+
+
+def mask(bitmap: np.ndarray, name: str = "cat", image: int = 0) -> ObjectRow:
+    text = write_runs(runs_of([from_bitmap(bitmap)]))[0].as_py()
+    return ObjectRow(image, None, name, "mask", None, None, None, None, rle=text)
+
+
+def stripe(number: int) -> np.ndarray:
+    bitmap = np.zeros((HEIGHT, WIDTH), np.bool_)
+    bitmap[number, number:] = True
+    return bitmap
+
+
+def test_masks_are_exported_as_voc_has_them(tmp_path: Path) -> None:
+    store = Store.open("memory:")
+    over = stripe(3) | stripe(5)
+    put(store, tmp_path, [mask(stripe(1)), mask(stripe(3), "dog"), mask(over)], predictions=False)
+
+    there_and_back(store, tmp_path, "voc")
+
+    objects, classes = (
+        [Image.open(path) for path in (tmp_path / "out" / folder).iterdir()]
+        for folder in ("SegmentationObject", "SegmentationClass")
+    )
+    assert [image.mode for image in (*objects, *classes)] == ["P", "P"]
+    assert objects[0].getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
+    pixels, kinds = np.asarray(objects[0]), np.asarray(classes[0])
+    table = rows(store, "a", "ground_truth", ["class_id", "rle"])
+    runs, _ = read_runs(table["rle"].combine_chunks())
+    for number in range(3):
+        inside = to_bitmap(runs.of(number), WIDTH, HEIGHT)
+        shown = pixels == number + 1
+        assert (shown & ~inside).sum() == 0
+        assert len(set(kinds[shown].tolist())) <= 1
+    xml = next((tmp_path / "out" / "annotations").glob("*.xml")).read_text()
+    assert [xml.count(text) for text in ("<mask>", "<rle", "<segmented>1<")] == [3, 1, 1]
+    listed = (tmp_path / "out" / "labelmap.txt").read_text().splitlines()
+    assert listed[1:3] == ["background:0,0,0::", "cat:128,0,0::"]
+
+
+@pytest.mark.parametrize("layout", ["ymir", "flat", "voc"])
+def test_masks_come_back_and_those_of_predictions_beside_them(tmp_path: Path, layout: str) -> None:
+    store = Store.open("memory:")
+    put(store, tmp_path, [mask(stripe(1)), mask(stripe(2), image=2)], predictions=False)
+    with store.edit(
+        "a", op_id=OPERATIONS[5], operation=Operation(kind="test"), message="m"
+    ) as edit:
+        truth = store.read("a").layer("ground_truth")
+        confidence = pa.array([1.0] * len(truth), pa.float32())
+        moved = truth.append_column("confidence", confidence)
+        edit.put_layer("predictions:m", moved, assets=store.read("a").layer_assets("ground_truth"))
+    out, predictions = tmp_path / "out", tmp_path / "out" / "pred"
+    folders = ExportFolders(images=out / "i", ground_truth=out / "gt", predictions=predictions)
+    if layout == "voc":
+        folders = ExportFolders.under(out, "voc", predictions=predictions)
+
+    export_dataset(store, "a", folders, sub_folders=layout == "ymir")
+    result = import_dataset(
+        store,
+        out if layout == "voc" else out / "i",
+        "b",
+        op_id=OPERATIONS[6],
+        gt_dir=None if layout == "voc" else out / "gt",
+        pred_dir=predictions,
+    )
+
+    assert {issue.code for issue in result.report.issues} <= {"file-ignored"}
+    for layer, back in (
+        ("ground_truth", "ground_truth"),
+        ("predictions:m", "predictions:imported"),
+    ):
+        first = rows(store, "a", layer, [*KEYS, *SHAPE])
+        assert_same(rows(store, "b", back, [*KEYS, *SHAPE]), first)
+
+
+def test_more_masks_and_classes_than_a_palette_has_come_back(tmp_path: Path) -> None:
+    store = Store.open("memory:")
+    drawn = []
+    for number in range(300):
+        bitmap = np.zeros(HEIGHT * WIDTH, np.bool_)
+        bitmap[number * 10 : number * 10 + 7] = True
+        drawn.append(mask(bitmap.reshape(HEIGHT, WIDTH), f"class {number}"))
+    put(store, tmp_path, drawn, predictions=False)
+
+    exported, imported = there_and_back(store, tmp_path, "voc")
+
+    assert (exported.issues, imported.issues) == ((), ())
+    first, second = (rows(store, rev, "ground_truth", [*KEYS, *SHAPE]) for rev in "ab")
+    assert len(first) == 300
+    assert_same(second, first)
+    with Image.open(next((tmp_path / "out" / "SegmentationClass").iterdir())) as classes:
+        assert classes.mode == "RGB"
+
+
+def test_masks_that_are_not_wanted_are_counted(tmp_path: Path) -> None:
+    store = Store.open("memory:")
+    put(store, tmp_path, [mask(stripe(1)), mask(stripe(1) | stripe(2))], predictions=False)
+    export_dataset(store, "a", ExportFolders.under(tmp_path / "out", "voc"))
+
+    result = import_dataset(store, tmp_path / "out", "b", op_id=OPERATIONS[4], boxes_only=True)
+
+    counted = {issue.code: issue.count for issue in result.report.issues}
+    assert counted["shape-left-out"] == 2
+    assert store.read("b").layer("ground_truth")["kind"].to_pylist() == ["box", "box"]
 
 
 def assert_same(found: pa.Table, wanted: pa.Table) -> None:

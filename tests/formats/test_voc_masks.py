@@ -99,3 +99,39 @@ def test_bytes_that_are_no_mask_are_counted() -> None:
 
     assert parsed.objects["kind"].to_pylist() == ["box"]
     assert [finding.code for finding in parsed.findings] == ["annotation-unreadable"]
+
+
+def test_a_mask_that_an_object_names_is_its_own_wherever_its_box_is() -> None:
+    named = xml(("cat", 1, 1, 4, 3), ("dog", 50, 50, 60, 60)).replace(
+        b"</name>", b"</name><mask>2</mask>", 1
+    )
+    parsed = read(a_xml=named, SegmentationObject__a_png=png(np.where(INSTANCES == 2, 2, 0)))
+
+    assert (masks_of(parsed)["cat"] == (INSTANCES == 2)).all()
+    assert parsed.findings == ()
+
+
+def test_a_mask_that_is_named_and_not_there_is_counted() -> None:
+    named = xml(("cat", 1, 1, 4, 3)).replace(b"</name>", b"</name><mask>7</mask>")
+
+    for files in ({}, {"SegmentationObject__a_png": png(np.zeros((8, 10)))}):
+        parsed = read(a_xml=named, **files)
+        found = [(finding.code, finding.example) for finding in parsed.findings]
+        assert ("mask-missing", "a.xml: mask 7") in found
+        assert parsed.objects["x"].to_pylist()[0] == 1
+
+
+def test_masks_of_thousands_of_objects_take_a_moment() -> None:
+    numbers = np.arange(2**20).reshape(1024, 1024).T // 117 + 1
+    colours = np.stack([numbers >> 16, numbers >> 8 & 255, numbers & 255], axis=-1)
+
+    parsed = read(SegmentationObject__a_png=png(colours))
+
+    assert len(parsed.findings) > 8000
+    assert {finding.code for finding in parsed.findings} == {"mask-without-class"}
+
+
+def test_a_picture_of_too_many_pieces_is_refused() -> None:
+    parsed = read(SegmentationObject__a_png=png(np.indices((2100, 2100)).sum(axis=0) % 2 + 1))
+
+    assert [finding.code for finding in parsed.findings] == ["annotation-unreadable"]
