@@ -75,8 +75,8 @@ def find_layout(names: Iterable[str], kind: Format) -> Layout:
     rest: list[str] = []
     for name in names:
         top = next((parent for parent in _parents(name) if parent in known), "")
-        # Elsewhere it belongs to something else, as to predictions that were exported along.
-        if _is_companion(name, kind) and _place(name, kind) in near:
+        # A mask elsewhere belongs to something else, as to predictions that were exported along.
+        if _is_companion(name, kind) and _is_near(name, kind, near):
             companions.append(name)
         elif kind.suffix and _suffix(name) == kind.suffix and top in mixed:
             annotations[name] = _key(name, top)
@@ -236,10 +236,10 @@ def _is_companion(name: str, kind: Format) -> bool:
     return bool(kind.companion_folders) and _last(_parent(name)).lower() in kind.companion_folders
 
 
-def _place(name: str, kind: Format) -> str:
-    """Where a companion lies, or the folder that it lies in."""
+def _is_near(name: str, kind: Format, places: set[str]) -> bool:
+    """Whether a companion is a file, or in a folder that lies in one of these places."""
     folder = _parent(name)
-    return _parent(folder) if _last(folder).lower() in kind.companion_folders else folder
+    return _last(folder).lower() not in kind.companion_folders or _parent(folder) in places
 
 
 def _is_set(name: str) -> bool:
