@@ -228,9 +228,9 @@ def _copy_blobs(source: Store, store: Store, version: Version, on_progress: Prog
     there = store.has_blobs(digests)
     missing = [digest for digest in digests if digest not in there]
     copied = 0
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool, store.blobs.writer() as writer:
         for batch in _batches(missing, sizes):
-            store.blobs.put_named(list(zip(batch, pool.map(source.get_blob, batch), strict=True)))
+            writer.put(list(zip(batch, pool.map(source.get_blob, batch), strict=True)))
             copied += len(batch)
             on_progress(0.9 * copied / len(missing), f"{copied} of {len(missing)} images copied")
 

@@ -164,17 +164,19 @@ def _read_all(
         return source, declare(source)
 
     found = None if reading.is_parallel else settled()
-    for batch in read_images(
+    batches = read_images(
         reading.images,
         reading.image_names,
         tally,
         link=link,
         on_progress=lambda share, message: on_progress(0.05 + 0.85 * share, message),
-    ):
-        store.blobs.put_named([(image.sha256, image.body) for image in batch], link=link)
-        images.add(batch, tally)
-        if found is None and reading.is_done:
-            found = settled()
+    )
+    with store.blobs.writer(link=link) as writer:
+        for batch in batches:
+            writer.put([(image.sha256, image.body) for image in batch])
+            images.add(batch, tally)
+            if found is None and reading.is_done:
+                found = settled()
     source, declared = found or settled()
     return images, source, declared
 

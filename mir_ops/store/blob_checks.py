@@ -105,7 +105,7 @@ def blobs_among(entries: Iterable[Entry]) -> list[Entry]:
     return [
         entry
         for entry in entries
-        if _DIGEST.fullmatch(digest_of(entry)) and keys.blob(digest_of(entry)) == entry.key
+        if _DIGEST.fullmatch(digest_of(entry)) and entry.key in keys.blob_places(digest_of(entry))
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.store import keys
-from mir_ops.store.local import LocalObjects
+from mir_ops.store.blob_writing import BlobWriter
 from mir_ops.store.objects import ObjectStore, corrupt_object
 
 _THREADS: Final = 16
@@ -59,24 +59,14 @@ class Blobs:
         root.sync()
         return digests
 
-    def put_named(self, items: Sequence[tuple[str, bytes | str]], *, link: bool = False) -> None:
-        """Store bytes, or files by their paths, that the caller has hashed; then durable.
-
-        `link` lets files on the store's own file system become blobs as they are, uncopied.
-        """
-        root = self.roots[0]
-        held = [(keys.blob(name), body) for name, body in items if isinstance(body, bytes)]
-        files = [(keys.blob(name), body) for name, body in items if isinstance(body, str)]
-        if link and isinstance(root, LocalObjects):
-            files = root.link_all(files)
-        root.create_all([*held, *((key, Path(body)) for key, body in files)])
-        root.sync()
+    def writer(self, *, link: bool = False) -> BlobWriter:
+        """What stores batches of blobs that are hashed, or links files as blobs where it may."""
+        return BlobWriter(self.roots[0], link=link)
 
     def get(self, sha256: str) -> bytes:
         """The bytes of a blob, checked against its name."""
-        key = keys.blob(keys.check_sha256(sha256))
         damaged: StoreError | None = None
-        for root in self.roots:
+        for root, key in self._places(sha256):
             body = root.find(key)
             if body is not None:
                 if hashlib.sha256(body).hexdigest() == sha256:
@@ -86,11 +76,10 @@ class Blobs:
 
     def fetch(self, sha256: str, destination: Path) -> None:
         """Copy a blob to a file, which appears complete and checked or not at all."""
-        key = keys.blob(keys.check_sha256(sha256))
         damaged: StoreError | None = None
         temporary = destination.with_name(f".{destination.name}.{secrets.token_hex(6)}")
         try:
-            for root in self.roots:
+            for root, key in self._places(sha256):
                 if root.fetch(key, temporary):
                     if _digest(temporary) == sha256:
                         os.replace(temporary, destination)
@@ -106,10 +95,16 @@ class Blobs:
         found: set[str] = set()
         with ThreadPoolExecutor(_THREADS) as pool:
             for root in self.roots:
-                left = sorted(wanted - found)
-                sizes = pool.map(root.size, map(keys.blob, left))
-                found |= {one for one, size in zip(left, sizes, strict=True) if size is not None}
+                for place in range(2):
+                    left = sorted(wanted - found)
+                    sizes = pool.map(root.size, (keys.blob_places(one)[place] for one in left))
+                    pairs = zip(left, sizes, strict=True)
+                    found |= {one for one, size in pairs if size is not None}
         return found
+
+    def _places(self, sha256: str) -> Iterator[tuple[ObjectStore, str]]:
+        places = keys.blob_places(keys.check_sha256(sha256))
+        return ((root, key) for key in places for root in self.roots)
 
     def _missing(self, sha256: str) -> NotFoundError:
         return NotFoundError(

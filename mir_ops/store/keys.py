@@ -24,7 +24,12 @@ _NUMBERED: Final = re.compile(r"@V\d+$")
 
 def blob(sha256: str) -> str:
     """Media bytes, model packages, logs."""
-    return f"blobs/sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+    return f"blobs/sha256/{sha256[:2]}/{sha256}"
+
+
+def blob_places(sha256: str) -> tuple[str, str]:
+    """Where a blob is, and where the first stores put it: two folders for each image or so."""
+    return blob(sha256), f"blobs/sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
 def segment(sha256: str) -> str:

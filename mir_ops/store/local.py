@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from mir_ops.errors import InvalidInputError, StoreError
-from mir_ops.store.file_systems import FileSystems, can_flush
+from mir_ops.store.file_systems import FileSystems, can_flush, write_file
 from mir_ops.store.objects import (
     Entry,
     OutcomeUnknownError,
@@ -99,12 +99,34 @@ class LocalObjects:
 
     def create_all(self, items: Sequence[tuple[str, bytes | Path]]) -> None:
         if len(items) >= _MANY and can_flush():
-            self._create_many(items)
+            with self.stage(items) as staged:
+                staged.flush()
+                staged.name()
             return
         # Concurrent fsyncs share one journal commit: many times faster than one after another.
         with ThreadPoolExecutor(_THREADS) as pool:
             for _ in pool.map(lambda item: self.create(*item), items):
                 pass
+
+    def stage(self, items: Sequence[tuple[str, bytes | Path]]) -> Staged:
+        """Write many whose keys say what they hold; those that are there stay as they are.
+
+        They have no names yet: the caller flushes them, which may be in another thread.
+        """
+        staged = Staged(self._file_systems())
+        mark = f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            for number, (key, body) in enumerate(items):
+                target = self._target(key)
+                with _errors(key):
+                    try:
+                        check_same_size(self, key, body, os.stat(target).st_size)
+                    except FileNotFoundError:
+                        _fill(staged.beside(target, f"{mark}-{number}"), body)
+        except BaseException:
+            staged.discard()
+            raise
+        return staged
 
     def link_all(self, items: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Make files of this file system, by their paths, objects without a copy of their bytes.
@@ -189,31 +211,6 @@ class LocalObjects:
     def clock(self) -> float:
         return time.time()
 
-    def _create_many(self, items: Sequence[tuple[str, bytes | Path]]) -> None:
-        """Write all, flush the file system once, and only then let the names appear."""
-        written: list[tuple[str, str]] = []
-        mark, key = secrets.token_hex(8), ""
-        try:
-            with self._file_systems() as systems:
-                for number, (key, body) in enumerate(items):
-                    target = self._target(key)
-                    with suppress(FileNotFoundError):
-                        check_same_size(self, key, body, os.stat(target).st_size)
-                        continue
-                    temporary = f"{target.rpartition('/')[0]}/{_TEMPORARY}{mark}-{number}"
-                    written.append((temporary, target))
-                    _fill(temporary, body)
-                systems.flush()
-            for temporary, key in written:
-                with suppress(FileExistsError):
-                    os.link(temporary, key)
-        except OSError as error:
-            raise access_error(f"`{key}`", error) from error
-        finally:
-            for temporary, _ in written:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary)
-
     def _sync_all(self, directories: set[str]) -> None:
         if len(directories) >= _MANY and can_flush():
             with self._file_systems() as systems:
@@ -274,6 +271,49 @@ class LocalObjects:
                 self._unsynced.add(str(new.parent))
 
 
+class Staged:
+    """Objects of many keys, whole and without names: kept by `flush` and then `name`, or lost."""
+
+    def __init__(self, systems: FileSystems) -> None:
+        self._systems = systems
+        self._written: list[tuple[str, str]] = []
+
+    def beside(self, target: str, name: str) -> str:
+        """Where to write the file that is to be called `target`."""
+        path = f"{target.rpartition('/')[0]}/{name}"
+        self._written.append((path, target))
+        return path
+
+    def flush(self) -> None:
+        """Put what was written on disk. Without it a power cut could leave half a file a name."""
+        if self._written:
+            with _errors("files"):
+                self._systems.flush()
+
+    def name(self) -> None:
+        """Give the files their names; who was faster wrote the same, for the name says what."""
+        self._written.reverse()
+        while self._written:
+            path, target = self._written[-1]
+            with _errors(target):
+                os.rename(path, target)
+            self._written.pop()
+
+    def discard(self) -> None:
+        """Remove what has no name yet."""
+        self._systems.close()
+        for path, _ in self._written:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        self._written = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+
 def _checked(key: str) -> str:
     if ".." in key.split("/") or key.startswith("/"):
         raise InvalidInputError(f"`{key}` is not a key of a store", code="invalid-key")
@@ -296,18 +336,15 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, body: bytes | Path) -> None:
-    _fill(path, body, flush=os.fsync)
+    _fill(str(path), body, flush=os.fsync)
 
 
-def _fill(
-    path: str | Path, body: bytes | Path, flush: Callable[[int], None] = lambda _: None
-) -> None:
-    with open(path, "xb") as target:
-        if isinstance(body, Path):
-            with body.open("rb") as source:
-                shutil.copyfileobj(source, target, 1024 * 1024)
-        else:
-            target.write(body)
+def _fill(path: str, body: bytes | Path, flush: Callable[[int], None] = lambda _: None) -> None:
+    if isinstance(body, bytes):
+        write_file(path, body, flush=flush)
+        return
+    with open(path, "xb") as target, body.open("rb") as source:
+        shutil.copyfileobj(source, target, 1024 * 1024)
         target.flush()
         flush(target.fileno())
 

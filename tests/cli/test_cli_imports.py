@@ -296,7 +296,7 @@ IMAGES = 600
 
 
 def blobs(store: Path) -> int:
-    return sum(path.is_file() for path in store.glob("blobs/sha256/*/*/*"))
+    return sum(path.is_file() for path in store.glob("blobs/sha256/*/*"))
 
 
 POINTS = {

@@ -69,7 +69,8 @@ def test_files_become_blobs_without_a_copy_where_that_is_allowed(
     source.write_bytes(b"pixels")
     digest = hashlib.sha256(b"pixels").hexdigest()
 
-    local_store.blobs.put_named([(digest, str(source)), (digest, b"pixels")], link=True)
+    with local_store.blobs.writer(link=True) as writer:
+        writer.put([(digest, str(source)), (digest, b"pixels")])
 
     path = local_store.objects.local_path(keys.blob(digest))
     assert path is not None

@@ -68,7 +68,7 @@ def test_a_damaged_object_is_named(objects: LocalObjects) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 50, 100])
-@pytest.mark.parametrize("what", ["_fill", "link", "flush"])
+@pytest.mark.parametrize("what", ["_fill", "rename", "flush"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), Killed()])
 def test_a_failure_at_any_step_leaves_whole_objects(
     objects: LocalObjects,
@@ -77,7 +77,7 @@ def test_a_failure_at_any_step_leaves_whole_objects(
     what: str,
     error: BaseException,
 ) -> None:
-    owner = {"_fill": local, "link": os, "flush": FileSystems}[what]
+    owner = {"_fill": local, "rename": os, "flush": FileSystems}[what]
     do, done = getattr(owner, what), 0
 
     def failing(*arguments: object) -> None:
@@ -94,7 +94,7 @@ def test_a_failure_at_any_step_leaves_whole_objects(
 
     found = {key: objects.find(key) for key, _ in ITEMS}
     assert all(found[key] in (None, body) for key, body in ITEMS)
-    assert what == "link" or not any(found.values())
+    assert what == "rename" or not any(found.values())
     assert isinstance(caught.value, Killed) or caught.value.code == "disk-full"
     assert list(objects.leftovers()) == []
     objects.create_all(ITEMS)

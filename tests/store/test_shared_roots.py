@@ -8,7 +8,7 @@ import pytest
 from sample_tables import asset_ids, commit_assets
 
 from mir_ops.errors import NotFoundError
-from mir_ops.store import Store
+from mir_ops.store import Store, keys
 from mir_ops.store.features import read_features
 from mir_ops.store.roots import sharing_stores
 
@@ -67,7 +67,7 @@ def test_adding_a_root_keeps_the_blobs_of_before(tmp_path: Path) -> None:
 
 def test_damaged_copy_in_one_root_gives_way_to_a_good_one_in_another(tmp_path: Path) -> None:
     one, two, media = two_stores(tmp_path)
-    two.objects.create(f"blobs/sha256/{DIGEST[:2]}/{DIGEST[2:4]}/{DIGEST}", b"pixels")
+    two.objects.create(keys.blob(DIGEST), b"pixels")
     one.put_blob(b"pixels")
     next((media / "blobs").rglob(DIGEST)).write_bytes(b"pixelz")
 
