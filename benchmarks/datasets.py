@@ -142,6 +142,13 @@ class Side:
         self.mir("checkout", "master")
         return self.mir("import", *words, *more)
 
+    def export(self, rev: str) -> Used:
+        """Write a version's images to `out` and their VOC files to `out-gt`."""
+        words = ["--asset-dir", self.folder / "out", "--gt-dir", self.folder / "out-gt"]
+        words += ["--media-location", self.folder / "assets", "--asset-format", "raw"]
+        words += ["--src-revs", rev, "-w", self.folder / "work/export"]
+        return self.mir("export", *words, "--anno-format", "voc" if self.ours else "det-voc")
+
 
 _IDENTITY = [(who, what) for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
 _TIME = "2022-01-01 00:00:00"
@@ -256,13 +263,7 @@ def shown(do: Comparison) -> Iterator[Line]:
 
 
 def exports(do: Comparison) -> Iterator[Line]:
-    def export(side: Side) -> Used:
-        words = ["--asset-dir", side.folder / "out", "--gt-dir", side.folder / "out-gt"]
-        words += ["--media-location", side.folder / "assets", "--asset-format", "raw"]
-        words += ["--src-revs", "dataset-training@import", "-w", side.folder / "work/export"]
-        return side.mir("export", *words, "--anno-format", "voc" if side.ours else "det-voc")
-
-    found = do.both(export)
+    found = do.both(lambda side: side.export("dataset-training@import"))
     files = []
     for side in do.sides:
         files.append(side.folder / "export.rows")

@@ -1,29 +1,35 @@
-"""What running an executor costs the host: preparing, collecting and following.
+"""What running an executor costs the host: preparing, collecting, following, and its Airflow task.
 
-    python benchmarks/executor.py --json                    a small set, in seconds
-    python benchmarks/executor.py --images 50000 --json     the size that the limits are for
+    python benchmarks/executor.py --json                    50 000 images, the size of the limits
+    python benchmarks/executor.py --images 2000 --json      a look, in a minute
 
-The bare work is timed in the same run: hard links and annotation files for as many images. `ok` is
-null where a number is reported and not judged.
+Preparing and collecting a training is compared in the same run with the bare work, hard links and
+annotation files for as many images, and with `mir export` of PyPI's `ymir-cmd` 2.3.0 (`--peer`, as
+for `benchmarks/datasets.py`); images and boxes of both are compared before the time counts. One
+task of a real Airflow that runs the sample executor is compared with a bare DockerOperator that
+runs the same image on the same inputs. A line that could not be measured is not ok and says why.
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import hashlib
 import json
 import os
 import resource
+import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from datasets import NO_PEER, Side, compile_both, find_peer
+from datasets_children import exported, generate
 
 from mir_ops.dataset import import_dataset
 from mir_ops.errors import MirError
@@ -41,90 +47,175 @@ from mir_ops.executor import (
 )
 from mir_ops.store import Store, Version
 
-CLASSES = ("cat", "dog", "bird")
-BOXES = 2
+CLASSES = tuple(f"class{number:02}" for number in range(20))
+BOXES = 4
 MOST_OVERHEAD = 1.5
+MOST_OF_PEER = 1 / 4
 MOST_FOLLOWING = 0.01
+FOLLOWED_SECONDS = 20
 TURNS = 3
+OF_A_CORE = "of a core"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One comparison; `bar` is the largest ratio that is good enough."""
+    """One comparison; `bar` is the largest ratio, or value, that is good enough."""
 
     name: str
-    ours: float
+    ours: float | None
     other: float | None = None
     bar: float | None = None
-    unit: str = "s"
+    unit: str = "CPU s"
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        ratio = self.ours / self.other if self.other else None
-        judged = ratio if self.other else self.ours
+        ratio = self.ours / self.other if self.other and self.ours is not None else None
         return {
             "name": self.name,
-            "ours": round(self.ours, 5),
+            "ours": None if self.ours is None else round(self.ours, 5),
             "other": None if self.other is None else round(self.other, 5),
             "ratio": None if ratio is None else round(ratio, 3),
             "unit": self.unit,
             "bar": self.bar,
-            "ok": None if self.bar is None or judged is None else judged <= self.bar,
+            "ok": self._ok(ratio),
+            **({"note": self.note} if self.note else {}),
         }
 
-
-def main() -> int:
-    arguments = _arguments()
-    with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
-        root = Path(folder)
-        store = _make_store(root, arguments.images)
-        version = store.branch("data").read()
-        lines = [*_measure_step(root, store, version), *_measure_following(root, store, version)]
-    failed = False
-    for line in lines:
-        told = line.to_dict()
-        failed |= told["ok"] is False
-        print(json.dumps(told) if arguments.json else _text(told))
-    return int(failed)
+    def _ok(self, ratio: float | None) -> bool | None:
+        if self.bar is None:
+            return None
+        judged = ratio if self.unit != OF_A_CORE else self.ours
+        return judged is not None and judged <= self.bar
 
 
-def _measure_step(root: Path, store: Store, version: Version) -> Iterator[Line]:
-    """Preparing and collecting a training, beside the links and files that it cannot do without."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The images, and our store of them."""
+
+    root: Path
+    images: int
+    store: Store
+
+    @property
+    def source(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def version(self) -> Version:
+        return self.store.branch("data").read()
+
+    @property
+    def cache(self) -> AssetCache:
+        return AssetCache(self.root / "cache")
+
+    def prepare(self, name: str, **config: Any) -> Job:
+        return prepare_training(
+            self.store,
+            self.version,
+            op_id=hashlib.sha256(name.encode()).hexdigest(),
+            image=bundled_image("sample"),
+            class_names=CLASSES,
+            config=config,
+            jobs_dir=self.root / "jobs",
+            cache=self.cache,
+            limits=Limits(time_seconds=600),
+            labels={},
+        )
+
+
+def make_world(root: Path, images: int) -> World:
+    """Pictures of which no two are the same, with boxes; every tenth is for validation."""
+    source = root / "data"
+    generate(str(source), str(images), str(len(CLASSES)))
+    paths = (source / "index.tsv").read_text().splitlines()
+    parts = {"val": paths[::10], "train": [p for n, p in enumerate(paths) if n % 10]}
+    store = Store.open((root / "store").as_uri(), create=True)
+    store.register_classes(CLASSES)
+    for split, part in parts.items():
+        index = root / f"{split}.tsv"
+        index.write_text("\n".join(part) + "\n")
+        op_id = hashlib.sha256(split.encode()).hexdigest()
+        places = {"index_file": index, "gt_dir": source / "annotations"}
+        import_dataset(store, index, "data", op_id=op_id, split=split, annotations="voc", **places)
+    return World(root=root, images=images, store=store)
+
+
+def measure_step(world: World, options: argparse.Namespace) -> Iterator[Line]:
+    """Preparing and collecting a training, beside the work that it cannot do without."""
     ours, bare = [], []
-    cache = AssetCache(root / "cache")
-    remove_job(_prepare(root, store, version, cache, "warm"))  # the cache is filled, and read
+    remove_job(world.prepare("warm"))  # the cache is filled, and read
     for turn in range(TURNS):
         start = _cpu()
-        job = _prepare(root, store, version, cache, f"turn {turn}")
+        job = world.prepare(f"turn {turn}")
         prepared = _cpu() - start
+        if turn == 0:
+            written = world.root / "ours.rows"
+            exported(str(job.inputs / "assets"), str(job.inputs / "annotations"), str(written))
         run_job(job)
         start = _cpu()
         collect_training(job)
         ours.append(prepared + _cpu() - start)
         remove_job(job)
-        bare.append(_bare(root / f"bare-{turn}", version, cache))
+        bare.append(_bare(world, world.root / f"bare-{turn}"))
+    used = statistics.median(ours)
     yield Line(
-        name=f"prepare and collect, {version.commit.stats.assets} images",
+        name=f"prepare and collect {world.images}, against links and files",
+        ours=used,
+        other=statistics.median(bare),
+        bar=MOST_OVERHEAD,
+    )
+    peer = find_peer(options)
+    compile_both(peer)
+    name = f"prepare and collect {world.images}, against the peer's export"
+    if peer is None:
+        yield Line(name=name, ours=used, bar=MOST_OF_PEER, note=NO_PEER)
+    else:
+        yield Line(name=name, ours=used, other=_export_of(peer, world), bar=MOST_OF_PEER)
+
+
+def measure_following(world: World, _: argparse.Namespace) -> Iterator[Line]:
+    """What a task uses of a core while its executor runs."""
+    for runner in ("process", "docker"):
+        line = Line(name=f"following, {runner} runner", ours=None, bar=MOST_FOLLOWING)
+        line = replace(line, unit=OF_A_CORE)
+        job = world.prepare(f"follow {runner}", idle_seconds=FOLLOWED_SECONDS)
+        try:
+            yield replace(line, ours=_follow(job, runner))
+        except MirError as error:
+            yield replace(line, note=str(error))
+
+
+def measure_task(world: World, options: argparse.Namespace) -> Iterator[Line]:
+    """A whole task that trains nothing, beside a bare DockerOperator, in one real Airflow."""
+    from executor_tasks import run_tasks
+
+    name = "one empty task, against a bare DockerOperator (median)"
+    try:
+        ours, bare = run_tasks(world.root / "airflow", options.tasks)
+    except MirError as error:
+        yield Line(name=name, ours=None, bar=MOST_OVERHEAD, unit="s", note=str(error))
+        return
+    yield Line(
+        name=name,
         ours=statistics.median(ours),
         other=statistics.median(bare),
         bar=MOST_OVERHEAD,
-        unit="CPU s",
+        unit="s",
+        note=f"of {options.tasks} runs in turn; bare {_span(bare)} s, ours {_span(ours)} s",
     )
 
 
-def _measure_following(root: Path, store: Store, version: Version) -> Iterator[Line]:
-    """What a task uses of a core while its executor runs."""
-    for runner in ("process", "docker"):
-        config = {"idle_seconds": 10}
-        cache = AssetCache(root / "cache")
-        job = _prepare(root, store, version, cache, f"follow {runner}", config=config)
-        try:
-            share = _follow(job, runner)
-        except MirError as error:
-            print(f"{runner}: not measured: {error}", file=sys.stderr)
-            continue
-        yield Line(
-            name=f"following, {runner} runner", ours=share, bar=MOST_FOLLOWING, unit="of a core"
-        )
+def _export_of(peer: Path, world: World) -> float:
+    """The CPU seconds of the peer's export, whose images and boxes are those of our job."""
+    side = Side(command=(str(peer / "bin/mir"),), folder=world.root / "peer", ours=False)
+    side.init(len(CLASSES))
+    side.import_(world.source, "all")
+    used = side.export("all@import")
+    written = world.root / "peer.rows"
+    exported(str(side.folder / "out"), str(side.folder / "out-gt"), str(written))
+    if not filecmp.cmp(world.root / "ours.rows", written, shallow=False):
+        raise SystemExit(f"exports differ: compare {world.root / 'ours.rows'} with {written}")
+    return used.cpu
 
 
 def _follow(job: Job, runner: str) -> float:
@@ -137,41 +228,17 @@ def _follow(job: Job, runner: str) -> float:
             run.start()
             cpu, wall = _own_cpu(), time.monotonic()
             run.follow(on_progress=lambda _: None, on_log=lambda _: None)
-            share = (_own_cpu() - cpu) / (time.monotonic() - wall)
+            return (_own_cpu() - cpu) / (time.monotonic() - wall)
         finally:
             run.remove()
             if engine is not None:
                 engine.close()
-    return share
 
 
-def _prepare(
-    root: Path,
-    store: Store,
-    version: Version,
-    cache: AssetCache,
-    name: str,
-    *,
-    config: dict[str, Any] | None = None,
-) -> Job:
-    return prepare_training(
-        store,
-        version,
-        op_id=hashlib.sha256(name.encode()).hexdigest(),
-        image=bundled_image("sample"),
-        class_names=CLASSES,
-        config=config or {},
-        jobs_dir=root / "jobs",
-        cache=cache,
-        limits=Limits(time_seconds=600),
-        labels={},
-    )
-
-
-def _bare(folder: Path, version: Version, cache: AssetCache) -> float:
+def _bare(world: World, folder: Path) -> float:
     """Link every image and write a VOC file for it: nothing is looked up, checked or verified."""
-    ids = [one.hex() for one in version.asset_ids().to_pylist()]
-    files = [cache.directory / one[:2] / one for one in ids]
+    ids = [one.hex() for one in world.version.asset_ids().to_pylist()]
+    files = [world.cache.directory / one[:2] / one for one in ids]
     box = "<object><name>cat</name><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax>"
     text = f"<annotation>{(box + '<ymax>4</ymax></bndbox></object>') * BOXES}</annotation>"
     start = _cpu()
@@ -185,34 +252,9 @@ def _bare(folder: Path, version: Version, cache: AssetCache) -> float:
             os.link(file, image)
             annotation.write_text(text)
             index.write(f"{image}\t{annotation}\n")
-    return _cpu() - start
-
-
-def _make_store(root: Path, images: int) -> Store:
-    """Pictures that no two are the same, with boxes, for training and validation."""
-    from PIL import Image
-
-    from mir_ops.formats.voc import VocFile, VocObject, write_voc
-
-    dice = np.random.default_rng(0)
-    store = Store.open((root / "store").as_uri(), create=True)
-    store.register_classes(CLASSES)
-    for split, count in (("train", images - images // 10), ("val", images // 10)):
-        source = root / split
-        (source / "images").mkdir(parents=True)
-        (source / "annotations").mkdir()
-        for number in range(count):
-            pixels = dice.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(source / "images" / f"{split}-{number}.png")
-            objects = tuple(
-                VocObject(name=CLASSES[(number + nth) % 3], box=(1.0 + nth, 2.0, 8.0, 9.0))
-                for nth in range(BOXES)
-            )
-            file = VocFile(filename=f"{split}-{number}.png", size=(16, 16), objects=objects)
-            (source / "annotations" / f"{split}-{number}.xml").write_bytes(write_voc(file))
-        op_id = hashlib.sha256(split.encode()).hexdigest()
-        import_dataset(store, source, "data", op_id=op_id, split=split)
-    return store
+    used = _cpu() - start
+    shutil.rmtree(folder)
+    return used
 
 
 def _cpu() -> float:
@@ -226,18 +268,44 @@ def _own_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def _span(seconds: Sequence[float]) -> str:
+    return f"{min(seconds):.1f} to {max(seconds):.1f}"
+
+
 def _text(line: dict[str, Any]) -> str:
     mark = {True: "ok", False: "FAILED", None: ""}[line["ok"]]
     beside = f" beside {line['other']} (× {line['ratio']})" if line["other"] is not None else ""
-    return f"{line['name']}: {line['ours']} {line['unit']}{beside} {mark}".rstrip()
+    return f"{line['name']}: {line['ours']} {line['unit']}{beside} {mark} {line.get('note', '')}"
+
+
+SECTIONS = {"step": measure_step, "following": measure_following, "task": measure_task}
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--tasks", type=int, default=5, help="runs of each kind of task")
+    parser.add_argument("--only", default="", help=f"sections by comma: {', '.join(SECTIONS)}")
     parser.add_argument("--dir", type=Path, help="where to work (default: the temporary folder)")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--peer", help="virtual environment with ymir-cmd; made where missing")
+    parser.add_argument("--peer-python", help="a Python 3.8 to make it with")
     return parser.parse_args()
+
+
+def main() -> int:
+    options = _arguments()
+    chosen = options.only.split(",") if options.only else list(SECTIONS)
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="mir-benchmark-", dir=options.dir) as folder:
+        size = options.images if "step" in chosen else 100
+        world = make_world(Path(folder), size)
+        for section in chosen:
+            for line in SECTIONS[section](world, options):
+                told = line.to_dict()
+                missed += told["ok"] is False
+                print(json.dumps(told) if options.json else _text(told).rstrip(), flush=True)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

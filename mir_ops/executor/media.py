@@ -45,9 +45,9 @@ def place_assets(store: Store, job: Job, assets: pa.Table, *, cache: AssetCache)
     turned = assets["orientation"].to_pylist()
     for cached, name, orientation in zip(cache.get_all(store, ids), names, turned, strict=True):
         if orientation > 1:
-            _write_upright(cached, folder / name)
+            _write_upright(cached, f"{folder}/{name}")
         else:
-            _link(cached, folder / name)
+            _link(cached, f"{folder}/{name}")
     return [f"/in/assets/{name}" for name in names]
 
 
@@ -74,14 +74,14 @@ def write_candidates(job: Job, assets: pa.Table) -> None:
     pq.write_table(table, job.candidates_path)
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:  # another disk, or a file system without links
         shutil.copyfile(source, target)
 
 
-def _write_upright(source: Path, target: Path) -> None:
+def _write_upright(source: str, target: str) -> None:
     """Annotations are in displayed pixels; executors that ignore EXIF must see the same."""
     with Image.open(source) as image:
         kind = image.format

@@ -54,7 +54,7 @@ def test_what_was_just_handed_out_stays_above_the_limit(store: Store, tmp_path: 
 
     paths = cache.get_all(store, ids)
 
-    assert all(path.exists() for path in paths)
+    assert all(Path(path).exists() for path in paths)
     assert cache.evict() == 6 * SIZE
 
 
