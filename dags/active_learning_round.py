@@ -54,6 +54,13 @@ PARAMS = {
         title="Mining strategy",
         description="How to pick them, such as `entropy` or `random`. Empty: the project's.",
     ),
+    "pretrained": Param(
+        None,
+        type=["null", "string"],
+        title="Pretrained model",
+        description="A model to start the training from: its id, `id@stage`, or a promoted name. "
+        "Empty: the project's, or none.",
+    ),
     "seed": Param(
         None,
         type=["null", "integer"],

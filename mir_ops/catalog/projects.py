@@ -57,13 +57,18 @@ class ExecutorLimits(Section):
 
 
 class ExecutorSpec(Section):
-    """The image that trains and infers; `folder` is what the process runner starts."""
+    """The image that trains and infers; `folder` is what the process runner starts.
+
+    With a name alone it is one that `mir executor add` registered, or that comes with mir-ops.
+    `protocol` below 1.0 is for images that were made for YMIR 1.1 and before.
+    """
 
     name: str = Field(pattern=NAME)
     image: str | None = None
     folder: str | None = None
     network: bool = False
     run_as_root: bool = False
+    protocol: str | None = None
     config: ExecutorConfig = Field(default_factory=ExecutorConfig)
     limits: ExecutorLimits = Field(default_factory=ExecutorLimits)
 
@@ -119,6 +124,7 @@ class ProjectSpec(Section):
     classes: Names = Field(min_length=1)
     sources: Sources
     executor: ExecutorSpec
+    pretrained: str | None = None  # a model's `id[@stage]` or name: every training starts from it
     mining: MiningSpec = Field(default_factory=MiningSpec)
     labels: LabelsSpec = Field(default_factory=LabelsSpec)
     stop: StopSpec = Field(default_factory=StopSpec)
@@ -145,6 +151,7 @@ class RoundConf(Section):
     new_data: str | None = None
     budget: int | None = Field(default=None, ge=1)
     strategy: str | None = None
+    pretrained: str | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
 
     @field_validator("new_data")

@@ -82,7 +82,7 @@ def run_start(arguments: argparse.Namespace, output: Output) -> int:
         )
     conf = {
         name: value
-        for name in ("project", "new_data", "budget", "strategy", "seed")
+        for name in ("project", "new_data", "budget", "strategy", "pretrained", "seed")
         if (value := getattr(arguments, name)) is not None
     }
     read_conf(conf)
@@ -107,6 +107,7 @@ def _register_start(actions: Any) -> None:
     start.add_argument("--new-data", metavar="PATH", help="VOC zip or folder, as Airflow sees it")
     start.add_argument("--budget", type=int, metavar="N", help="Images to pick")
     start.add_argument("--strategy", metavar="NAME", help="Mining strategy")
+    start.add_argument("--pretrained", metavar="ID[@STAGE]", help="Model to start from")
     start.add_argument("--seed", type=int, metavar="N")
     start.add_argument("--dag", default="active_learning_round", metavar="ID")
     start.add_argument("--url", help="Airflow's address (default: `MIR_AIRFLOW_URL`)")

@@ -39,8 +39,9 @@ class Step(Protocol):
 
 
 def image_of(spec: ProjectSpec) -> ExecutorImage:
-    """The project's executor; a bare name is one of those that come with this project."""
+    """The round's executor; a bare name is one of those that come with this project."""
     from mir_ops.executor import ExecutorImage, bundled_image
+    from mir_ops.executor.jobs import PROTOCOL_VERSION
 
     chosen = spec.executor
     if chosen.image is None and chosen.folder is None:
@@ -51,6 +52,7 @@ def image_of(spec: ProjectSpec) -> ExecutorImage:
         folder=Path(chosen.folder) if chosen.folder else None,
         network=chosen.network,
         run_as_root=chosen.run_as_root,
+        protocol=chosen.protocol or PROTOCOL_VERSION,
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from mir_ops.catalog import ProjectSpec, Round, RoundConf
 from mir_ops.catalog.catalog import require_strategy
-from mir_ops.catalog.projects import read_conf
+from mir_ops.catalog.projects import ExecutorSpec, read_conf
 from mir_ops.errors import InvalidInputError
+from mir_ops.executor.jobs import bundled_folder
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.place import Place
 from mir_ops.workspace import Workspace
@@ -28,7 +29,7 @@ def open_round(
         deployment=place.deployment,
         dag_id=place.dag_id,
         run_id=place.run_id,
-        spec=_spec(ws.catalog.projects.get(project).spec, asked),
+        spec=_spec(ws, ws.catalog.projects.get(project).spec, asked),
         conf=asked.model_dump(exclude_none=True),
     )
     return once(new_entry(ws, place, round_.id, "open_round", {"round": round_.id}), _pin)
@@ -64,14 +65,39 @@ def _checked(project: str, conf: Mapping[str, Any]) -> RoundConf:
     return asked
 
 
-def _spec(spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
-    """The project as this round takes it: later changes of the file are the next round's."""
+def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
+    """The project as this round takes it: later changes of the file, of the executor's
+    registration and of what a model's name means are the next round's."""
+    from mir_ops.executor.models import choose_model
+
+    pretrained = asked.pretrained or spec.pretrained
     mining = {"strategy": asked.strategy, "budget": asked.budget}
     given = {key: value for key, value in mining.items() if value is not None}
     return spec.model_copy(
         update={
+            "executor": _executor(ws, spec.executor),
+            "pretrained": choose_model(ws, pretrained).name if pretrained else None,
             "mining": spec.mining.model_copy(update=given),
             "seed": spec.seed if asked.seed is None else asked.seed,
+        }
+    )
+
+
+def _executor(ws: Workspace, chosen: ExecutorSpec) -> ExecutorSpec:
+    """A registered executor with all that is known of it."""
+    if chosen.image is not None or chosen.folder is not None:
+        return chosen
+    found = ws.catalog.executors.find(chosen.name)
+    if found is None:
+        bundled_folder(chosen.name)  # or nobody knows it
+        return chosen
+    return chosen.model_copy(
+        update={
+            "image": found.image,
+            "folder": found.folder,
+            "network": chosen.network or found.network,
+            "run_as_root": chosen.run_as_root or found.run_as_root,
+            "protocol": chosen.protocol or found.protocol,
         }
     )
 

@@ -94,6 +94,7 @@ class TrainingStep:
     def _job(self) -> Job:
         from mir_ops.executor import prepare_training
         from mir_ops.executor.images import described
+        from mir_ops.executor.models import choose_model
 
         entry, spec = self.entry, self.entry.round.spec
         return prepare_training(
@@ -107,6 +108,7 @@ class TrainingStep:
             cache=cache_of(entry),
             limits=limits_of(spec),
             labels=job_labels(entry),
+            model=choose_model(entry.ws, spec.pretrained).files() if spec.pretrained else None,
         )
 
     def _origin(self) -> dict[str, Any]:
@@ -115,6 +117,7 @@ class TrainingStep:
             "image": image_of(spec).image,
             "config": config_of(spec, spec.executor.config.train),
             "training": self.version,
+            "started_from": spec.pretrained,
             "project": self.entry.round.project,
             "round": self.entry.round.number,
         }
@@ -130,6 +133,8 @@ def training_step(ws: Workspace, place: Place, round_id: int) -> TrainingStep:
         "config": config_of(spec, spec.executor.config.train),
         "classes": list(spec.classes),
     }
+    if spec.pretrained:
+        inputs["pretrained"] = spec.pretrained
     return TrainingStep(entry=new_entry(ws, place, round_id, "train", inputs), version=version)
 
 

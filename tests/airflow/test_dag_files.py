@@ -78,6 +78,8 @@ def test_the_round_is_one_chain_with_a_way_past_mining(described: dict[str, Any]
 def test_every_parameter_of_a_round_is_described(described: dict[str, Any]) -> None:
     params = described["params"]
 
-    assert sorted(params) == ["budget", "new_data", "project", "seed", "strategy"]
+    assert sorted(params) == [
+        "budget", "new_data", "pretrained", "project", "seed", "strategy",
+    ]  # fmt: skip
     assert all(schema.get("title") and schema.get("type") for schema in params.values())
     assert params["budget"]["type"] == ["null", "integer"]
