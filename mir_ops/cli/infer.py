@@ -12,25 +12,18 @@ from mir_ops.cli.jobs import (
     add_unknown_classes,
     class_ids_of,
     find_model,
-    inputs_of,
-    make_order,
     read_asked,
-    read_source,
+    read_call,
     tidy,
 )
-from mir_ops.cli.operations import (
-    add_destination,
-    commit_once,
-    destination_of,
-    repository_of,
-    say_done,
-)
+from mir_ops.cli.operations import add_destination, repository_of, say_done
 from mir_ops.cli.output import Output
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from mir_ops.executor.inference import InferenceReport
     from mir_ops.executor.jobs import Job
+    from mir_ops.executor.tasks import Order
     from mir_ops.store import Commit
 
 
@@ -56,34 +49,22 @@ def run_infer(arguments: argparse.Namespace, output: Output) -> int:
         return _run_on_files(arguments, output)
     from mir_ops.executor.tasks import infer
 
-    repository = repository_of(arguments)
-    destination = destination_of(arguments)
-    model = find_model(arguments, repository, arguments.model_hash)
-    asked = read_asked(
-        arguments, repository, "infer", output, object_type=model.package.object_type
-    )
-    version = read_source(arguments, repository, destination)
-    class_ids = class_ids_of(arguments, repository, version, model)
-    store = repository.store
-    made_now: list[tuple[InferenceReport, Job]] = []
+    call = read_call(arguments, "infer", output)
+    model, class_ids = call.predictor, class_ids_of(call)
 
-    def commit(op_id: str) -> Commit:
-        if done := store.find_operation(destination.branch, op_id):
-            return done
-        message = f"Predict with {model.package.model_id[:12]}@{model.stage}"
-        order = make_order(asked, arguments, destination.branch, op_id, message)
-        made, report, job = infer(asked.desk, order, version, model, class_ids)
-        made_now.append((report, job))
-        return made
+    def work(order: Order) -> tuple[Commit, InferenceReport, Job]:
+        return infer(call.asked.desk, order, call.version, model, class_ids)
 
-    inputs = inputs_of(asked, version, model=model.name, classes=class_ids)
-    done = commit_once(repository, destination, "infer", inputs, commit)
-    for _, job in made_now:
-        tidy(arguments, job)
-    extra: dict[str, Any] = {"model": model.package.model_id, "stage": model.stage}
-    extra["predictions"] = made_now[0][0].to_dict() if made_now else None
-    lines = [line for report, _ in made_now for line in report.lines()]
-    say_done(output, done, extra, lines)
+    message = f"Predict with {model.package.model_id[:12]}@{model.stage}"
+    done, ran = call.once("infer", message, {"model": model.name, "classes": class_ids}, work)
+    report, job = ran or (None, None)
+    tidy(arguments, job)
+    extra = {
+        "model": model.package.model_id,
+        "stage": model.stage,
+        "predictions": report.to_dict() if report else None,
+    }
+    say_done(output, done, extra, report.lines() if report else [])
     return 0
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mir_ops.cli.operations import commit_once
+from mir_ops.cli.operations import Done, commit_once, destination_of, repository_of
 from mir_ops.dataset.revisions import Destination, Source, parse_sources
 from mir_ops.errors import InvalidInputError
 
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from mir_ops.executor.models import ChosenModel
     from mir_ops.executor.task_files import TaskFile
     from mir_ops.executor.tasks import Desk, Order
-    from mir_ops.store import Version
+    from mir_ops.store import Commit, Version
+    from mir_ops.taxonomy import Taxonomy
 
 _GIB = 1 << 30
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,65 @@ class Asked:
     image: ExecutorImage
     file: TaskFile
     desk: Desk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A command line that does a job, with all that it names."""
+
+    arguments: argparse.Namespace
+    repository: Repository
+    destination: Destination
+    asked: Asked
+    version: Version
+    model: ChosenModel | None
+
+    @property
+    def predictor(self) -> ChosenModel:
+        """The model of a command that cannot do without."""
+        assert self.model is not None
+        return self.model
+
+    def once(
+        self,
+        command: str,
+        message: str,
+        inputs: Mapping[str, Any],
+        work: Callable[[Order], tuple[Commit, Found, Job]],
+    ) -> tuple[Done, tuple[Found, Job] | None]:
+        """Do the work, and say what came of it; None when it was done before."""
+        from mir_ops.executor.tasks import Order
+
+        store, branch = self.repository.store, self.destination.branch
+        ran: list[tuple[Found, Job]] = []
+
+        def commit(op_id: str) -> Commit:
+            if done := store.find_operation(branch, op_id):
+                return done
+            order = Order(
+                op_id=op_id,
+                branch=branch,
+                image=self.asked.image,
+                config=self.asked.file.config,
+                message=self.arguments.message or message,
+            )
+            made, found, job = work(order)
+            ran.append((found, job))
+            return made
+
+        everything = {**self._inputs(), **inputs}
+        done = commit_once(self.repository, self.destination, command, everything, commit)
+        return done, ran[0] if ran else None
+
+    def _inputs(self) -> Mapping[str, Any]:
+        """What the operation id of a job is made of: not where or how fast it runs."""
+        return {
+            "source": self.version.commit.id,
+            "image": self.asked.image.image,
+            "digest": self.asked.image.digest,
+            "object_type": self.asked.image.object_type,
+            "config": dict(self.asked.file.config),
+        }
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +129,24 @@ def add_sources_to_merge(parser: argparse.ArgumentParser) -> None:
         choices=("stop", "host", "guest", "union"),
         default="stop",
         help="Where several revisions differ on an image: stop (default), or who wins",
+    )
+
+
+def read_call(arguments: argparse.Namespace, kind: Kind, output: Output) -> Call:
+    """Find what a command line names: first what costs least."""
+    repository = repository_of(arguments)
+    destination = destination_of(arguments)
+    name = arguments.model_hash
+    model = find_model(arguments, repository, name) if name else None
+    object_type = model.package.object_type if model and kind != "train" else None
+    asked = read_asked(arguments, repository, kind, output, object_type=object_type)
+    return Call(
+        arguments=arguments,
+        repository=repository,
+        destination=destination,
+        asked=asked,
+        version=read_source(arguments, repository, destination),
+        model=model,
     )
 
 
@@ -174,38 +254,14 @@ def read_source(
     return store.read(merged.commit)
 
 
-def make_order(
-    asked: Asked, arguments: argparse.Namespace, branch: str, op_id: str, message: str
-) -> Order:
-    from mir_ops.executor.tasks import Order
-
-    return Order(
-        op_id=op_id,
-        branch=branch,
-        image=asked.image,
-        config=asked.file.config,
-        message=arguments.message or message,
-    )
-
-
-def inputs_of(asked: Asked, version: Version, **more: Any) -> Mapping[str, Any]:
-    """What the operation id of a job is made of: not where or how fast it runs."""
-    return {
-        "source": version.commit.id,
-        "image": asked.image.image,
-        "digest": asked.image.digest,
-        "object_type": asked.image.object_type,
-        "config": dict(asked.file.config),
-        **more,
-    }
-
-
-def tidy(arguments: argparse.Namespace, job: Job) -> None:
-    """Remove a finished job; a folder named by `-w` keeps what the executor wrote."""
+def tidy(arguments: argparse.Namespace, job: Job | None) -> None:
+    """Remove a finished job, if one ran; a folder named by `-w` keeps what the executor wrote."""
     import shutil
 
     from mir_ops.executor import remove_job
 
+    if job is None:
+        return
     if not arguments.work_dir:
         remove_job(job)
         return
@@ -215,17 +271,20 @@ def tidy(arguments: argparse.Namespace, job: Job) -> None:
         (job.folder / name).unlink(missing_ok=True)
 
 
-def class_ids_of(
-    arguments: argparse.Namespace, repository: Repository, version: Version, model: ChosenModel
-) -> dict[str, int]:
+def taxonomy_of(call: Call) -> Taxonomy:
+    """The classes of the version, as the label file has them now."""
+    declared = call.repository.declared_classes()
+    return call.version.taxonomy if declared is None else declared.over(call.version.taxonomy)
+
+
+def class_ids_of(call: Call) -> dict[str, int]:
     """The ids of the model's classes; what the dataset does not know is refused unless allowed."""
     from mir_ops.executor.importing import check_classes
     from mir_ops.taxonomy import add_labels
 
-    declared = repository.declared_classes()
-    taxonomy = version.taxonomy if declared is None else declared.over(version.taxonomy)
-    names = model.package.classes
-    strategy = arguments.unknown_types_strategy
+    repository, taxonomy = call.repository, taxonomy_of(call)
+    names = call.predictor.package.classes
+    strategy = call.arguments.unknown_types_strategy
     if strategy == "stop":
         check_classes(names, [*taxonomy.names, *_aliases(taxonomy)])
     found = {name: id_ for name in names if (id_ := taxonomy.id_of(name)) is not None}
@@ -246,7 +305,7 @@ def add_unknown_classes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _aliases(taxonomy: Any) -> list[str]:
+def _aliases(taxonomy: Taxonomy) -> list[str]:
     return [alias for entry in taxonomy.classes for alias in entry.aliases]
 
 

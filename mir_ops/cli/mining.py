@@ -10,25 +10,16 @@ from mir_ops.cli.jobs import (
     add_sources_to_merge,
     add_unknown_classes,
     class_ids_of,
-    find_model,
-    inputs_of,
-    make_order,
-    read_asked,
-    read_source,
+    read_call,
     tidy,
 )
-from mir_ops.cli.operations import (
-    add_destination,
-    commit_once,
-    destination_of,
-    repository_of,
-    say_done,
-)
+from mir_ops.cli.operations import add_destination, say_done
 from mir_ops.cli.output import Output
 
 if TYPE_CHECKING:
     from mir_ops.executor.inference import InferenceReport
     from mir_ops.executor.jobs import Job
+    from mir_ops.executor.tasks import Order
     from mir_ops.store import Commit
 
 
@@ -53,49 +44,25 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run_mining(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.executor.tasks import check_top, mine
 
-    check_top(arguments.topk)
-    repository = repository_of(arguments)
-    destination = destination_of(arguments)
-    model = find_model(arguments, repository, arguments.model_hash)
-    asked = read_asked(arguments, repository, "mine", output, object_type=model.package.object_type)
-    version = read_source(arguments, repository, destination)
-    class_ids = class_ids_of(arguments, repository, version, model)
-    store = repository.store
-    jobs: list[Job] = []
-    reports: list[InferenceReport] = []
+    top, predict = arguments.topk, arguments.add_prediction
+    check_top(top)
+    call = read_call(arguments, "mine", output)
+    model, class_ids = call.predictor, class_ids_of(call)
 
-    def commit(op_id: str) -> Commit:
-        if done := store.find_operation(destination.branch, op_id):
-            return done
-        message = f"Keep {arguments.topk} images that {asked.image.name} scored highest"
-        order = make_order(asked, arguments, destination.branch, op_id, message)
-        made, report, job = mine(
-            asked.desk,
-            order,
-            version,
-            model,
-            class_ids,
-            top=arguments.topk,
-            predict=arguments.add_prediction,
+    def work(order: Order) -> tuple[Commit, InferenceReport | None, Job]:
+        return mine(
+            call.asked.desk, order, call.version, model, class_ids, top=top, predict=predict
         )
-        jobs.append(job)
-        reports.extend([report] if report else [])
-        return made
 
-    more = {
-        "model": model.name,
-        "topk": arguments.topk,
-        "predict": arguments.add_prediction,
-        "classes": class_ids,
-    }
-    done = commit_once(repository, destination, "mining", inputs_of(asked, version, **more), commit)
-    for job in jobs:
-        tidy(arguments, job)
-    lines = [line for report in reports for line in report.lines()]
+    message = f"Keep {top} images that {call.asked.image.name} scored highest"
+    inputs = {"model": model.name, "topk": top, "predict": predict, "classes": class_ids}
+    done, ran = call.once("mining", message, inputs, work)
+    report, job = ran or (None, None)
+    tidy(arguments, job)
     extra = {
         "model": model.package.model_id,
         "stage": model.stage,
-        "predictions": reports[0].to_dict() if reports else None,
+        "predictions": report.to_dict() if report else None,
     }
-    say_done(output, done, extra, lines)
+    say_done(output, done, extra, report.lines() if report else [])
     return 0

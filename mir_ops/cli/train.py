@@ -7,30 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.jobs import (
-    Asked,
+    Call,
     add_job,
     add_sources_to_merge,
-    find_model,
-    inputs_of,
-    make_order,
-    read_asked,
-    read_source,
+    read_call,
+    taxonomy_of,
     tidy,
 )
-from mir_ops.cli.operations import (
-    add_destination,
-    commit_once,
-    destination_of,
-    repository_of,
-    say_done,
-)
+from mir_ops.cli.operations import add_destination, say_done
 from mir_ops.cli.output import Output
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from mir_ops.cli.repository import Repository
+    from mir_ops.catalog import Package
     from mir_ops.executor.jobs import Job
-    from mir_ops.store import Commit, Version
+    from mir_ops.executor.tasks import Order
+    from mir_ops.store import Commit
 
 
 def register(subparsers: argparse._SubParsersAction[Any]) -> None:
@@ -51,52 +43,36 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 def run_train(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.executor.tasks import train_model
 
-    repository = repository_of(arguments)
-    destination = destination_of(arguments)
-    asked = read_asked(arguments, repository, "train", output)
-    start = (
-        find_model(arguments, repository, arguments.model_hash) if arguments.model_hash else None
-    )
-    version = read_source(arguments, repository, destination)
-    class_names = _class_names(asked, repository, version)
-    store = repository.store
-    jobs: list[Job] = []
+    call = read_call(arguments, "train", output)
+    class_names, start = _class_names(call), call.model
 
-    def commit(op_id: str) -> Commit:
-        if done := store.find_operation(destination.branch, op_id):
-            return done
-        order = make_order(asked, arguments, destination.branch, op_id, f"Train {asked.image.name}")
-        made, _, job = train_model(asked.desk, order, version, class_names=class_names, start=start)
-        jobs.append(job)
-        return made
+    def work(order: Order) -> tuple[Commit, Package, Job]:
+        return train_model(
+            call.asked.desk, order, call.version, class_names=class_names, start=start
+        )
 
-    done = commit_once(
-        repository,
-        destination,
-        "train",
-        inputs_of(asked, version, classes=class_names, start=start.name if start else None),
-        commit,
-    )
+    inputs = {"classes": class_names, "start": start.name if start else None}
+    done, ran = call.once("train", f"Train {call.asked.image.name}", inputs, work)
     model = done.commit.operation.parameters
     lines = _lines(model)
     extra: dict[str, Any] = {name: model[name] for name in ("model", "best_stage", "stages")}
     if arguments.model_location:
-        extra["file"] = _write_package(arguments, repository, model["model"])
+        extra["file"] = _write_package(call, model["model"])
         lines.append(f"Package: {extra['file']}")
-    for job in jobs:
-        _copy_tensorboard(arguments, job)
-        tidy(arguments, job)
+    if ran:
+        _copy_tensorboard(arguments, ran[1])
+        tidy(arguments, ran[1])
     say_done(output, done, extra, lines)
     return 0
 
 
-def _class_names(asked: Asked, repository: Repository, version: Version) -> list[str]:
+def _class_names(call: Call) -> list[str]:
     """Those of the settings; without settings all that the version knows."""
-    declared = repository.declared_classes()
-    taxonomy = version.taxonomy if declared is None else declared.over(version.taxonomy)
-    if asked.file.class_names is None:
-        return list(version.taxonomy.names)
-    unknown = [name for name in asked.file.class_names if taxonomy.id_of(name) is None]
+    asked = call.asked.file.class_names
+    if asked is None:
+        return list(call.version.taxonomy.names)
+    taxonomy = taxonomy_of(call)
+    unknown = [name for name in asked if taxonomy.id_of(name) is None]
     if unknown:
         listed = ", ".join(f"`{name}`" for name in unknown)
         raise InvalidInputError(
@@ -104,7 +80,7 @@ def _class_names(asked: Asked, repository: Repository, version: Version) -> list
             code="unknown-class",
             hint=f"`class_names` is a subset of: {', '.join(taxonomy.names) or 'nothing yet'}",
         )
-    return list(asked.file.class_names)
+    return list(asked)
 
 
 def _lines(model: Any) -> list[str]:
@@ -116,13 +92,13 @@ def _lines(model: Any) -> list[str]:
     return lines
 
 
-def _write_package(arguments: argparse.Namespace, repository: Repository, model_id: str) -> str:
+def _write_package(call: Call, model_id: str) -> str:
     from mir_ops.executor.models import choose_model, export_model
 
-    folder = Path(arguments.model_location).expanduser()
+    folder = Path(call.arguments.model_location).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = choose_model(repository.workspace, model_id)
-    return str(export_model(repository.workspace, chosen.package, folder))
+    workspace = call.repository.workspace
+    return str(export_model(workspace, choose_model(workspace, model_id).package, folder))
 
 
 def _copy_tensorboard(arguments: argparse.Namespace, job: Job) -> None:
