@@ -50,6 +50,11 @@ class Workspace:
         return self.work_dir / "jobs"
 
     @property
+    def downloads_dir(self) -> Path:
+        """Downloads that were interrupted; the next one from the same URL goes on with them."""
+        return self.work_dir / "downloads"
+
+    @property
     def cache_dir(self) -> Path:
         """Content-addressed copies of assets, shared by the jobs of this host."""
         return self.work_dir / "cache"

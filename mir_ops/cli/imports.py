@@ -90,7 +90,7 @@ def run_import(arguments: argparse.Namespace, output: Output) -> int:
         repository.share_assets(arguments.gen_dir)
     if source.startswith(_PUBLIC):
         return _import_public(arguments, repository, source.removeprefix(_PUBLIC), output)
-    with _opened(arguments, source, output) as files:
+    with _opened(arguments, repository, source, output) as files:
         return _Import(arguments, repository, files, output).run()
 
 
@@ -239,7 +239,9 @@ def _learn(repository: Repository, result: ImportResult) -> None:
 
 
 @contextmanager
-def _opened(arguments: argparse.Namespace, source: str, output: Output) -> Iterator[SourceFiles]:
+def _opened(
+    arguments: argparse.Namespace, repository: Repository, source: str, output: Output
+) -> Iterator[SourceFiles]:
     from mir_ops.dataset.downloads import Network, fetched, is_url
     from mir_ops.dataset.sources import named, open_files
 
@@ -251,7 +253,13 @@ def _opened(arguments: argparse.Namespace, source: str, output: Output) -> Itera
         return
     network = Network(private=arguments.allow_private or bool(os.environ.get("MIR_ALLOW_PRIVATE")))
     with (
-        fetched(source, network, on_progress=output.progress) as path,
+        fetched(
+            source,
+            network,
+            workspace=repository.workspace,
+            folder=repository.downloads,
+            on_progress=output.progress,
+        ) as path,
         open_files(path, **beside) as files,
     ):
         yield named(files, source)
@@ -294,7 +302,7 @@ def _register_import(subparsers: argparse._SubParsersAction[Any]) -> None:
         nargs="?",
         metavar="SOURCE",
         help="Folder, archive or index file; an archive at a `http://`, `https://` or `s3://` "
-        "URL; or `public:NAME`, a published dataset",
+        "URL, or a folder at `s3://bucket/folder/`; or `public:NAME`, a published dataset",
     )
     add("--asset-path", dest="asset_path", metavar="SOURCE", help=argparse.SUPPRESS)
     add("--index-file", metavar="FILE", help="List of image paths, one a line")

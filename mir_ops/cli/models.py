@@ -209,7 +209,11 @@ def _fetched(
     network = Network(private=arguments.allow_private or bool(os.environ.get("MIR_ALLOW_PRIVATE")))
     workspace = repository.workspace
     with fetched(
-        arguments.package, network, workspace=workspace, on_progress=output.progress
+        arguments.package,
+        network,
+        workspace=workspace,
+        folder=repository.downloads,
+        on_progress=output.progress,
     ) as path:
         yield path
 

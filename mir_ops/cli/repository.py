@@ -45,6 +45,11 @@ class Repository:
         work_dir = self.folder / "work"
         return Workspace(store_url=self.store_url, catalog_url=self.catalog_url, work_dir=work_dir)
 
+    @property
+    def downloads(self) -> Path | None:
+        """Where downloads that were interrupted are kept; nowhere without a `.mir`."""
+        return self.workspace.downloads_dir if self.folder.is_dir() else None
+
     @cached_property
     def store(self) -> Store:
         """The store; whatever is committed through it records the classes of the label file."""
@@ -219,15 +224,29 @@ def _author() -> str:
 
 
 def _read_config(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _bad_config(path, str(error)) from None
+    lines = [line.partition(": ") for line in text.splitlines()]
+    if lines and all(_is_plain(name, value) for name, _, value in lines):
+        return {name: value for name, _, value in lines}
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise _bad_config(path, str(error).splitlines()[0]) from None
     if not isinstance(content, dict) or not all(isinstance(v, str) for v in content.values()):
         raise _bad_config(path, "expected `store: URL` and `catalog: URL`")
     return content
+
+
+def _is_plain(name: str, value: str) -> bool:
+    """Whether this is what YAML says, too: loading its parser takes longer than most commands."""
+    scheme, separator, rest = value.partition("://")
+    plain = name.isalpha() and scheme.isalnum() and separator and not value.endswith(":")
+    return bool(plain) and not any(char.isspace() for char in rest)
 
 
 def _bad_config(path: Path, reason: str) -> InvalidInputError:

@@ -11,16 +11,16 @@ import ipaddress
 import shutil
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, parse_qs, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from mir_ops.dataset.pace import Pace
+from mir_ops.dataset.unfinished import Unfinished, download_place, find_unfinished
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -57,64 +57,100 @@ def fetched(
     network: Network | None = None,
     *,
     workspace: Workspace | None = None,
+    folder: Path | None = None,
     on_progress: Progress = lambda _share, _message: None,
 ) -> Iterator[Path]:
     """The archive at a `http://`, `https://` or `s3://` URL, in a file that is removed afterwards.
 
+    What is at an `s3://` URL that ends with `/` comes as a folder of files. Interrupted, what came
+    is kept below `folder`, and the next call goes on, if the server tells that it is the same yet.
     The server of a workspace's own store is trusted, and alone is shown the workspace's keys.
     """
     network = network or Network()
-    with tempfile.TemporaryDirectory(prefix="mir-import-") as folder:
-        target = Path(folder) / "source"
+    with download_place(url, folder) as place:
+        target = place / "source"
         if url.lower().startswith("s3://"):
-            _fetch_s3(url, target, network, workspace)
+            from mir_ops.dataset.buckets import fetch_s3
+
+            fetch_s3(url, target, network, workspace, on_progress)
         else:
             _fetch_http(url, target, network, on_progress)
         yield target
 
 
 def _fetch_http(url: str, target: Path, network: Network, on_progress: Progress) -> None:
+    given = url
     for _ in range(network.redirects + 1):
-        parts = _checked_url(url)
+        parts = check_url(url)
+        here = find_unfinished(target)
         with closing(_connection(parts, network)) as connection:
-            with closing(_answer(connection, parts)) as response:
+            with closing(_answer(connection, parts, here)) as response:
                 where = response.getheader("Location")
                 if response.status not in _REDIRECTS or not where:
-                    _check_status(response, url)
-                    _save(response, target, url, network, on_progress)
-                    return
+                    if _take(response, here, url, network, on_progress):
+                        return
+                    target.unlink()  # it cannot go on: from the start
+                    where = given
             onward = _onward(url, where)
         if parts.scheme == "https" and not onward.lower().startswith("https:"):
-            raise _refused(url, f"it leads from https to `{_shown(onward)}`")
+            raise refused(url, f"it leads from https to `{shown(onward)}`")
         url = onward
-    raise _refused(url, f"it leads on more than {network.redirects} times")
+    raise refused(url, f"it leads on more than {network.redirects} times")
+
+
+def _take(
+    response: http.client.HTTPResponse,
+    here: Unfinished,
+    url: str,
+    network: Network,
+    on_progress: Progress,
+) -> bool:
+    """Save what comes; false if it does not go on with what is here."""
+    if here.size and response.status == 304:
+        return True
+    if here.size and response.status in (206, 416):
+        span = response.getheader("Content-Range") or ""
+        if response.status == 416 or not span.startswith(f"bytes {here.size}-"):
+            return False
+    else:
+        _check_status(response, url)
+        here = here.start(_tag(response), response.length)
+    _save(response, here, url, network, on_progress)
+    return True
+
+
+def _tag(response: http.client.HTTPResponse) -> str | None:
+    """What the server calls this version of the file, if it is a name for exactly these bytes."""
+    etag = response.getheader("ETag")
+    return etag if etag and not etag.startswith("W/") else response.getheader("Last-Modified")
 
 
 def _onward(url: str, where: str) -> str:
     try:
         return urljoin(url, where)
     except ValueError as error:
-        raise _refused(url, f"it leads to no address: {error}") from None
+        raise refused(url, f"it leads to no address: {error}") from None
 
 
-def _checked_url(url: str) -> SplitResult:
+def check_url(url: str) -> SplitResult:
+    """The parts of an address that may be asked for."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise _refused(url, str(error)) from None
+        raise refused(url, str(error)) from None
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise _refused(url, "it is no `http://` or `https://` address")
+        raise refused(url, "it is no `http://` or `https://` address")
     if parts.username is not None or parts.password is not None:
-        raise _refused(url, "it holds a user name or password")
+        raise refused(url, "it holds a user name or password")
     if any(ord(char) <= 0x20 or ord(char) == 0x7F for char in url):
-        raise _refused(url, "it holds spaces or control characters")
+        raise refused(url, "it holds spaces or control characters")
     return parts
 
 
 def _connection(parts: SplitResult, network: Network) -> http.client.HTTPConnection:
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-    address = _address_of(host, port, network)
+    address = address_of(host, port, network)
     connection = http.client.HTTPConnection(host, port, timeout=network.silence)
     try:
         connection.sock = socket.create_connection((str(address), port), timeout=network.silence)
@@ -134,7 +170,7 @@ def _connection(parts: SplitResult, network: Network) -> http.client.HTTPConnect
     return connection
 
 
-def _address_of(host: str, port: int, network: Network) -> Address:
+def address_of(host: str, port: int, network: Network) -> Address:
     """An address of the host that may be connected to: all that it has must be public."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -166,9 +202,15 @@ def is_public(address: Address) -> bool:
     return (outer or address in _NAT64) and all(is_public(one) for one in inner if one is not None)
 
 
-def _answer(connection: http.client.HTTPConnection, parts: SplitResult) -> http.client.HTTPResponse:
+def _answer(
+    connection: http.client.HTTPConnection, parts: SplitResult, here: Unfinished
+) -> http.client.HTTPResponse:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {"User-Agent": "mir-ops", "Accept-Encoding": "identity", "Connection": "close"}
+    if here.tag and here.is_whole:
+        headers["If-None-Match" if '"' in here.tag else "If-Modified-Since"] = here.tag
+    elif here.tag and here.size:
+        headers |= {"Range": f"bytes={here.size}-", "If-Range": here.tag}
     try:
         connection.request("GET", path, headers=headers)
         return connection.getresponse()
@@ -181,112 +223,83 @@ def _check_status(response: http.client.HTTPResponse, url: str) -> None:
         return
     if response.status in _GONE:
         raise NotFoundError(
-            f"There is nothing at `{_shown(url)}`: {response.status} {response.reason}",
+            f"There is nothing at `{shown(url)}`: {response.status} {response.reason}",
             code="no-such-source",
             hint="Check the address",
         )
     if response.status >= 500:
-        raise _failed(_shown(url), f"{response.status} {response.reason}")
-    raise _refused(url, f"the server answers {response.status} {response.reason}")
+        raise _failed(shown(url), f"{response.status} {response.reason}")
+    raise refused(url, f"the server answers {response.status} {response.reason}")
 
 
 def _save(
     response: http.client.HTTPResponse,
-    target: Path,
+    here: Unfinished,
     url: str,
     network: Network,
     on_progress: Progress,
 ) -> None:
-    length = response.length
-    _check_size(url, length or 0, target, network)
-    pace, start, total = Pace("bytes", length or 0), time.monotonic(), 0
-    with target.open("wb") as file:
+    start, before = time.monotonic(), here.size
+    total, length = before, None if response.length is None else before + response.length
+    check_size(url, length or 0, here.path, network, held=before)
+    pace = Pace("MB", length or 0, before=before)
+    with here.path.open("ab") as file:
         while chunk := _next(response, url):
             total += len(chunk)
             if total > network.max_bytes:
-                _check_size(url, total, target, network)
+                check_size(url, total, here.path, network)
             seconds = time.monotonic() - start
-            if seconds > 60 and total < network.slowest * seconds:
-                raise _failed(_shown(url), f"{total} bytes came in {seconds:.0f} s")
+            if seconds > 60 and total - before < network.slowest * seconds:
+                raise _failed(shown(url), f"{total - before} bytes came in {seconds:.0f} s")
             try:
                 file.write(chunk)
             except OSError as error:
-                raise _no_space(url, str(error)) from None
+                raise _no_space(url, here.path, str(error)) from None
             pace.add(len(chunk))
-            on_progress(pace.share, f"download: {pace}")
+            on_progress(pace.share if length else 0.0, f"download: {pace}")
     if length is not None and total != length:
-        raise _failed(_shown(url), f"it ended after {total} of {length} bytes")
+        raise _failed(shown(url), f"it ended after {total} of {length} bytes")
 
 
 def _next(response: http.client.HTTPResponse, url: str) -> bytes:
     try:
         return response.read1(_CHUNK)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _failed(_shown(url), str(error) or type(error).__name__) from None
+        raise _failed(shown(url), str(error) or type(error).__name__) from None
 
 
-def _check_size(url: str, size: int, target: Path, network: Network) -> None:
+def check_size(url: str, size: int, target: Path, network: Network, *, held: int = 0) -> None:
+    """Refuse what is larger than allowed, or than there is space, of which `held` is used by it."""
     if size > network.max_bytes:
         raise InvalidInputError(
-            f"`{_shown(url)}` is too large: {size} bytes, at most {network.max_bytes} are fetched",
+            f"`{shown(url)}` is too large: {size} bytes, at most {network.max_bytes} are fetched",
             code="download-too-large",
             hint="Fetch it yourself and import the file, or split it",
         )
-    if size > shutil.disk_usage(target.parent).free:
-        raise _no_space(url, f"it has {size} bytes")
+    if size - held > shutil.disk_usage(target.parent).free:
+        raise _no_space(url, target, f"it has {size} bytes")
 
 
-def _no_space(url: str, reason: str) -> StoreError:
+def _no_space(url: str, target: Path, reason: str) -> StoreError:
     return StoreError(
-        f"No space for `{_shown(url)}`: {reason}",
+        f"No space for `{shown(url)}`: {reason}",
         code="disk-full",
-        hint=f"Free some space below `{tempfile.gettempdir()}`, or set `TMPDIR`",
+        hint=f"Free some space at `{target.parent}`",
     )
 
 
-def _fetch_s3(url: str, target: Path, network: Network, workspace: Workspace | None) -> None:
-    from mir_ops.store.s3 import S3Objects
-
-    try:
-        parts, endpoint = urlsplit(url), _endpoint(url)
-    except ValueError as error:
-        raise _refused(url, str(error)) from None
-    ours = workspace is not None and _endpoint(workspace.store_url) == endpoint
-    if endpoint and not ours:
-        server = _checked_url(endpoint)
-        _address_of(server.hostname or "", server.port or _PORTS[server.scheme], network)
-    folder, _, key = parts.path.rpartition("/")
-    if not key:
-        raise _refused(url, "it ends with `/`")
-    objects = S3Objects.open(
-        parts._replace(path=folder).geturl(),
-        access_key=workspace.access_key if workspace and ours else None,
-        secret_key=workspace.secret_key if workspace and ours else None,
-    )
-    size = objects.size(unquote(key))
-    if size is None:
-        raise NotFoundError(
-            f"There is nothing at `{_shown(url)}`", code="no-such-source", hint="Check the address"
-        )
-    _check_size(url, size, target, network)
-    objects.fetch(unquote(key), target)
-
-
-def _endpoint(url: str) -> str:
-    return parse_qs(urlsplit(url).query).get("endpoint_url", [""])[0]
-
-
-def _shown(url: str) -> str:
-    """Without a query, which may hold a signature, nor a password; bounded."""
+def shown(url: str) -> str:
+    """A URL without a query, which may hold a signature, nor a password; bounded."""
     bare = url.partition("?")[0].partition("#")[0]
     start, _, rest = bare.partition("//")
     text = f"{start}//{rest.rpartition('@')[2]}"[:300]
     return "".join(char if char.isprintable() else "�" for char in text)
 
 
-def _refused(url: str, reason: str) -> InvalidInputError:
+def refused(url: str, reason: str) -> InvalidInputError:
+    """The error that says why nothing is fetched from there."""
     return InvalidInputError(
-        f"Cannot import from `{_shown(url)}`: {reason}",
+        f"Cannot import from `{shown(url)}`: {reason}",
         code="bad-url",
         hint="Give the address of a zip or tar archive",
     )

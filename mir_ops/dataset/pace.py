@@ -7,14 +7,24 @@ from collections.abc import Callable
 
 
 class Pace:
-    """Counts things done and tells what people want to know: how many, how fast, how long still."""
+    """Counts things done and tells what people want to know: how many, how fast, how long still.
+
+    What is counted as `MB` is given in bytes. A total of 0 is one that nobody knows.
+    """
 
     def __init__(
-        self, what: str, total: int, *, clock: Callable[[], float] = time.monotonic
+        self,
+        what: str,
+        total: int,
+        *,
+        before: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`before` of the total were done at another time, and say nothing of the pace."""
         self._what = what
         self._total = total
-        self._done = 0
+        self._before = before
+        self._done = before
         self._clock = clock
         self._start = clock()
 
@@ -26,13 +36,20 @@ class Pace:
         return self._done / self._total if self._total else 1.0
 
     def __str__(self) -> str:
-        counted = f"{self._what} {self._done}/{self._total}"
-        seconds = self._clock() - self._start
-        if not self._done or seconds <= 0:
+        counted = f"{self._what} {self._shown(self._done)}"
+        if self._total:
+            counted += f"/{self._shown(self._total)}"
+        seconds, done = self._clock() - self._start, self._done - self._before
+        if not done or seconds <= 0:
             return counted
-        rate = self._done / seconds
-        left = (self._total - self._done) / rate
-        return f"{counted}, {rate:.0f}/s, {_duration(left)} left"
+        rate = done / seconds
+        counted = f"{counted}, {self._shown(rate)}/s"
+        if not self._total:
+            return counted
+        return f"{counted}, {_duration((self._total - self._done) / rate)} left"
+
+    def _shown(self, count: float) -> str:
+        return f"{count / 1e6:.1f}" if self._what == "MB" else f"{count:.0f}"
 
 
 def _duration(seconds: float) -> str:

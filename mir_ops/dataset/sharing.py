@@ -17,7 +17,11 @@ from mir_ops.workspace import Workspace
 def open_shared(source: str, workspace: Workspace) -> Iterator[SourceFiles]:
     """Open a path in the workspace's sharing folder, or the archive at a URL."""
     if is_url(source):
-        with fetched(source, workspace=workspace) as path, open_files(path) as files:
+        folder = workspace.downloads_dir
+        with (
+            fetched(source, workspace=workspace, folder=folder) as path,
+            open_files(path) as files,
+        ):
             yield named(files, source)
         return
     path = shared_path(source, workspace.sharing_dir)

@@ -119,7 +119,7 @@ def open_files(
 
 def named(files: SourceFiles, source: str) -> SourceFiles:
     """The same files under the last part of the URL that they came from."""
-    return replace(files, name=urlsplit(source).path.rpartition("/")[2] or files.name)
+    return replace(files, name=urlsplit(source).path.rstrip("/").rpartition("/")[2] or files.name)
 
 
 def source_digest(

@@ -107,6 +107,34 @@ class S3Objects:
                     return None
                 raise
 
+    def describe(self, key: str) -> tuple[int, str] | None:
+        """The size of an object, and the tag of this version of it."""
+        with self._errors(key):
+            try:
+                found = self.client.head_object(Bucket=self._bucket, Key=self._key(key))
+            except ClientError as error:
+                if _code(error) in _NO_KEY:
+                    return None
+                raise
+            return found["ContentLength"], found["ETag"]
+
+    def fetch_rest(self, key: str, destination: Path, etag: str, start: int) -> Iterator[int]:
+        """Append what an object has from byte `start` on; yields how many bytes came each time."""
+        with self._errors(key):
+            answer = self.client.get_object(
+                Bucket=self._bucket, Key=self._key(key), Range=f"bytes={start}-"
+            )
+            if answer["ETag"] != etag:
+                raise StoreError(
+                    f"`{key}` in `{self.url}` changed while it was fetched",
+                    code="download-failed",
+                    hint="Run the same command again",
+                )
+            with destination.open("ab") as file:
+                for chunk in answer["Body"].iter_chunks(_CHUNK):
+                    file.write(chunk)
+                    yield len(chunk)
+
     def local_path(self, key: str) -> Path | None:  # noqa: ARG002 - no files here
         return None
 
