@@ -23,13 +23,15 @@ from typing import Any, Final, Literal
 from processes import is_running, processes_below
 
 from mir_ops.demo.local_airflow import LocalAirflow
+from mir_ops.errors import MirError
+from mir_ops.executor.engine import open_engine
 
 Target = Literal["task", "supervisor", "scheduler", "connection"]
 Boundary = Literal["prepared", "running", "ended", "committing"]
 
 TARGETS: Final[tuple[Target, ...]] = ("task", "supervisor", "scheduler", "connection")
 BOUNDARIES: Final[tuple[Boundary, ...]] = ("prepared", "running", "ended", "committing")
-SECONDS: Final = 240.0
+SECONDS: Final = 600.0
 DOWN_SECONDS: Final = 2.0
 
 QUICK_TO_NOTICE: Final = {
@@ -57,9 +59,12 @@ CELLS: Final = [Cell(target=t, boundary=b) for t in TARGETS for b in BOUNDARIES]
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """A task that stands at the boundary."""
+    """A try of a task, which stands at the boundary."""
 
+    dag_id: str
+    run_id: str
     task_id: str
+    try_number: int
     pid: int
     supervisor: int
 
@@ -80,7 +85,7 @@ class Stage:
         """The task, once it stands."""
         path = self.folder / f"stopped-{task_id}.json"
         until(path.exists, f"{task_id} stops")
-        return Stop(task_id=task_id, **json.loads(path.read_text()))
+        return Stop(**json.loads(path.read_text()))
 
     def release(self, task_id: str) -> None:
         self._write(f"go-{task_id}", {})
@@ -124,9 +129,11 @@ def stop_at(operator, boundary):
     except FileExistsError:
         return  # this is a later try
     os.close(handle)
-    time.sleep(0.5)  # for the log to be written
     partial = STAGE / f"{{task}}.partial"
-    partial.write_text(json.dumps({{"pid": os.getpid(), "supervisor": os.getppid()}}))
+    names = ("dag_id", "run_id", "task_id", "try_number")
+    told = {{name: getattr(operator.ti, name) for name in names}}
+    told.update(pid=os.getpid(), supervisor=os.getppid())
+    partial.write_text(json.dumps(told))
     os.replace(partial, stopped)
     while not (STAGE / f"go-{{task}}.json").exists():
         time.sleep(0.05)
@@ -148,6 +155,12 @@ def before(function):
 
 
 class Stopping:
+    ti = None
+
+    def execute(self, context):
+        self.ti = context["ti"]
+        return super().execute(context)
+
     def reached(self, boundary):
         super().reached(boundary)
         stop_at(self, boundary)
@@ -203,6 +216,7 @@ class Tunnel:
 
     def __init__(self, path: Path, *, engine: str = "/var/run/docker.sock") -> None:
         self.path = path
+        self.followed = path.with_name(f"{path.name}.followed")  # somebody follows a log
         self._engine = engine
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -212,7 +226,7 @@ class Tunnel:
 
     def open(self) -> None:
         self.path.unlink(missing_ok=True)
-        words = [sys.executable, "-c", _TUNNEL, str(self.path), self._engine]
+        words = [sys.executable, "-c", _TUNNEL, str(self.path), self._engine, str(self.followed)]
         self._process = subprocess.Popen(words)
         until(self.path.exists, "the tunnel opens")
 
@@ -226,6 +240,20 @@ class Tunnel:
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
+    @contextmanager
+    def paused(self, stop: Stop) -> Iterator[None]:
+        """The task's container stands still, as whoever does not need the tunnel sees to."""
+        engine = open_engine(f"unix://{self._engine}")
+        labels = [f"mir.run={stop.run_id}", f"mir.task={stop.task_id}"]
+        (container,) = engine.containers(filters={"label": labels, "status": "running"})
+        engine.pause(container["Id"])
+        self.followed.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            engine.unpause(container["Id"])
+            engine.close()
+
 
 _TUNNEL: Final = """
 import asyncio, sys
@@ -233,6 +261,8 @@ import asyncio, sys
 async def pipe(reader, writer):
     try:
         while chunk := await reader.read(65536):
+            if b"follow=1" in chunk:
+                open(sys.argv[3], "w").close()
             writer.write(chunk)
             await writer.drain()
         writer.write_eof()
@@ -264,8 +294,9 @@ def tunnel(path: Path) -> Iterator[Tunnel]:
 
 
 def strike(cell: Cell, task_id: str, *, stage: Stage, airflow: ChaosAirflow, way: Tunnel) -> None:
-    """Wait until the task stands at the boundary, and kill what the cell says."""
+    """Wait until the task stands at the boundary and its log says so; kill what the cell says."""
     stop = stage.wait(task_id)
+    until(lambda: _has_said(airflow, stop, cell.boundary), f"{stop} logs where it stands")
     assert is_running(stop.pid)
     if cell.target == "connection":
         _break_connection(cell, stop, stage, way)
@@ -279,17 +310,31 @@ def strike(cell: Cell, task_id: str, *, stage: Stage, airflow: ChaosAirflow, way
     # A task whose scheduler died stays where it is: another one will come for it.
 
 
+def _has_said(airflow: ChaosAirflow, stop: Stop, boundary: Boundary) -> bool:
+    try:
+        log = airflow.client.log(stop.dag_id, stop.run_id, stop.task_id, try_number=stop.try_number)
+    except MirError:  # it is too busy to answer
+        return False
+    return any(line.endswith(f"Reached: {boundary}") for line in log.splitlines())
+
+
 def _break_connection(cell: Cell, stop: Stop, stage: Stage, way: Tunnel) -> None:
-    if cell.boundary == "running":  # it breaks while the log comes in
+    if cell.boundary != "running":
+        _interrupt(way, meanwhile=lambda: stage.release(stop.task_id))
+        return
+    with way.paused(stop):  # it breaks while the log comes in, however slow the machine is
         stage.release(stop.task_id)
-        time.sleep(1.5)
-        way.kill()
+        until(way.followed.exists, f"{stop.task_id} follows its container")
+        _interrupt(way)
+
+
+def _interrupt(way: Tunnel, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+    way.kill()
+    try:
+        meanwhile()
         time.sleep(DOWN_SECONDS)
-    else:
-        way.kill()
-        stage.release(stop.task_id)
-        time.sleep(DOWN_SECONDS)
-    way.open()
+    finally:
+        way.open()
 
 
 def until(met: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
