@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +15,13 @@ from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.executor.cache import AssetCache
 from mir_ops.executor.inference import InferenceReport, collect_inference
 from mir_ops.executor.inputs import prepare_inference
-from mir_ops.executor.jobs import ExecutorImage, ModelFiles
+from mir_ops.executor.jobs import ExecutorImage
 from mir_ops.executor.outputs import remove_job
 
 if TYPE_CHECKING:
     from mir_ops.executor.models import ChosenModel
     from mir_ops.executor.tasks import Desk
-    from mir_ops.store import Version
+    from mir_ops.store import Store, Version
 
 _COLOURS: Final = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324")
 
@@ -50,24 +50,10 @@ def predict_on_files(
     picture: Path | None = None,
 ) -> Found:
     """Run the model's executor on one picture, or on those that an index lists."""
-    from mir_ops.dataset import import_dataset
-    from mir_ops.store import Store
-
     desk.jobs_dir.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=desk.jobs_dir, prefix="pictures-") as name:
         folder = Path(name)
-        store = Store.open((folder / "store").as_uri(), create=True)
-        source = index_file or _folder_of(picture, folder)
-        commit = import_dataset(
-            store, source, "pictures", op_id="pictures", annotations="none", index_file=index_file
-        ).commit
-        version = store.read(commit)
-        if not version.stats.assets:
-            raise InvalidInputError(
-                f"No picture in `{picture or index_file}` can be read",
-                code="not-a-picture",
-                hint="Give a JPEG, PNG or BMP file",
-            )
+        store, version = _import(folder, index_file, picture)
         package = folder / "model.tar.gz"
         desk.ws.store.fetch_blob(model.package.package, package)
         job = prepare_inference(
@@ -76,12 +62,7 @@ def predict_on_files(
             op_id=sha256(name.encode()).hexdigest(),
             image=image,
             asset_ids=version.asset_ids(),
-            model=ModelFiles(
-                model_id=model.package.model_id,
-                package=package,
-                class_names=model.package.classes,
-                stage=model.stage,
-            ),
+            model=replace(model.files(), package=package),
             config=config,
             jobs_dir=desk.jobs_dir,
             cache=AssetCache(folder / "cache"),
@@ -98,6 +79,26 @@ def predict_on_files(
             pictures=_by_picture(version, result.predictions.to_pylist(), model.package.classes),
             report=result.report,
         )
+
+
+def _import(folder: Path, index_file: Path | None, picture: Path | None) -> tuple[Store, Version]:
+    """The pictures as a version of a store of their own."""
+    from mir_ops.dataset import import_dataset
+    from mir_ops.store import Store
+
+    store = Store.open((folder / "store").as_uri(), create=True)
+    source = index_file or _folder_of(picture, folder)
+    commit = import_dataset(
+        store, source, "pictures", op_id="pictures", annotations="none", index_file=index_file
+    ).commit
+    version = store.read(commit)
+    if not version.stats.assets:
+        raise InvalidInputError(
+            f"No picture in `{picture or index_file}` can be read",
+            code="not-a-picture",
+            hint="Give a JPEG, PNG or BMP file",
+        )
+    return store, version
 
 
 def draw_boxes(picture: Path, boxes: list[dict[str, Any]], target: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mir_ops.catalog import Package
-    from mir_ops.store import Commit, Version
+    from mir_ops.store import Commit, Edit, Version
     from mir_ops.workspace import Workspace
 
 
@@ -72,9 +72,14 @@ def train_model(
     start: ChosenModel | None = None,
 ) -> tuple[Commit, Package, Job]:
     """Train once; the commit holds what was trained on, and its operation names the model."""
-    store = desk.ws.store
+    origin = {
+        "image": order.image.image,
+        "config": dict(order.config),
+        "training": version.commit.id,
+        "started_from": start.name if start else None,
+    }
     job = prepare_training(
-        store,
+        desk.ws.store,
         version,
         op_id=order.op_id,
         image=order.image,
@@ -86,39 +91,21 @@ def train_model(
         labels={**desk.labels, "mir.branch": order.branch},
         model=start.files() if start else None,
     )
-    origin = {
-        "image": order.image.image,
-        "config": dict(order.config),
-        "training": version.commit.id,
-        "started_from": start.name if start else None,
-    }
     try:
         desk.run(job)
     except ExecutorFailedError as error:
         raise _with_stages(desk.ws, job, error, origin) from None
-    trained = collect_training(job)
-    package = keep_training(desk.ws, trained, origin)
-    with store.edit(
-        order.branch,
-        base=version,
-        op_id=order.op_id,
-        operation=Operation(
-            kind="train",
-            parameters={
-                "model": package.model_id,
-                "package": package.package,
-                "best_stage": package.best_stage,
-                "stages": {name: dict(found) for name, found in package.stages.items()},
-                "class_names": list(package.classes),
-                "config": dict(order.config),
-                "started_from": origin["started_from"],
-            },
-            inputs=(version.commit.id,),
-            executor=order.image.image,
-            seed=order.seed,
-        ),
-        message=order.message,
-    ) as edit:
+    package = keep_training(desk.ws, collect_training(job), origin)
+    trained = {
+        "model": package.model_id,
+        "package": package.package,
+        "best_stage": package.best_stage,
+        "stages": {name: dict(found) for name, found in package.stages.items()},
+        "class_names": list(package.classes),
+        "config": dict(order.config),
+        "started_from": origin["started_from"],
+    }
+    with _commit(desk, order, version, "train", trained) as edit:
         pass
     return edit.commit, package, job
 
@@ -131,13 +118,8 @@ def infer(
     job = _prepare(desk, order, version, ids, model)
     desk.run(job)
     result = collect_inference(job, class_ids)
-    with desk.ws.store.edit(
-        order.branch,
-        base=version,
-        op_id=order.op_id,
-        operation=_predicted("infer", order, version, model, result.report.to_dict()),
-        message=order.message,
-    ) as edit:
+    predicted = _predicted(order, model, result.report.to_dict())
+    with _commit(desk, order, version, "infer", predicted) as edit:
         edit.put_layer(layer_of(model), result.predictions, assets=result.assets)
         if result.embeddings is not None:
             edit.put_layer(f"embeddings:{model.package.model_id}", result.embeddings)
@@ -178,13 +160,8 @@ def mine(
         if (vectors := result.embeddings) is not None:
             known = vectors.filter(pc.is_in(vectors["asset_id"], value_set=kept))
             changes.put_layer(f"embeddings:{model.package.model_id}", known, None)
-    with desk.ws.store.edit(
-        order.branch,
-        base=version,
-        op_id=order.op_id,
-        operation=_predicted("mine", order, version, model, {"topk": top, **report}),
-        message=order.message,
-    ) as edit:
+    predicted = _predicted(order, model, {"topk": top, **report})
+    with _commit(desk, order, version, "mine", predicted) as edit:
         edit.take(changes)
     return edit.commit, result.report if result else None, job
 
@@ -229,21 +206,32 @@ def _prepare(
     )
 
 
-def _predicted(
-    kind: str, order: Order, version: Version, model: ChosenModel, report: Mapping[str, Any]
-) -> Operation:
-    return Operation(
-        kind=kind,
-        parameters={
-            "model": model.package.model_id,
-            "stage": model.stage,
-            "class_names": list(model.package.classes),
-            "config": dict(order.config),
-            **report,
-        },
-        inputs=(version.commit.id,),
-        executor=order.image.image,
-        seed=order.seed,
+def _predicted(order: Order, model: ChosenModel, report: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "model": model.package.model_id,
+        "stage": model.stage,
+        "class_names": list(model.package.classes),
+        "config": dict(order.config),
+        **report,
+    }
+
+
+def _commit(
+    desk: Desk, order: Order, version: Version, kind: str, parameters: Mapping[str, Any]
+) -> Edit:
+    """The commit of a job on its version: what it found and with what."""
+    return desk.ws.store.edit(
+        order.branch,
+        base=version,
+        op_id=order.op_id,
+        operation=Operation(
+            kind=kind,
+            parameters=parameters,
+            inputs=(version.commit.id,),
+            executor=order.image.image,
+            seed=order.seed,
+        ),
+        message=order.message,
     )
 
 
