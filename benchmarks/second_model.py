@@ -166,10 +166,10 @@ class Lab:
                 strategy,
                 assets=pool.assets(columns=["asset_id"]),
                 predictions=predictions,
-                class_ids=list(self.classes.values()),
+                classes={number: name for name, number in self.classes.items()},
                 budget=budget,
                 seed=self.seed,
-            )
+            ).scores
             picked = scores.filter(pc.is_valid(scores["rank"]))["asset_id"].combine_chunks()
             op_id = self.op_id("pick", strategy)
             subset(self.store, "answers", f"picked/{strategy}", asset_ids=picked, op_id=op_id)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from mir_ops.catalog.connections import migrate, open_engine
 from mir_ops.catalog.images import Executors
 from mir_ops.catalog.packages import Packages
-from mir_ops.catalog.projects import read_project
+from mir_ops.catalog.projects import ProjectSpec, read_project
 from mir_ops.catalog.repositories import Projects, Rounds
 from mir_ops.catalog.steps import Gates, LabelTasks, Models, Steps
 from mir_ops.catalog.values import Project
@@ -72,24 +72,24 @@ def apply_project(
     catalog: Catalog, mapping: Mapping[str, Any], *, folder: Path | None = None
 ) -> Project:
     """Make a project be as its file says; relative paths are taken from `folder`."""
-    from mir_ops.mining import strategies
-
     spec = read_project(mapping, folder=folder)
-    require_strategy(spec.mining.strategy, strategies())
+    check_mining(spec)
     return catalog.projects.apply(spec)
 
 
-def require_strategy(name: str, known: Mapping[str, str]) -> None:
-    """Refuse a mining strategy that nobody registered."""
-    import difflib
-
+def check_mining(spec: ProjectSpec) -> None:
+    """Refuse a strategy, parameters or limits that mining would refuse."""
     from mir_ops.errors import InvalidInputError
+    from mir_ops.mining import Limits, check_parameters
 
-    if name in known:
-        return
-    close = difflib.get_close_matches(name, known, n=1)
-    raise InvalidInputError(
-        f"No mining strategy named `{name}`",
-        code="unknown-strategy",
-        hint=f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(sorted(known))}",
-    )
+    mining, classes = spec.mining, spec.classes
+    check_parameters(mining.strategy, mining.parameters)
+    unknown = [name for name in mining.quotas if name not in classes]
+    if unknown:
+        raise InvalidInputError(
+            f"A quota is for `{unknown[0]}`, which is no class of the project",
+            code="bad-quota",
+            hint=f"The project has {', '.join(f'`{name}`' for name in classes)}",
+        )
+    quotas = {classes.index(name): count for name, count in mining.quotas.items()}
+    Limits(unit=mining.unit, quotas=quotas).check(mining.budget)

@@ -76,10 +76,16 @@ class ExecutorSpec(Section):
 class MiningSpec(Section):
     """How a round picks images. `exclude` is YMIR's: never look at an image twice (`chunk`),
     never label one twice (`dedup`), or neither. More candidates than `shard_size` are looked at
-    by several tasks."""
+    by several tasks. `quotas` are images to pick, at least, in which a class was found;
+    `per_source` is the most of one `source`: `group_id`, `parent_id` or `attributes.NAME`."""
 
-    strategy: str = "entropy"
+    strategy: str = "hybrid"
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
     budget: int = Field(default=100, ge=1)
+    unit: Literal["images", "boxes"] = "images"
+    quotas: dict[str, int] = Field(default_factory=dict)
+    per_source: int | None = Field(default=None, ge=1)
+    source: str = "group_id"
     exclude: Literal["dedup", "chunk", "none"] = "dedup"
     shard_size: int | None = Field(default=None, ge=1)
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.errors import InvalidInputError, NotFoundError
+from mir_ops.evaluation.frozen import refuse_frozen
 from mir_ops.executor.annotations import check_export_format, write_annotations
 from mir_ops.executor.cache import AssetCache
 from mir_ops.executor.jobs import (
@@ -61,9 +62,11 @@ def prepare_training(
     """A job that trains on the version's train split and measures itself on its val split.
 
     The test split and the predictions, where the version has some, are there to be looked at.
+    An image of a frozen test set in any split is an `InvalidInputError`.
     Asked again with the same arguments it returns the folder as it is, so a retry can find a
     container that is still running on it.
     """
+    refuse_frozen(store, version)
     settings = {**image.template("train"), **config}
     classes = _class_ids(version, class_names)
     job = _new_job(
@@ -110,8 +113,12 @@ def prepare_inference(
     labels: Mapping[str, str],
     mine: bool = False,
     predict: bool = True,
+    also: Version | None = None,
 ) -> Job:
-    """A job that predicts on some of the version's assets, and also scores them when `mine`."""
+    """A job that predicts on some of the version's assets, and also scores them when `mine`.
+
+    Assets that the version lacks are taken from `also`.
+    """
     settings = {
         **(image.template("infer") if predict or not mine else {}),
         **(image.template("mine") if mine else {}),
@@ -132,7 +139,7 @@ def prepare_inference(
     )
     if is_prepared(job):
         return job
-    assets = _candidate_assets(version, candidates)
+    assets = _candidate_assets(version, candidates, also)
     _start_folder(job)
     check_space(job, assets)
     paths = place_assets(store, job, assets, cache=cache)
@@ -237,7 +244,9 @@ def _add_predictions(
     _write_indexes(job, parts, paths, annotations, "pred-", "idx-pred.tsv")
 
 
-def _candidate_assets(version: Version, candidates: tuple[bytes, ...]) -> pa.Table:
+def _candidate_assets(
+    version: Version, candidates: tuple[bytes, ...], also: Version | None
+) -> pa.Table:
     if not candidates:
         raise InvalidInputError(
             "No assets to predict on",
@@ -245,7 +254,11 @@ def _candidate_assets(version: Version, candidates: tuple[bytes, ...]) -> pa.Tab
             hint="Import more images, or check the filter that chose them",
         )
     wanted = pa.array(candidates, pa.binary(32))
-    assets = version.assets(columns=_COLUMNS, ids=wanted).sort_by("asset_id")
+    assets = version.assets(columns=_COLUMNS, ids=wanted)
+    if also is not None:
+        missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=assets["asset_id"])))
+        assets = pa.concat_tables([assets, also.assets(columns=_COLUMNS, ids=missing)])
+    assets = assets.sort_by("asset_id")
     if assets.num_rows != len(candidates):
         missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=assets["asset_id"])))
         raise NotFoundError(

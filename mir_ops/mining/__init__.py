@@ -1,7 +1,33 @@
 """Mining: score the images nobody has labelled yet and pick the ones worth labelling next."""
 
-from mir_ops.mining.candidates import Boxes, Candidates
-from mir_ops.mining.registry import Scored, Strategy, register, strategies
-from mir_ops.mining.selection import select
+from mir_ops.mining.candidates import Boxes, Candidates, Labelled, Vectors
+from mir_ops.mining.limits import Limits
+from mir_ops.mining.reading import read_labelled
+from mir_ops.mining.registry import (
+    Registered,
+    Scored,
+    Strategy,
+    check_parameters,
+    find_strategy,
+    register,
+    strategies,
+)
+from mir_ops.mining.selection import Selection, select
 
-__all__ = ["Boxes", "Candidates", "Scored", "Strategy", "register", "select", "strategies"]
+__all__ = [
+    "Boxes",
+    "Candidates",
+    "Labelled",
+    "Limits",
+    "Registered",
+    "Scored",
+    "Selection",
+    "Strategy",
+    "Vectors",
+    "check_parameters",
+    "find_strategy",
+    "read_labelled",
+    "register",
+    "select",
+    "strategies",
+]

@@ -94,8 +94,19 @@ def model_files(model: Model) -> ModelFiles:
     )
 
 
-def prepare_predictions(entry: Entry, commit: str, asset_ids: pa.Array, model: Model) -> Job:
-    """The job that predicts on these images of a version, for evaluation and for mining."""
+def prepare_predictions(
+    entry: Entry,
+    commit: str,
+    asset_ids: pa.Array,
+    model: Model,
+    *,
+    mine: bool = False,
+    also: str | None = None,
+) -> Job:
+    """The job that predicts on these images of a version, for evaluation and for mining.
+
+    With `mine` the image ranks them too; what the version lacks is taken from the commit `also`.
+    """
     from mir_ops.executor import prepare_inference
     from mir_ops.executor.images import described
 
@@ -114,6 +125,8 @@ def prepare_predictions(entry: Entry, commit: str, asset_ids: pa.Array, model: M
             cache=cache_of(entry),
             limits=limits_of(spec),
             labels=job_labels(entry),
+            mine=mine,
+            also=entry.ws.store.read(also) if also else None,
         )
 
 

@@ -8,34 +8,27 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.catalog import Model, ProjectSpec
+from mir_ops.catalog import ProjectSpec
 from mir_ops.dataset import subset
-from mir_ops.rounds.candidates import candidate_ids, digest
-from mir_ops.rounds.executing import (
-    class_ids,
-    config_of,
-    image_of,
-    image_record,
-    prepare_predictions,
-)
+from mir_ops.rounds.executing import class_ids, image_of
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.place import Place
-from mir_ops.rounds.sharding import is_sharded, shard_predictions
+from mir_ops.rounds.pool import Pool, round_pool
+from mir_ops.rounds.sharding import Found, is_sharded, join_shards
 from mir_ops.store import Commit, Operation, operation_id
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
     from mir_ops.executor import Job
+    from mir_ops.mining import Limits, Selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiningStep:
-    """Predicts on every candidate, scores them on the host, and commits the pick."""
+    """Looks at every candidate, scores them on the host, and commits the pick."""
 
     entry: Entry
-    pool: str
-    candidates: pa.Array
-    model: Model
+    pool: Pool
 
     @property
     def finished(self) -> dict[str, Any] | None:
@@ -43,17 +36,17 @@ class MiningStep:
             return taken
         store, branch = self.entry.ws.store, self.entry.branches.mining
         commit = store.find_operation(branch, self.entry.op_id)
-        sharded = is_sharded(self.entry, self.candidates)
-        if commit is None and len(self.candidates) and not sharded:
+        sharded = is_sharded(self.pool)
+        if commit is None and len(self.pool.candidates) and not sharded:
             return None
         self.entry.start()
         with self.entry.failing():
             if commit is None and sharded:
-                commit = self._commit(shard_predictions(self.entry, self.candidates, self.model))
+                commit = self._commit(join_shards(self.entry, self.pool))
             return self._pick(commit) if commit else self.entry.finish(self._nothing())
 
     def prepare(self) -> Job:
-        return prepare_predictions(self.entry, self.pool, self.candidates, self.model)
+        return self.pool.prepare(self.entry, self.pool.looked_at)
 
     def progress(self, percent: float, message: str) -> None:
         self.entry.progress(percent, message)
@@ -65,43 +58,56 @@ class MiningStep:
         from mir_ops.executor import collect_inference, remove_job
 
         with self.entry.failing():
-            inferred = collect_inference(job, class_ids(self.entry))
-            result = self._pick(self._commit(inferred.predictions))
+            found = Found.of(collect_inference(job, class_ids(self.entry)))
+            result = self._pick(self._commit(found))
         remove_job(job)
         return result
 
-    def _commit(self, predictions: pa.Table) -> Commit:
-        from mir_ops.mining import select
-
-        entry, store = self.entry, self.entry.ws.store
-        spec, pool = entry.round.spec, store.read(self.pool)
-        scores = select(
-            spec.mining.strategy,
-            assets=pool.assets(ids=self.candidates),
-            predictions=predictions,
-            class_ids=list(class_ids(entry).values()),
-            budget=spec.mining.budget,
-            seed=spec.seed,
-        )
-        with store.edit(
+    def _commit(self, found: Found) -> Commit:
+        entry, candidates = self.entry, self.pool.candidates
+        spec, model_id = entry.round.spec, self.pool.model.model_id
+        selection = self._select(found)
+        with entry.ws.store.edit(
             entry.branches.mining,
-            base=pool,
+            base=entry.ws.store.read(self.pool.commit),
             op_id=entry.op_id,
             operation=Operation(
                 kind="mine",
-                parameters={**picking(spec), "model": self.model.model_id},
-                inputs=(self.pool,),
+                parameters={**picking(spec), "model": model_id, "notes": list(selection.notes)},
+                inputs=(self.pool.commit, self.pool.training),
                 executor=image_of(spec).image,
                 seed=spec.seed,
             ),
-            message=f"Round {entry.round.number}: score {len(self.candidates)} images",
+            message=f"Round {entry.round.number}: score {len(candidates)} images",
             **entry.provenance,
         ) as edit:
-            edit.put_layer(
-                f"predictions:{self.model.model_id}", predictions, assets=self.candidates
-            )
-            edit.put_layer(self._scores, scores, assets=self.candidates)
+            looked_at = _on(found.predictions, candidates)
+            edit.put_layer(f"predictions:{model_id}", looked_at, assets=candidates)
+            edit.put_layer(self._scores, selection.scores, assets=candidates)
+            if found.embeddings is not None:
+                edit.put_layer(f"embeddings:{model_id}", _on(found.embeddings, candidates))
         return edit.commit
+
+    def _select(self, found: Found) -> Selection:
+        from mir_ops.mining import select
+
+        pool, spec = self.pool, self.entry.round.spec
+        ids = class_ids(self.entry)
+        classes = {class_id: name for name, class_id in ids.items()}
+        vectors = found.embeddings
+        return select(
+            spec.mining.strategy,
+            assets=self.entry.ws.store.read(pool.commit).assets(ids=pool.candidates),
+            predictions=found.predictions,
+            classes=classes,
+            budget=spec.mining.budget,
+            seed=spec.seed,
+            parameters=spec.mining.parameters,
+            embeddings=vectors,
+            labelled=pool.known(classes, None if vectors is None else _on(vectors, pool.labelled)),
+            ranking=found.ranking,
+            limits=_limits(pool, ids),
+        )
 
     def _pick(self, mining: Commit) -> dict[str, Any]:
         entry, store = self.entry, self.entry.ws.store
@@ -118,7 +124,13 @@ class MiningStep:
             **entry.provenance,
         )
         return entry.finish(
-            {**self._nothing(), "picked": len(picked), "mining": mining.id, "commit": mined.id}
+            {
+                **self._nothing(),
+                "picked": len(picked),
+                "mining": mining.id,
+                "commit": mined.id,
+                "notes": mining.operation.parameters["notes"],
+            }
         )
 
     def _nothing(self) -> dict[str, Any]:
@@ -127,12 +139,13 @@ class MiningStep:
             "op_id": self.entry.op_id,
             "strategy": spec.strategy,
             "budget": spec.budget,
-            "model_id": self.model.model_id,
+            "model_id": self.pool.model.model_id,
             "scores": self._scores,
-            "candidates": len(self.candidates),
+            "candidates": len(self.pool.candidates),
             "picked": 0,
             "mining": None,
             "commit": None,
+            "notes": [],
         }
 
     @property
@@ -142,24 +155,35 @@ class MiningStep:
 
 def mining_step(ws: Workspace, place: Place, round_id: int) -> MiningStep:
     """The mining of this round."""
-    spec = ws.catalog.rounds.get(round_id).spec
-    model = ws.catalog.models.get(ws.catalog.steps.result(round_id, "train")["op_id"])
-    pool = ws.catalog.steps.result(round_id, "import_data")["pool"]
-    candidates = candidate_ids(ws, round_id)
+    pool = round_pool(ws, round_id)
     inputs = {
-        "pool": pool,
-        "candidates": digest(candidates),
-        "model": model.model_id,
-        "stage": model.stage,
-        "image": image_record(spec),
-        "config": config_of(spec, spec.executor.config.infer),
-        "mining": picking(spec),
-        "seed": spec.seed,
+        **pool.inputs(pool.looked_at),
+        "training": pool.training,
+        "mining": picking(pool.spec),
+        "seed": pool.spec.seed,
     }
     entry = new_entry(ws, place, round_id, "mine", inputs)
-    return MiningStep(entry=entry, pool=pool, candidates=candidates, model=model)
+    return MiningStep(entry=entry, pool=pool)
 
 
 def picking(spec: ProjectSpec) -> dict[str, Any]:
     """What decides over the pick: into how many shards the work was cut does not."""
     return spec.mining.model_dump(mode="json", exclude={"shard_size"})
+
+
+def _limits(pool: Pool, class_ids: dict[str, int]) -> Limits:
+    from mir_ops.mining import Limits
+
+    mining = pool.spec.mining
+    return Limits(
+        unit=mining.unit,
+        boxes_per_confidence=pool.boxes_per_confidence() if mining.unit == "boxes" else 1.0,
+        quotas={class_ids[name]: count for name, count in mining.quotas.items()},
+        per_source=mining.per_source,
+        source=mining.source,
+    )
+
+
+def _on(table: pa.Table, asset_ids: pa.Array) -> pa.Table:
+    """The rows of these assets."""
+    return table.filter(pc.is_in(table["asset_id"], value_set=asset_ids))

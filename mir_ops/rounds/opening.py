@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mir_ops.catalog import ProjectSpec, Round, RoundConf
-from mir_ops.catalog.catalog import require_strategy
-from mir_ops.catalog.projects import ExecutorSpec, read_conf
+from mir_ops.catalog.catalog import check_mining
+from mir_ops.catalog.projects import ExecutorSpec, MiningSpec, read_conf
 from mir_ops.errors import InvalidInputError
 from mir_ops.executor.jobs import bundled_folder
 from mir_ops.rounds.ledger import Entry, new_entry, once
@@ -52,16 +52,12 @@ def opened(ws: Workspace, round_id: int) -> Mapping[str, Any]:
 
 
 def _checked(project: str, conf: Mapping[str, Any]) -> RoundConf:
-    from mir_ops.mining import strategies
-
     asked = read_conf(conf)
     if asked.project not in (None, project):
         raise InvalidInputError(
             f"The run names project `{asked.project}`, the task `{project}`",
             code="invalid-parameter",
         )
-    if asked.strategy is not None:
-        require_strategy(asked.strategy, strategies())
     return asked
 
 
@@ -71,16 +67,26 @@ def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
     from mir_ops.executor.models import choose_model
 
     pretrained = asked.pretrained or spec.pretrained
-    mining = {"strategy": asked.strategy, "budget": asked.budget}
-    given = {key: value for key, value in mining.items() if value is not None}
-    return spec.model_copy(
+    made = spec.model_copy(
         update={
             "executor": _executor(ws, spec.executor),
             "pretrained": choose_model(ws, pretrained).name if pretrained else None,
-            "mining": spec.mining.model_copy(update=given),
+            "mining": _mining(spec.mining, asked),
             "seed": spec.seed if asked.seed is None else asked.seed,
         }
     )
+    check_mining(made)
+    return made
+
+
+def _mining(mining: MiningSpec, asked: RoundConf) -> MiningSpec:
+    """Parameters are those of the project's strategy: another one takes its defaults."""
+    given: dict[str, Any] = {}
+    if asked.budget is not None:
+        given["budget"] = asked.budget
+    if asked.strategy not in (None, mining.strategy):
+        given |= {"strategy": asked.strategy, "parameters": {}}
+    return mining.model_copy(update=given)
 
 
 def _executor(ws: Workspace, chosen: ExecutorSpec) -> ExecutorSpec:

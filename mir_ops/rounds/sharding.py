@@ -1,4 +1,4 @@
-"""Mining over a large pool in shards: each predicts on its part, one step puts them together."""
+"""Mining over a large pool in shards: each looks at its part, one step puts them together."""
 
 from __future__ import annotations
 
@@ -10,38 +10,49 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mir_ops.catalog import Model
 from mir_ops.errors import ConflictError, InvalidInputError
-from mir_ops.rounds.candidates import candidate_ids, digest
-from mir_ops.rounds.executing import (
-    class_ids,
-    config_of,
-    image_record,
-    prepare_predictions,
-)
+from mir_ops.rounds.candidates import digest
+from mir_ops.rounds.executing import class_ids
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.place import Place
+from mir_ops.rounds.pool import Pool, round_pool
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mir_ops.executor import Job
+    from mir_ops.executor import InferenceResult, Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the executor found on all that it looked at."""
+
+    predictions: pa.Table
+    embeddings: pa.Table | None
+    ranking: pa.Table | None
+
+    @classmethod
+    def of(cls, inferred: InferenceResult) -> Found:
+        return cls(
+            predictions=inferred.predictions,
+            embeddings=inferred.embeddings,
+            ranking=inferred.mining,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardStep:
-    """Predicts on one part of the candidates, and keeps the predictions as a blob of the store."""
+    """Looks at one part of the pool, and keeps what was found as blobs of the store."""
 
     entry: Entry
-    pool: str
-    candidates: pa.Array
-    model: Model
+    pool: Pool
+    part: pa.Array
 
     @property
     def finished(self) -> dict[str, Any] | None:
         return self.entry.taken()
 
     def prepare(self) -> Job:
-        return prepare_predictions(self.entry, self.pool, self.candidates, self.model)
+        return self.pool.prepare(self.entry, self.part)
 
     def progress(self, percent: float, message: str) -> None:
         self.entry.progress(percent, message)
@@ -53,15 +64,17 @@ class ShardStep:
         from mir_ops.executor import collect_inference, remove_job
 
         with self.entry.failing():
-            inferred = collect_inference(job, class_ids(self.entry))
+            found = Found.of(collect_inference(job, class_ids(self.entry)))
             result = self.entry.finish(
                 {
                     "op_id": self.entry.op_id,
-                    "images": len(self.candidates),
-                    "candidates": digest(self.candidates),
-                    "model_id": self.model.model_id,
-                    "boxes": inferred.predictions.num_rows,
-                    "predictions": _keep(self.entry, inferred.predictions),
+                    "images": len(self.part),
+                    "candidates": digest(self.part),
+                    "model_id": self.pool.model.model_id,
+                    "boxes": found.predictions.num_rows,
+                    "predictions": _keep(self.entry, found.predictions),
+                    "embeddings": _keep(self.entry, found.embeddings),
+                    "ranking": _keep(self.entry, found.ranking),
                 }
             )
         remove_job(job)
@@ -70,75 +83,76 @@ class ShardStep:
 
 def shard_numbers(ws: Workspace, round_id: int) -> list[int]:
     """The shards of this round's mining; none when one container does it all."""
-    size = ws.catalog.rounds.get(round_id).spec.mining.shard_size
-    count = len(candidate_ids(ws, round_id))
-    return list(range(_count(count, size)))
+    return list(range(_count(round_pool(ws, round_id))))
 
 
 def shard_step(ws: Workspace, place: Place, round_id: int, number: int) -> ShardStep:
-    """The prediction of one shard of this round's mining."""
-    spec = ws.catalog.rounds.get(round_id).spec
-    candidates = candidate_ids(ws, round_id)
-    if number not in range(_count(len(candidates), spec.mining.shard_size)):
+    """The look at one shard of this round's pool."""
+    pool = round_pool(ws, round_id)
+    if number not in range(_count(pool)):
         raise InvalidInputError(
             f"The mining of this round has no shard {number}", code="no-such-shard"
         )
-    assert spec.mining.shard_size is not None
-    part = candidates.slice(number * spec.mining.shard_size, spec.mining.shard_size)
-    model = ws.catalog.models.get(ws.catalog.steps.result(round_id, "train")["op_id"])
-    pool = ws.catalog.steps.result(round_id, "import_data")["pool"]
-    inputs = _inputs(ws, round_id, pool, part, model)
-    entry = new_entry(ws, place, round_id, _name(number), inputs)
-    return ShardStep(entry=entry, pool=pool, candidates=part, model=model)
+    part = _part(pool, number)
+    entry = new_entry(ws, place, round_id, _name(number), pool.inputs(part))
+    return ShardStep(entry=entry, pool=pool, part=part)
 
 
-def shard_predictions(entry: Entry, candidates: pa.Array, model: Model) -> pa.Table:
+def join_shards(entry: Entry, pool: Pool) -> Found:
     """What all shards of this round's mining found, in the order of the images."""
-    ws, size = entry.ws, entry.round.spec.mining.shard_size
-    tables = []
-    for number in range(_count(len(candidates), size)):
-        assert size is not None
-        result = ws.catalog.steps.result(entry.round.id, _name(number))
-        part = candidates.slice(number * size, size)
-        if (result["candidates"], result["model_id"]) != (digest(part), model.model_id):
-            raise ConflictError(
-                f"Shard {number} was predicted for other images or another model",
-                code="shard-outdated",
-                hint="Clear the tasks `plan_shards` and `mine_shard` too",
-            )
-        tables.append(pq.read_table(pa.BufferReader(ws.store.get_blob(result["predictions"]))))
-    return pa.concat_tables(tables)
+    results = [_checked(entry, pool, number) for number in range(_count(pool))]
+
+    def joined(what: str) -> pa.Table | None:
+        kept = [result[what] for result in results]
+        if None in kept:
+            return None
+        return pa.concat_tables(
+            pq.read_table(pa.BufferReader(entry.ws.store.get_blob(blob))) for blob in kept
+        )
+
+    predictions = joined("predictions")
+    assert predictions is not None
+    return Found(
+        predictions=predictions, embeddings=joined("embeddings"), ranking=joined("ranking")
+    )
 
 
-def is_sharded(entry: Entry, candidates: pa.Array) -> bool:
-    """Whether the predictions come from shards."""
-    return _count(len(candidates), entry.round.spec.mining.shard_size) > 0
+def is_sharded(pool: Pool) -> bool:
+    """Whether what was found comes from shards."""
+    return _count(pool) > 0
 
 
-def _count(candidates: int, size: int | None) -> int:
-    return 0 if size is None or candidates <= size else -(-candidates // size)
+def _checked(entry: Entry, pool: Pool, number: int) -> dict[str, Any]:
+    result = dict(entry.ws.catalog.steps.result(entry.round.id, _name(number)))
+    now = (digest(_part(pool, number)), pool.model.model_id)
+    if (result["candidates"], result["model_id"]) != now:
+        raise ConflictError(
+            f"Shard {number} was predicted for other images or another model",
+            code="shard-outdated",
+            hint="Clear the tasks `plan_shards` and `mine_shard` too",
+        )
+    return result
+
+
+def _count(pool: Pool) -> int:
+    size = pool.spec.mining.shard_size
+    return 0 if size is None or len(pool.candidates) <= size else -(-len(pool.looked_at) // size)
+
+
+def _part(pool: Pool, number: int) -> pa.Array:
+    size = pool.spec.mining.shard_size
+    assert size is not None
+    return pool.looked_at.slice(number * size, size)
 
 
 def _name(number: int) -> str:
     return f"mine_shard_{number}"
 
 
-def _inputs(
-    ws: Workspace, round_id: int, pool: str, part: pa.Array, model: Model
-) -> dict[str, Any]:
-    spec = ws.catalog.rounds.get(round_id).spec
-    return {
-        "pool": pool,
-        "candidates": digest(part),
-        "model": model.model_id,
-        "stage": model.stage,
-        "image": image_record(spec),
-        "config": config_of(spec, spec.executor.config.infer),
-    }
-
-
-def _keep(entry: Entry, predictions: pa.Table) -> str:
+def _keep(entry: Entry, table: pa.Table | None) -> str | None:
+    if table is None:
+        return None
     with tempfile.TemporaryDirectory(dir=entry.ws.work_dir) as folder:
-        path = Path(folder) / "predictions.parquet"
-        pq.write_table(predictions, path, compression="zstd")
+        path = Path(folder) / "found.parquet"
+        pq.write_table(table, path, compression="zstd")
         return entry.ws.store.put_blob(path)

@@ -80,6 +80,7 @@ SCORES: Final = pa.schema(
         pa.field("rank", pa.int64()),  # 0 is picked first; null: scored but not picked
         pa.field("components", pa.map_(pa.string(), pa.float64())),
         pa.field("reason", pa.string()),
+        pa.field("nearest", ASSET_ID),  # the labelled image that looks most like it
     ]
 )
 

@@ -2,69 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pools import asset, pick, picked, predicted, select, table_of
 
 from mir_ops import mining
 from mir_ops.errors import InvalidInputError
 from mir_ops.store import schema
 
-
-def asset(name: object) -> bytes:
-    return hashlib.sha256(str(name).encode()).digest()
-
-
-def table_of(ids: Sequence[bytes]) -> pa.Table:
-    return pa.table({"asset_id": pa.array(list(ids), schema.ASSET_ID)})
-
-
-def predicted(
-    rows: Sequence[tuple[bytes, int, float, dict[int, float] | None]],
-) -> pa.Table:
-    return pa.table(
-        {
-            "asset_id": pa.array([row[0] for row in rows], schema.ASSET_ID),
-            "annotation_id": pa.array(range(len(rows)), pa.uint64()),
-            "class_id": pa.array([row[1] for row in rows], pa.int32()),
-            "confidence": pa.array([row[2] for row in rows], pa.float32()),
-            "class_probs": pa.array(
-                [None if row[3] is None else list(row[3].items()) for row in rows],
-                schema.PREDICTIONS.field("class_probs").type,
-            ),
-        }
-    )
-
-
-def pick(
-    strategy: str,
-    assets: Sequence[bytes],
-    rows: Sequence[tuple[bytes, int, float, dict[int, float] | None]] = (),
-    *,
-    budget: int = 1,
-    seed: int = 7,
-    class_ids: Sequence[int] = (0, 1),
-) -> dict[bytes, dict[str, object]]:
-    table = mining.select(
-        strategy,
-        assets=table_of(assets),
-        predictions=predicted(rows),
-        class_ids=class_ids,
-        budget=budget,
-        seed=seed,
-    )
-    assert table.schema == schema.SCORES
-    table.validate(full=True)
-    return {row["asset_id"]: row for row in table.to_pylist()}
-
-
 A, B, C = sorted([asset("a"), asset("b"), asset("c")])
+BY_SCORE = ("random", "entropy", "least-confidence", "margin", "class-rarity", "hybrid", "k-center")
 GOLDEN_DRAWS = [0.184978522, 0.750341009, 0.825830235]
 
 
@@ -75,10 +31,9 @@ def test_entropy_of_a_box_with_a_confidence_alone_is_that_of_a_coin() -> None:
     assert scores[B]["score"] == pytest.approx(0.811278, abs=1e-6)
     assert scores[A]["rank"] == 0
     assert scores[B]["rank"] is None
-    assert (
-        scores[A]["reason"]
-        == "entropy 1 bits: class 0 at confidence 0.5 is the least certain of 1 boxes"
-    )
+    said = "entropy 1.000 bits, highest of 1 boxes; least certain: `cat` at 0.50"
+    assert scores[A]["reason"] == said
+    assert scores[B]["reason"] is None
 
 
 def test_entropy_comes_from_class_probabilities_where_there_are_any() -> None:
@@ -100,11 +55,12 @@ def test_classes_outside_the_project_do_not_count() -> None:
         "entropy",
         [A, B],
         [(A, 0, 0.9, {0: 0.5, 1: 0.5}), (A, 1, 0.5, None), (B, 1, 0.5, None)],
-        class_ids=[0],
+        classes={0: "cat"},
+        budget=2,
     )
 
     assert scores[A]["score"] == 1.0
-    assert "no predicted boxes" in str(scores[B]["reason"])
+    assert "nothing found" in str(scores[B]["reason"])
 
 
 def test_the_least_certain_box_decides_and_not_how_many_there_are() -> None:
@@ -124,13 +80,13 @@ def test_the_score_does_not_depend_on_the_chunks_that_boxes_come_in() -> None:
             "entropy",
             assets=table_of([B, A]),
             predictions=predictions,
-            class_ids=[0, 1],
+            classes={0: "cat", 1: "dog"},
             budget=1,
             seed=0,
-        )
+        ).scores
         assert table.column("score").to_pylist() == pytest.approx([1.0, 0.468996], abs=1e-6)
         components = dict(table.column("components")[0].as_py())
-        expected = {"entropy": 1.0, "total": 2.468996, "boxes": 3.0}
+        expected = {"entropy": 1.0, "boxes": 3.0}
         assert components == pytest.approx(expected, abs=1e-6)
 
 
@@ -143,7 +99,8 @@ def test_images_without_boxes_are_picked_about_as_often_as_they_occur() -> None:
 
     picked = sum(scores[one]["rank"] is not None for one in unseen)
     assert 150 < picked < 250
-    assert scores[unseen[0]]["reason"] == "no predicted boxes: placed by chance with seed 7"
+    reasons = {scores[one]["reason"] for one in unseen}
+    assert reasons == {None, "nothing found: placed by chance with seed 7"}
 
 
 def test_without_any_box_entropy_picks_at_random() -> None:
@@ -204,7 +161,7 @@ def test_random_draws_are_spread_evenly() -> None:
         max_size=12,
     ),
     budget=st.integers(1, 8),
-    strategy=st.sampled_from(sorted(mining.strategies())),
+    strategy=st.sampled_from(BY_SCORE),
     seed=st.integers(-(2**70), 2**70),
 )
 def test_the_pick_is_the_highest_scores_once_each(
@@ -222,7 +179,7 @@ def test_the_pick_is_the_highest_scores_once_each(
     assert [scores[a]["rank"] for a in ranked] == [
         n if n < budget else None for n in range(len(ranked))
     ]
-    assert all(scores[a]["reason"] for a in assets)
+    assert all(scores[a]["reason"] for a in ranked[:budget])
 
 
 def test_a_candidate_listed_twice_is_refused() -> None:
@@ -272,10 +229,10 @@ def test_two_hundred_thousand_candidates_take_a_moment() -> None:
         "entropy",
         assets=pa.table({"asset_id": ids}),
         predictions=predictions,
-        class_ids=range(10),
+        classes={number: str(number) for number in range(10)},
         budget=1000,
         seed=0,
-    )
+    ).scores
 
     assert table.num_rows == size
     assert table.column("rank").null_count == size - 1000
@@ -283,13 +240,113 @@ def test_two_hundred_thousand_candidates_take_a_moment() -> None:
 
 def test_a_strategy_of_ones_own_is_a_function() -> None:
     @mining.register("test-first", "The first images by id")
-    def first(candidates: mining.Candidates) -> mining.Scored:
-        score = -np.arange(len(candidates), dtype=np.float64)
-        return mining.Scored(score=score, reason=pa.array(["by id"] * len(candidates)))
+    def first(candidates: mining.Candidates, *, least: int = 0) -> mining.Scored:
+        score = least - np.arange(len(candidates), dtype=np.float64)
+        return mining.Scored(score=score, reason=lambda one: f"number {one} by id")
 
-    scores = pick("test-first", [C, B, A], budget=1)
+    scores = pick("test-first", [C, B, A], budget=1, parameters={"least": 5})
 
-    assert scores[A]["rank"] == 0
+    assert (scores[A]["rank"], scores[A]["score"], scores[A]["reason"]) == (0, 5, "number 0 by id")
     assert mining.strategies()["test-first"] == "The first images by id"
     with pytest.raises(ValueError, match="registered already"):
         mining.register("test-first", "again")(first)
+
+
+def test_an_installed_package_brings_strategies_along(tmp_path: Path) -> None:
+    (tmp_path / "shortest.py").write_text(
+        "import numpy as np\n"
+        "from mir_ops.mining import Scored, register\n"
+        "@register('shortest', 'Nothing in particular')\n"
+        "def shortest(candidates):\n"
+        "    return Scored(score=np.zeros(len(candidates)), reason=str)\n"
+    )
+    info = tmp_path / "shortest-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shortest\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mir_ops.strategies]\nshortest = shortest\n")
+    asked = "from mir_ops import mining; print(mining.strategies()['shortest'])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", asked],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(mining.__file__).parents[2]}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "Nothing in particular\n"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "parameters", "message", "hint"),
+    [
+        (
+            "hybrid",
+            {"shortlst": 3.0},
+            "Mining strategy `hybrid` has no parameter `shortlst`",
+            "Did you mean `shortlist`?",
+        ),
+        (
+            "random",
+            {"top": 3},
+            "Mining strategy `random` has no parameter `top`",
+            "It takes none",
+        ),
+        (
+            "entropy",
+            {"top": 0},
+            "Parameters of mining strategy `entropy`: `top`: Input should be greater than or equal "
+            "to 1",
+            "Correct the value, or leave it out: each has a default",
+        ),
+        (
+            "entropy",
+            {"aggregate": "median"},
+            "Parameters of mining strategy `entropy`: `aggregate`: Input should be 'max', 'mean', "
+            "'sum' or 'top'",
+            "Correct the value, or leave it out: each has a default",
+        ),
+    ],
+)
+def test_parameters_that_are_wrong_are_refused(
+    strategy: str, parameters: dict[str, object], message: str, hint: str
+) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        select(strategy, [A], parameters=parameters)
+    assert str(caught.value) == message
+    assert caught.value.hint == hint
+
+
+def test_what_a_strategy_gives_back_is_checked() -> None:
+    mining.register("test-nan", "")(
+        lambda candidates: mining.Scored(score=np.full(len(candidates), np.nan), reason=str)
+    )
+    mining.register("test-twice", "")(
+        lambda candidates: mining.Scored(
+            score=np.zeros(len(candidates)), reason=str, order=np.array([0, 0])
+        )
+    )
+
+    with pytest.raises(ValueError, match="one finite score per candidate"):
+        select("test-nan", [A])
+    with pytest.raises(ValueError, match="picks a candidate twice"):
+        select("test-twice", [A])
+
+
+def test_the_rows_of_an_asset_may_come_in_any_order_and_place() -> None:
+    ids = [asset(n) for n in range(40)]
+    rows = [(ids[n % 40], n % 2, (n % 9 + 1) / 10, {0: 0.3, 1: (n % 7) / 10}) for n in range(200)]
+    table = predicted(rows)
+    mixed = table.take(pa.array(np.random.default_rng(1).permutation(200)))
+
+    for strategy in BY_SCORE:
+        more = {"assets": table_of(ids), "classes": {0: "cat", 1: "dog"}, "budget": 9, "seed": 1}
+        one = mining.select(strategy, predictions=table, **more)
+        other = mining.select(strategy, predictions=mixed, **more)
+        assert one.scores.equals(other.scores)
+
+
+def test_ids_that_begin_alike_are_told_apart() -> None:
+    ids = [bytes(8) + bytes([number]) * 24 for number in range(5)]
+
+    assert picked("entropy", ids, [(ids[3], 0, 0.5, None), (ids[1], 0, 0.1, None)]) == [ids[3]]

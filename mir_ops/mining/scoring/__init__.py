@@ -1,5 +1,13 @@
-"""One file per strategy; importing this package registers them."""
+"""The strategies that come along; importing this package registers them."""
 
-from mir_ops.mining.scoring import entropy, random_draw
+from mir_ops.mining.scoring import (
+    distinct,
+    executor,
+    hybrid,
+    k_center,
+    random_draw,
+    rarity,
+    uncertainty,
+)
 
-__all__ = ["entropy", "random_draw"]
+__all__ = ["distinct", "executor", "hybrid", "k_center", "random_draw", "rarity", "uncertainty"]

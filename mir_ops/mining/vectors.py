@@ -1,0 +1,199 @@
+"""Distances between images, exact on every machine, and what is chosen by them."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mir_ops.errors import InvalidInputError
+from mir_ops.mining.candidates import Floats, Integers, Matrix
+
+Distance = Literal["euclidean", "cosine"]
+
+_LARGEST_BLOCK, _SMALLEST_BLOCK, _BLOCKS = 4096, 64, 256
+_CENTERS_AT_ONCE = 512
+_EXACT = 52  # whole numbers below 2^52 are exact in float64, in whichever order they are added
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Vectors as whole numbers, so that sums of their products have no rounding.
+
+    Libraries for matrices add in an order of their own on each processor; with rounding, the last
+    digit would decide between images that are as good.
+    """
+
+    scale: float
+    cosine: bool
+
+    @classmethod
+    def over(cls, *parts: Matrix, distance: Distance = "euclidean") -> Grid:
+        """The finest grid on which distances between these vectors are exact."""
+        sizes = {part.shape[1] for part in parts}
+        if len(sizes) > 1:
+            raise InvalidInputError(
+                f"Vectors of different lengths: {', '.join(map(str, sorted(sizes)))}",
+                code="vector-size",
+                hint="Take the embeddings of all images from one model",
+            )
+        bits = (_EXACT - math.ceil(math.log2(max(2, *sizes)))) // 2 - 2
+        largest = 1.0 if distance == "cosine" else max(_largest(part) for part in parts)
+        return cls(scale=2.0 ** (bits - math.frexp(largest)[1]), cosine=distance == "cosine")
+
+    def numbers(self, vectors: Matrix) -> Floats:
+        """Whole numbers, as float64. The vector 0 has no direction, and stays where it is."""
+        wide = vectors.astype(np.float64)
+        if self.cosine:
+            wide = _unit(wide)
+        wide *= self.scale
+        return np.rint(wide, out=wide)
+
+    def distance(self, squared: Floats) -> Floats:
+        """Distances in the vectors' own unit."""
+        roots: Floats = np.sqrt(np.maximum(squared, 0)) / self.scale
+        return roots
+
+
+def squared_distances(one: Floats, other: Floats) -> Floats:
+    """Between whole numbers: exact. A row for each of `one`."""
+    products = one @ other.T
+    products *= -2
+    products += (one * one).sum(axis=1)[:, None]
+    products += (other * other).sum(axis=1)
+    return products
+
+
+def nearest(vectors: Matrix, others: Matrix, grid: Grid) -> tuple[Integers, Floats]:
+    """For each vector the nearest of the others (of equals the first), and how far it is."""
+    best = np.full(len(vectors), np.inf)
+    found = np.zeros(len(vectors), np.int64)
+    mine = grid.numbers(vectors)
+    for low in range(0, len(others), _LARGEST_BLOCK):
+        squared = squared_distances(mine, grid.numbers(others[low : low + _LARGEST_BLOCK]))
+        at = squared.argmin(axis=1)
+        least = squared[np.arange(len(mine)), at]
+        closer = least < best
+        best[closer], found[closer] = least[closer], low + at[closer]
+    return found, grid.distance(best)
+
+
+def k_center(
+    vectors: Matrix, wanted: int, *, grid: Grid, centers: Matrix | None = None, first: int = 0
+) -> tuple[Integers, Floats]:
+    """Pick one after the other the vector that is farthest from all centers and picks.
+
+    The greedy algorithm of Gonzalez (1985) with its bound: no vector ends up more than twice as
+    far as with the best choice. Without centers, `first` is the first pick. Of equals the one at
+    the smaller position is picked. The second array is each pick's distance when it was picked
+    (infinite for the first without centers).
+    """
+    search = _FarthestFirst(vectors, grid)
+    picks: list[int] = []
+    distances: list[float] = []
+    if centers is not None and len(centers):
+        search.add(grid.numbers(centers))
+    elif wanted and len(vectors):
+        picks, distances = [first], [math.inf]
+        search.take(first)
+    while len(picks) < min(wanted, len(vectors)):
+        pick, squared = search.farthest()
+        picks.append(pick)
+        distances.append(squared)
+        search.take(pick)
+    return np.array(picks, np.int64), grid.distance(np.array(distances, np.float64))
+
+
+class _FarthestFirst:
+    """The least distance of every vector, worked out only where it may decide.
+
+    Distances only shrink: what a block of vectors had as its largest stays a bound. So the block
+    with the largest bound is brought up to date, with all centers it has missed in one product of
+    matrices, until it is the largest although it is up to date (Minoux, 1978). Within a block,
+    a vector can only come closer to a center that is less than twice as far from the vector's
+    present center as that is from the vector (Elkan, 2003): others are passed over.
+    """
+
+    def __init__(self, vectors: Matrix, grid: Grid) -> None:
+        self.vectors, self.grid = vectors, grid
+        size = min(max(len(vectors) // _BLOCKS, _SMALLEST_BLOCK), _LARGEST_BLOCK)
+        self.blocks = [
+            slice(low, min(low + size, len(vectors))) for low in range(0, len(vectors), size)
+        ]
+        self.best = np.full(len(vectors), np.inf)
+        self.center = np.zeros(len(vectors), np.int64)
+        self.seen = [0] * len(self.blocks)
+        self.heap = [(-math.inf, number) for number in range(len(self.blocks))]
+        self.centers = np.zeros((0, vectors.shape[1]))
+        self.count = 0
+
+    def add(self, centers: Floats) -> None:
+        """More places to be far from."""
+        if self.count + len(centers) > len(self.centers):
+            room = max(64, len(self.centers), len(centers))
+            more = np.zeros((room, self.centers.shape[1]))
+            self.centers = np.concatenate([self.centers, more])
+        self.centers[self.count : self.count + len(centers)] = centers
+        self.count += len(centers)
+
+    def take(self, pick: int) -> None:
+        """Make this vector a center, and never pick it again."""
+        self.add(self.grid.numbers(self.vectors[pick : pick + 1]))
+        self.best[pick] = -1.0
+
+    def farthest(self) -> tuple[int, float]:
+        """Position and squared distance; the smallest position among equals."""
+        while True:
+            bound, number = self.heap[0]
+            block = self.blocks[number]
+            if self.seen[number] == self.count:
+                return block.start + int(self.best[block].argmax()), -bound
+            self._update(number, block)
+            heapq.heapreplace(self.heap, (-float(self.best[block].max()), number))
+
+    def _update(self, number: int, block: slice) -> None:
+        for low in range(self.seen[number], self.count, _CENTERS_AT_ONCE):
+            self._compare(block, low, min(low + _CENTERS_AT_ONCE, self.count))
+        self.seen[number] = self.count
+
+    def _compare(self, block: slice, low: int, high: int) -> None:
+        best, center = self.best[block], self.center[block]
+        rows = np.flatnonzero(best >= 0) if low == 0 else self._in_reach(best, center, low, high)
+        if len(rows) == 0:
+            return
+        mine = self.vectors[block]
+        mine = mine if len(rows) == len(mine) else mine[rows]
+        squared = squared_distances(self.grid.numbers(mine), self.centers[low:high])
+        at = squared.argmin(axis=1)
+        least = squared[np.arange(len(rows)), at]
+        closer = least < best[rows]
+        best[rows[closer]] = least[closer]
+        center[rows[closer]] = low + at[closer]
+
+    def _in_reach(self, best: Floats, center: Integers, low: int, high: int) -> Integers:
+        """The vectors that one of these centers may be closer to than their present one."""
+        present = np.unique(center)
+        apart = squared_distances(self.centers[low:high], self.centers[present]).min(axis=0)
+        return np.flatnonzero(apart[np.searchsorted(present, center)] < 4 * best)
+
+
+def _largest(vectors: Matrix) -> float:
+    if vectors.size == 0:
+        return 1.0
+    return max(float(vectors.max()), -float(vectors.min())) or 1.0
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Directions of length 1, by operations that every processor rounds alike."""
+    largest = np.abs(vectors).max(axis=1, initial=0)
+    largest[largest == 0] = 1.0
+    # On a coarser grid first: then the sum of squares is exact.
+    bits = (_EXACT - math.ceil(math.log2(max(2, vectors.shape[1])))) // 2 - 2
+    coarse = np.rint(vectors / largest[:, None] * 2.0**bits)
+    length = np.sqrt((coarse * coarse).sum(axis=1))
+    length[length == 0] = 1.0
+    unit: Floats = coarse / length[:, None]
+    return unit

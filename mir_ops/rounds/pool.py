@@ -1,0 +1,122 @@
+"""What mining looks at: the candidates, and labelled images for strategies that compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mir_ops.catalog import Model, ProjectSpec
+from mir_ops.rounds.candidates import candidate_ids, digest, without
+from mir_ops.rounds.executing import config_of, image_record, prepare_predictions
+from mir_ops.rounds.ledger import Entry
+from mir_ops.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mir_ops.executor import Job
+    from mir_ops.mining import Labelled
+    from mir_ops.store import Version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """A round's candidates, its training images, and the model that looks at them."""
+
+    ws: Workspace
+    round_id: int
+    spec: ProjectSpec
+    commit: str  # the pool
+    training: str
+    candidates: pa.Array  # sorted
+    model: Model
+
+    @cached_property
+    def looked_at(self) -> pa.Array:
+        """Sorted ids: the candidates, and the labelled images where their vectors are needed."""
+        if not self._compares:
+            return self.candidates
+        ids = pa.concat_arrays([self.candidates, without(self.labelled, [self.candidates])])
+        return ids.take(pc.sort_indices(ids))
+
+    @cached_property
+    def labelled(self) -> pa.Array:
+        """The images that the model was trained on."""
+        version = self.ws.store.read(self.training)
+        assets = version.assets(columns=["asset_id", "split"])
+        ids = assets.filter(pc.equal(assets["split"], "train"))["asset_id"].combine_chunks()
+        return ids.filter(pc.is_in(ids, value_set=version.layer_assets("ground_truth")))
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the image itself has to rank the candidates."""
+        return "executor" in (self.spec.mining.strategy, *self.spec.mining.parameters.values())
+
+    @property
+    def _compares(self) -> bool:
+        from mir_ops.mining import find_strategy
+
+        return "labelled vectors" in find_strategy(self.spec.mining.strategy).needs
+
+    def prepare(self, entry: Entry, asset_ids: pa.Array) -> Job:
+        """The job that looks at these images."""
+        return prepare_predictions(
+            entry, self.commit, asset_ids, self.model, mine=self.ranks, also=self.training
+        )
+
+    def inputs(self, asset_ids: pa.Array) -> dict[str, Any]:
+        """What a look at these images depends on."""
+        return {
+            "pool": self.commit,
+            "candidates": digest(asset_ids),
+            "model": self.model.model_id,
+            "stage": self.model.stage,
+            "image": image_record(self.spec),
+            "config": config_of(self.spec, self.spec.executor.config.infer),
+            "ranks": self.ranks,
+        }
+
+    def known(self, classes: Mapping[int, str], embeddings: pa.Table | None) -> Labelled:
+        """What strategies may know of the labelled images."""
+        from mir_ops.mining import read_labelled
+
+        truth = self.ws.store.read(self.training).layer(
+            "ground_truth", columns=["asset_id", "class_id"], ids=self.labelled
+        )
+        truth = truth.filter(pc.is_in(truth["class_id"], pa.array(list(classes), pa.int32())))
+        return read_labelled(truth, embeddings)
+
+    def boxes_per_confidence(self) -> float:
+        """Boxes on the validation images, over the confidence that the model finds there in sum."""
+        found = self.ws.catalog.steps.find(self.round_id, "evaluate")
+        if found is None or not found.result or found.result.get("model_id") != self.model.model_id:
+            return 1.0
+        return _boxes_per_confidence(
+            self.ws.store.read(found.result["commit"]), self.model.model_id
+        )
+
+
+def round_pool(ws: Workspace, round_id: int) -> Pool:
+    """The pool of this round, as it was when the round opened."""
+    steps = ws.catalog.steps
+    return Pool(
+        ws=ws,
+        round_id=round_id,
+        spec=ws.catalog.rounds.get(round_id).spec,
+        commit=steps.result(round_id, "import_data")["pool"],
+        training=steps.result(round_id, "merge_training")["commit"],
+        candidates=candidate_ids(ws, round_id),
+        model=ws.catalog.models.get(steps.result(round_id, "train")["op_id"]),
+    )
+
+
+def _boxes_per_confidence(version: Version, model_id: str) -> float:
+    found = version.layer(f"predictions:{model_id}", columns=["asset_id", "confidence"])
+    looked_at = version.layer_assets(f"predictions:{model_id}")
+    truth = version.layer("ground_truth", columns=["asset_id"], ids=looked_at).num_rows
+    total = float(np.asarray(found["confidence"], dtype=np.float64).sum())
+    return truth / total if truth and total else 1.0
