@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.operations import (
@@ -18,15 +19,16 @@ from mir_ops.dataset.revisions import parse_source
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from mir_ops.store import Store
+    from mir_ops.cli.repository import Repository
+    from mir_ops.store import Commit, Store
 
 
 def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "copy",
         help="Copy a dataset version from another repository or store",
-        description="Copy images, attributes and every layer of annotations. Classes are matched "
-        "by name and alias.",
+        description="Copy images, attributes, every layer of annotations, and the models that "
+        "made them. Classes are matched by name and alias.",
     )
     add = parser.add_argument
     add("--src-root", metavar="DIR|URL", required=True, help="Repository or store to copy from")
@@ -57,50 +59,73 @@ def run_copy(arguments: argparse.Namespace, output: Output) -> int:
 
     repository = repository_of(arguments)
     destination = destination_of(arguments)
-    source = _source(arguments.src_root)
-    rev = _rev(arguments)
+    other = _repository(arguments.src_root)
+    source = _store(arguments.src_root) if other is None else other.store
+    version = source.resolve(_rev(arguments))
     results: list[CopyResult] = []
+    models: list[str] = []
     taxonomy = repository.declared_classes()
 
     def copy(op_id: str) -> Any:
+        models.extend(_copy_models(other, version, repository, output))
         results.append(
             copy_dataset(
                 source,
-                rev,
+                version.id,
                 repository.store,
                 destination.branch,
                 unknown_classes=arguments.unknown_classes,
                 drop_annotations=arguments.drop_annotations,
                 taxonomy=taxonomy,
                 op_id=op_id,
-                message=arguments.message,
+                message=arguments.message or f"Copy {_rev(arguments)}",
                 on_progress=output.progress,
             )
         )
         return results[0].commit
 
     inputs = {
-        "source": source.resolve(rev).id,
+        "source": version.id,
         "unknown_classes": arguments.unknown_classes,
         "drop_annotations": arguments.drop_annotations,
     }
     done = commit_once(repository, destination, "copy", inputs, copy)
     left_out = dict(results[0].left_out)
     lines = [f"left out: {count} annotations of `{name}`" for name, count in left_out.items()]
-    say_done(output, done, {"left_out": left_out}, lines)
+    lines += [f"model: {model_id}" for model_id in models]
+    say_done(output, done, {"left_out": left_out, "models": models}, lines)
     return 0
 
 
-def _source(root: str) -> Store:
-    """The store of a repository, or the one at a URL or in a folder."""
-    from pathlib import Path
+def _copy_models(
+    other: Repository | None, version: Commit, repository: Repository, output: Output
+) -> list[str]:
+    from mir_ops.executor.model_copies import copy_models, models_of
 
+    if not models_of(version):
+        return []
+    if other is None:
+        output.note(
+            "Models stay behind: a store does not know their packages. Name the repository with "
+            "`--src-root` to copy them along"
+        )
+        return []
+    return [each.model_id for each in copy_models(other.workspace, version, repository.workspace)]
+
+
+def _repository(root: str) -> Repository | None:
     from mir_ops.cli.repository import FOLDER, find_repository
-    from mir_ops.store import Store
 
     if "://" in root or not (Path(root) / FOLDER).is_dir():
-        return Store.open(root)
-    return find_repository(root).store
+        return None
+    return find_repository(root)
+
+
+def _store(root: str) -> Store:
+    """The store at a URL or in a folder."""
+    from mir_ops.store import Store
+
+    return Store.open(root)
 
 
 def _rev(arguments: argparse.Namespace) -> str:

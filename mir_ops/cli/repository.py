@@ -108,10 +108,15 @@ class Repository:
 
 
 def find_repository(root: str | Path | None = None, *, labels: str | None = None) -> Repository:
-    """The repository at `root`, or at this folder or the nearest one above it."""
+    """The repository at `root`, or at this folder or the nearest one above it.
+
+    The variables `MIR_STORE` and `MIR_CATALOG` go before what a repository says that is not named.
+    """
     start = Path(root or ".").absolute()
     found = _nearest(start) if root is None else (start if _is_repository(start) else None)
     store_url, catalog_url = os.environ.get("MIR_STORE"), os.environ.get("MIR_CATALOG")
+    if root is not None and found is not None:
+        store_url = catalog_url = None  # who names a repository means the store of that one
     if found is None and store_url is None:
         raise NotFoundError(
             f"No mir repository at `{start}`",

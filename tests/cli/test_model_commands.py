@@ -117,6 +117,43 @@ def test_model_travels_to_another_repository(at: Path, tmp_path: Path, capsys) -
     assert "person" in (tmp_path / "other/.mir/labels.yaml").read_text()
 
 
+def test_a_copied_version_brings_its_models_whatever_store_the_environment_names(
+    at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (listed,) = records(capsys, "models", "list")
+    (written,) = records(capsys, "models", "export", str(listed["model"]), "--to", f"{tmp_path}/a")
+    words = [
+        "infer",
+        "--src-revs",
+        "data",
+        "--to",
+        "predicted",
+        "--model-hash",
+        str(listed["model"]),
+    ]
+    said(capsys, *words, "--executor", "sample")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    said(capsys, "init")
+    monkeypatch.setenv("MIR_STORE", (tmp_path / "other/.mir/store").as_uri())
+    copy = ["copy", "--src-root", str(at / "repo"), "--unknown-types-strategy", "add"]
+
+    (trained,) = records(capsys, *copy, "m0", "--to", "m0")
+    (predicted,) = records(capsys, *copy, "predicted", "--to", "predicted")
+
+    (taken,) = records(capsys, "models", "list")
+    assert {key: taken[key] for key in listed if key not in ("name", "created")} == {
+        key: listed[key] for key in listed if key not in ("name", "created")
+    }
+    assert trained["models"] == predicted["models"] == [listed["model"]]
+    (again,) = records(capsys, "models", "export", str(listed["model"]), "--to", f"{tmp_path}/b")
+    assert Path(str(again["file"])).read_bytes() == Path(str(written["file"])).read_bytes()
+    store = (at / "repo/.mir/store").as_uri()
+    bare = ["copy", "--src-root", store, "--unknown-types-strategy", "add", "m0", "--to", "m1"]
+    assert "Models stay behind" in said(capsys, *bare)[1]
+    assert main(["store", "fsck", "deep"]) == 0
+
+
 def test_model_is_imported_from_a_url(at: Path, tmp_path: Path, capsys) -> None:
     (listed,) = records(capsys, "models", "list")
     said(capsys, "models", "export", str(listed["model"]), "--to", str(tmp_path / "package"))
