@@ -78,8 +78,17 @@ def run_update(arguments: argparse.Namespace, output: Output) -> int:
         ),
     )
     replayed = [_said(operation) for operation in increment.replayed]
-    extra = {"base": increment.base.id, "source": increment.source.id, "replayed": replayed}
-    lines = [] if increment.is_empty else [f"replayed: {said}" for said in replayed]
+    left = [_said(operation) for operation in increment.left]
+    extra = {
+        "base": increment.base.id,
+        "source": increment.source.id,
+        "replayed": replayed,
+        "not_replayed": left,
+    }
+    lines = []
+    if not increment.is_empty:
+        lines += [f"replayed: {said}" for said in replayed]
+        lines += [f"not repeated on the new images: {said}" for said in left]
     say_done(output, done, extra, lines)
     return 0
 

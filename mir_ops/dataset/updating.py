@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 
 # Operations that keep a part of one version, which `selected_again` can do to another one.
 _SELECTIONS: Final = ("filter", "sample", "fuse")
+# What cannot be repeated on a part: an update says so, and leaves it to people.
+_LEFT_TO_PEOPLE: Final = ("dedup", "split")
+# Picks without which an update would take everything.
+_PICKS: Final = ("mine", "subset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Increment:
     """What `source` gained since `base`, the newest version of it that `tip`, at `rev`, came from.
 
-    `replayed` are the recorded selections that made the tip, the oldest first.
+    Of the recorded operations that made the tip, the oldest first, `replayed` are the selections
+    that an update repeats, `left` those that it does not.
     """
 
     rev: str
@@ -34,6 +39,7 @@ class Increment:
     source: Commit
     base: Commit
     replayed: tuple[Operation, ...]
+    left: tuple[Operation, ...]
 
     @property
     def is_empty(self) -> bool:
@@ -79,12 +85,14 @@ def find_increment(store: Store, rev: str, source: str) -> Increment:
             code="no-common-version",
             hint="Merge them instead, with `mir merge`",
         )
+    recorded = _recorded_operations(store, tip, newest)
     return Increment(
         rev=rev,
         tip=tip,
         source=newest,
         base=base,
-        replayed=_recorded_selections(store, tip, newest),
+        replayed=tuple(one for one in recorded if one.kind in _SELECTIONS),
+        left=tuple(one for one in recorded if one.kind in (*_LEFT_TO_PEOPLE, *_PICKS)),
     )
 
 
@@ -102,12 +110,14 @@ def update(
     Images that are new for the tip pass the recorded filters and samplings again, with the same
     parameters and seeds. Of the images that the tip has, what changed in the source is taken
     over, and those that the source removed go: both unless the tip changed them as well, which
-    `strategy` decides. The same operation updates once.
+    `strategy` decides. The same operation updates once. What mining picked is refused: nobody can
+    say which of the new images it would have picked.
     """
     work = Scratch(store=store, name=f"{branch}/update-{op_id[:12]}", op_id=op_id)
     if done := store.find_operation(branch, op_id):
         work.clear()
         return done
+    _refuse_picks(increment)
     source, base, tip = map(store.read, (increment.source, increment.base, increment.tip))
     gained = _gained(base, source, tip)
     taken = _replayed(work, source, gained, increment.replayed)
@@ -117,10 +127,8 @@ def update(
         "base": increment.base.id,
         "gained": len(gained),
         "taken": len(taken),
-        "replayed": [
-            {"kind": one.kind, "parameters": dict(one.parameters), "seed": one.seed}
-            for one in increment.replayed
-        ],
+        "replayed": [_record(one) for one in increment.replayed],
+        "not_replayed": [_record(one) for one in increment.left],
     }
     commit = store.merge(
         branch,
@@ -140,13 +148,33 @@ def update(
     return commit
 
 
-def _recorded_selections(store: Store, tip: Commit, source: Commit) -> tuple[Operation, ...]:
-    """The selections on the way from the source's history to the tip, the oldest first."""
+def _record(operation: Operation) -> dict[str, Any]:
+    return {
+        "kind": operation.kind,
+        "parameters": dict(operation.parameters),
+        "seed": operation.seed,
+    }
+
+
+def _refuse_picks(increment: Increment) -> None:
+    picked = next((one for one in increment.left if one.kind in _PICKS), None)
+    if picked is None or increment.is_empty:
+        return
+    how = "mining picked" if picked.kind == "mine" else "were named one by one"
+    raise InvalidInputError(
+        f"`{increment.rev}` holds images that {how}: an update cannot choose from new ones so",
+        code="unrepeatable-selection",
+        hint="Choose from the new images yourself, with `mir mining` or `mir filter`, and merge "
+        "them with `mir merge`",
+    )
+
+
+def _recorded_operations(store: Store, tip: Commit, source: Commit) -> tuple[Operation, ...]:
+    """The operations on the way from the source's history to the tip, the oldest first."""
     found: list[Operation] = []
     commit: Commit | None = tip
     while commit is not None and not _descends(store, source, commit):
-        if commit.operation.kind in _SELECTIONS:
-            found.append(commit.operation)
+        found.append(commit.operation)
         before = commit.operation.inputs or commit.parents
         known = (store.commit(commit_id) for commit_id in (*before, *commit.parents))
         commit = next((one for one in known if find_merge_base(store.commit, one, source)), None)

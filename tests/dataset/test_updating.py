@@ -79,6 +79,45 @@ def test_samplings_are_drawn_again_with_their_seed(filled: Store) -> None:
     assert sorted(set(after) - set(before)) == numbers_of(filled, "drawn")
 
 
+@pytest.mark.parametrize("kind", ["dedup", "split"])
+def test_what_is_not_repeated_is_told(filled: Store, kind: str) -> None:
+    cats(filled)
+    note(filled, kind)
+    sample(filled, "feature", "feature", Sampling(rate=1.0), op_id="sampled")
+    put(filled, "master", {10: ["cat"]}, op_id="m2")
+
+    increment = find_increment(filled, "feature", "master")
+    commit = update(filled, increment, "feature", op_id="u1")
+
+    assert [one.kind for one in increment.replayed] == ["filter", "sample"]
+    assert [one.kind for one in increment.left] == [kind]
+    assert [one["kind"] for one in commit.operation.parameters["not_replayed"]] == [kind]
+    assert numbers_of(filled, "feature") == [0, 2, 4, 6, 8, 10]
+
+
+@pytest.mark.parametrize("kind", ["mine", "subset"])
+def test_what_cannot_be_picked_again_is_refused(filled: Store, kind: str) -> None:
+    cats(filled)
+    note(filled, kind)
+    put(filled, "master", {10: ["cat"]}, op_id="m2")
+    before = filled.branch("feature").tip()
+
+    with pytest.raises(InvalidInputError) as caught:
+        updated(filled, "u1")
+
+    assert caught.value.code == "unrepeatable-selection"
+    assert "mir merge" in (caught.value.hint or "")
+    assert filled.branch("feature").tip() == before
+
+
+def note(store: Store, kind: str) -> None:
+    """A commit on the feature of another kind, which leaves everything as it was."""
+    version = store.read("feature")
+    operation = Operation(kind=kind, inputs=(version.id,))
+    with store.edit("feature", op_id=kind, operation=operation, message=kind):
+        pass
+
+
 def test_corrections_and_removals_reach_the_images_that_are_there(filled: Store) -> None:
     cats(filled)
     put(filled, "master", {2: ["cat", "dog"], 3: ["cat"]}, remove=[4], op_id="m2")
