@@ -37,6 +37,10 @@ EXAMPLES: Final = {
     "store compact": "mir store compact street",
     "store resolve": "mir store resolve 0123456789abcdef",
     "store export-view": "mir store export-view street@V2 --for polars",
+    "evaluate": "mir evaluate street@inferred\n"
+    "mir evaluate street@inferred --by split --confidence 0.3 --to street-marks",
+    "compare": "mir compare street@model1 street@model2\n"
+    "mir compare both both --layer 12ab --layer-b 34cd --metric map50_95",
     "train": "mir train --src-revs both@merged --dst-rev training-0@trained --executor detector "
     "--task-config-file training.yaml --model-location ~/models",
     "mining": "mir mining --src-revs pool --dst-rev mining-0@mined --topk 200 "

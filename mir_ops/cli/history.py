@@ -92,10 +92,15 @@ def run_checkout(arguments: argparse.Namespace, output: Output) -> int:
 def run_tag(arguments: argparse.Namespace, output: Output) -> int:
     repository = repository_of(arguments)
     if arguments.name not in (None, "list"):
-        commit = repository.resolve(arguments.rev)
-        repository.store.create_tag(arguments.name, commit.id)
-        output.record({"tag": arguments.name, "commit": commit.id}, [])
-        output.note(f"`{arguments.name}` is commit {commit.id[:12]}")
+        commit, name = repository.resolve(arguments.rev), arguments.name
+        if arguments.frozen:
+            from mir_ops.evaluation.frozen import freeze
+
+            name = freeze(repository.store, name, commit)
+        else:
+            repository.store.create_tag(name, commit.id)
+        output.record({"tag": name, "commit": commit.id}, [])
+        output.note(f"`{name}` is commit {commit.id[:12]}")
         return 0
     rows = []
     for name, commit_id in repository.store.tags().items():
@@ -279,4 +284,9 @@ def _register_tag(subparsers: argparse._SubParsersAction[Any]) -> None:
     add = parser.add_argument
     add("name", nargs="?", metavar="NAME", help="Tag to create (default, or `list`: list them)")
     add("rev", nargs="?", metavar="REV", help="What it names (default: what is checked out)")
+    add(
+        "--frozen",
+        action="store_true",
+        help="Freeze it as a test set: no training may read its images any more",
+    )
     parser.set_defaults(run=run_tag)

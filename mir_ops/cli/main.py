@@ -53,6 +53,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("mir_ops.cli.train", "Train a model on a dataset version"),
     "mining": ("mir_ops.cli.mining", "Keep the images that a model finds most worth labelling"),
     "infer": ("mir_ops.cli.infer", "Predict on images with a model"),
+    "evaluate": ("mir_ops.cli.evaluate", "Measure a model's predictions against the ground truth"),
+    "compare": ("mir_ops.cli.compare", "Compare two models' predictions on the same images"),
     "models": ("mir_ops.cli.models", "List, import, export, promote and verify models"),
     "executor": ("mir_ops.cli.executor", "List, add, check and scaffold executor images"),
     "doctor": ("mir_ops.cli.doctor", "Check this machine for what executors and rounds need"),

@@ -114,3 +114,21 @@ def _positives(matches: Matches, images: Flags | None) -> Ints:
         real = (matches.ignored[chosen] >> np.uint64(area * count)) & np.uint64(1) == 0
         counted[:, area] = np.bincount(truth.label[chosen][real], minlength=truth.labels)
     return counted
+
+
+def average_precisions(label: Ints, score: Floats, right: Flags, positives: Ints) -> Floats:
+    """AP of each class by 101 steps, from predictions that all count; NaN without positives.
+
+    Predictions of one score stay in their order.
+    """
+    ap = np.full(len(positives), np.nan)
+    place = np.lexsort((-score, label))
+    bounds = np.searchsorted(label[place], np.arange(len(positives) + 1))
+    for each in np.flatnonzero(positives > 0).tolist():
+        hits = right[place[bounds[each] : bounds[each + 1]]]
+        found = np.cumsum(hits)
+        height = found / (np.arange(1, len(hits) + 1) + _EPSILON)
+        height = np.maximum.accumulate(height[::-1])[::-1]
+        at = np.searchsorted(found / positives[each], STEPS, side="left")
+        ap[each] = height[at[at < len(hits)]].sum() / len(STEPS)
+    return ap

@@ -1,0 +1,195 @@
+"""Is one model better than another? A paired bootstrap over images answers with an interval."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from mir_ops.errors import InvalidInputError
+from mir_ops.evaluation.columns import Flags, Floats, Ints
+from mir_ops.evaluation.curves import STEPS, unpacked
+from mir_ops.evaluation.matching import AREAS, THRESHOLDS, Matches, match
+from mir_ops.evaluation.sides import Sides
+
+Metric = Literal["map50", "map50_95"]
+METRICS: Final[dict[str, tuple[float, ...]]] = {"map50": (0.5,), "map50_95": THRESHOLDS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """`difference` is b less a; `low` to `high` is where it lies with probability `level`.
+
+    `b_better` is the share of resamples in which b is ahead.
+    """
+
+    metric: str
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    level: float
+    b_better: float
+    images: int
+    resamples: int
+    seed: int
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, or `cannot tell` where the interval spans 0: of b."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "cannot tell"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def compare(
+    a: Sides,
+    b: Sides,
+    *,
+    metric: str = "map50",
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Comparison:
+    """Compare two models' predictions on the same images with the same ground truth.
+
+    Each resample draws as many images as there are, with repetition, the same ones for both; the
+    interval is the percentiles of the differences. A resample without a box to find is left out.
+    """
+    _check(a, b, metric, resamples, level)
+    sides = [_Weighted.of(match_for(side, metric)) for side in (a, b)]
+    count = len(a.asset_ids)
+    every = np.ones(count, np.int64)
+    ours, theirs = (side.map(every) for side in sides)
+    if np.isnan(ours) or np.isnan(theirs):
+        raise InvalidInputError(
+            "There is no ground truth to compare against",
+            code="no-ground-truth",
+            hint="Compare on images that have boxes of these classes",
+        )
+    rng = np.random.default_rng(seed)
+    differences = np.empty(resamples)
+    for number in range(resamples):
+        weights = np.bincount(rng.integers(0, count, count), minlength=count)
+        differences[number] = sides[1].map(weights) - sides[0].map(weights)
+    differences = differences[~np.isnan(differences)]
+    tail = (1 - level) / 2
+    low, high = np.quantile(differences, [tail, 1 - tail])
+    return Comparison(
+        metric=metric,
+        a=ours,
+        b=theirs,
+        difference=theirs - ours,
+        low=float(low),
+        high=float(high),
+        level=level,
+        b_better=float((differences > 0).mean()),
+        images=count,
+        resamples=len(differences),
+        seed=seed,
+    )
+
+
+def match_for(sides: Sides, metric: str) -> Matches:
+    """The matches that a metric needs."""
+    return match(sides.truth, sides.found, thresholds=METRICS[metric], areas=[AREAS["all"]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighted:
+    """mAP where image n counts as often as its weight says."""
+
+    truth_image: Ints
+    truth_label: Ints
+    labels: int
+    image: Ints  # of the predictions, by class and falling score
+    bounds: Ints  # of the classes among the predictions
+    counted: Flags  # a row for each threshold
+    right: tuple[Ints, ...]  # where the hits are, for each threshold
+
+    @classmethod
+    def of(cls, matches: Matches) -> _Weighted:
+        found, truth, count = matches.found, matches.truth, len(matches.thresholds)
+        place = np.lexsort((-found.score, found.label))
+        counting = matches.ignored & np.uint64(1) == 0
+        counted = ~unpacked(matches.aside[place], 0, count)
+        hits = unpacked(matches.hit[place], 0, count) & counted
+        return cls(
+            truth.image[counting].astype(np.int64),
+            truth.label[counting].astype(np.int64),
+            truth.labels,
+            found.image[place].astype(np.int64),
+            np.searchsorted(found.label[place], np.arange(truth.labels + 1)),
+            counted,
+            tuple(np.flatnonzero(row) for row in hits),
+        )
+
+    def map(self, weights: Ints) -> float:
+        """NaN where no class has ground truth."""
+        share = weights[self.truth_image].astype(np.float64)
+        positives = np.bincount(self.truth_label, share, self.labels).astype(np.float64)
+        measured = np.flatnonzero(positives > 0)
+        if not len(measured):
+            return float("nan")
+        weight = weights[self.image]
+        values = [
+            self._ap(weight, row, hits, positives, measured)
+            for row, hits in zip(self.counted, self.right, strict=True)
+        ]
+        return float(np.mean(values))
+
+    def _ap(
+        self, weight: Ints, counted: Flags, hits: Ints, positives: Floats, measured: Ints
+    ) -> float:
+        everything = np.concatenate([[0], np.cumsum(np.where(counted, weight, 0))])
+        found = np.concatenate([[0], np.cumsum(weight[hits])])
+        first = np.searchsorted(hits, self.bounds)
+        total = 0.0
+        for label in measured.tolist():
+            start, end = first[label], first[label + 1]
+            if start == end:
+                continue
+            right = found[start + 1 : end + 1] - found[start]
+            reached = everything[hits[start:end] + 1] - everything[self.bounds[label]]
+            height = right / np.maximum(reached, 1)
+            height = np.maximum.accumulate(height[::-1])[::-1]
+            at = np.searchsorted(right / positives[label], STEPS, side="left")
+            total += height[at[at < len(right)]].sum() / len(STEPS)
+        return total / len(measured)
+
+
+def _check(a: Sides, b: Sides, metric: str, resamples: int, level: float) -> None:
+    if metric not in METRICS:
+        raise InvalidInputError(
+            f"No metric is called `{metric}`",
+            code="bad-metric",
+            hint=f"Choose one of {', '.join(METRICS)}",
+        )
+    if resamples < 1 or not 0 < level < 1:
+        raise InvalidInputError(
+            f"{resamples} resamples at level {level} give no interval",
+            code="bad-resamples",
+            hint="Ask for one resample or more, and a level between 0 and 1",
+        )
+    same = a.asset_ids.equals(b.asset_ids) and a.class_ids == b.class_ids
+    if not same or not _same_boxes(a, b):
+        raise InvalidInputError(
+            "The two are not measured against the same ground truth",
+            code="different-ground-truth",
+            hint="Name one version whose ground truth counts for both: `--ground-truth REV`",
+        )
+
+
+def _same_boxes(a: Sides, b: Sides) -> bool:
+    one, other = a.truth, b.truth
+    return (
+        np.array_equal(one.group, other.group)
+        and np.array_equal(one.box, other.box)
+        and np.array_equal(one.crowd, other.crowd)
+    )

@@ -1,0 +1,87 @@
+"""Which class is taken for which: a matrix with background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mir_ops.evaluation.columns import Ints
+from mir_ops.evaluation.matching import AREAS, MOST, Matches, match, resolve
+from mir_ops.evaluation.overlaps import pairs_of
+from mir_ops.evaluation.sides import Sides
+
+_ONE = np.uint64(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confusion:
+    """`counts[i, j]`: boxes of class i that were predicted as class j.
+
+    The last row is what was predicted where nothing is, the last column what was not found.
+    """
+
+    names: tuple[str, ...]
+    counts: Ints
+    iou: float
+    confidence: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "classes": [*self.names, "background"],
+            "counts": self.counts.tolist(),
+            "iou": self.iou,
+            "confidence": self.confidence,
+        }
+
+
+def confusion_of(
+    sides: Sides, *, iou: float = 0.5, confidence: float = 0.0, most: int = MOST[-1]
+) -> Confusion:
+    """The matrix of the predictions of at least this confidence.
+
+    First boxes of the same class are matched, as for the metrics, so that the diagonal counts
+    their hits. What is left on both sides is then matched across classes, by falling confidence.
+    Crowds are in no cell, nor are predictions on them.
+    """
+    found = sides.found.only(sides.found.score >= confidence)
+    matches = match(sides.truth, found, thresholds=[iou], areas=[AREAS["all"]], most=most)
+    count = len(sides.names)
+    counts = np.zeros((count + 1, count + 1), np.int64)
+    hit = (matches.hit & ~matches.aside & _ONE) != 0
+    same = matches.found.label[hit]
+    np.add.at(counts, (same, same), 1)
+    truth_label, found_label = _across(matches, iou)
+    np.add.at(counts, (truth_label, found_label), 1)
+    return Confusion(names=sides.names, counts=counts, iou=iou, confidence=confidence)
+
+
+def _across(matches: Matches, iou: float) -> tuple[Ints, Ints]:
+    """Labels of what is left after matching in each class; the background's is one more."""
+    hit = (matches.hit & _ONE) != 0
+    free = np.flatnonzero(~hit & (matches.aside & _ONE == 0))
+    order = np.lexsort((-matches.found.score[free], matches.found.image[free]))
+    found = matches.found.only(free[order])
+    counting = matches.ignored & _ONE == 0
+    counting[matches.partner[matches.partner >= 0]] = False
+    truth = matches.truth.only(counting)
+    pairs = pairs_of(found, truth, least=min(iou, 1 - 1e-10), any_class=True)
+    _, _, partner, _ = resolve(
+        pairs,
+        np.ones(len(pairs), np.uint64),
+        found.image.astype(np.int64),
+        truth,
+        np.zeros(len(truth), np.uint64),
+        _ONE,
+    )
+    background = matches.truth.labels
+    missed = np.ones(len(truth), np.bool_)
+    missed[partner[partner >= 0]] = False
+    named = np.append(truth.label, background)[partner]  # partner -1 is the background
+    rest = truth.label[missed]
+    return (
+        np.concatenate([named, rest]).astype(np.int64),
+        np.concatenate([found.label, np.full(len(rest), background)]).astype(np.int64),
+    )
