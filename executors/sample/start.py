@@ -1,7 +1,10 @@
 """The smallest executor: instant results by its settings. It trains nothing and looks at nothing.
 
+Where it is asked for segments (`object_type` 3 or 4), it says of rings what it would say of boxes.
+
 Settings: `expected_map` (what it claims), `idle_seconds`, `crash_code`, `hang`, `write_nan`,
-`write_garbage`, `misbehave` (a name in `misbehaviour.py`), `boxes_per_image`, `seed`.
+`write_garbage`, `misbehave` (a name in `misbehaviour.py`), `boxes_per_image`, `vector_size`,
+`seed`.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ def train(task: Task) -> None:
     content = json.dumps({"seed": _seed(task), **items, "classes": task.class_names}).encode()
     for step in range(1, _STEPS + 1):
         task.write_metric(step, "loss", 1.0 / step)
-    task.write_stage("first", {"model.json": content + b"\n"}, mean_ap=expected / 2)
-    task.write_stage("best", {"model.json": content}, mean_ap=_or_nan(task, expected))
+    metric = {2: "mean_ap", 3: "mIoU", 4: "maskAP"}[task.object_type]
+    task.write_stage("first", {"model.json": content + b"\n"}, **{metric: expected / 2})
+    task.write_stage("best", {"model.json": content}, **{metric: _or_nan(task, expected)})
     _misbehave(task, "models/result.yaml")
 
 
@@ -43,7 +47,13 @@ def infer(task: Task) -> None:
     _check_model(task)
     _pass_time(task)
     boxes = {candidate.name: _invent(task, candidate.name) for candidate in task.candidates()}
-    task.write_detections(boxes)
+    if task.object_type == 2:
+        task.write_detections(boxes)
+    else:
+        task.write_segments(_as_rings(task, boxes))
+    if size := int(task.config.get("vector_size", 0)):
+        dice = {name: _dice(task, name) for name in boxes}
+        task.write_embeddings({name: [dice[name].random() for _ in range(size)] for name in boxes})
     _misbehave(task, "infer-result.json")
 
 
@@ -74,6 +84,30 @@ def _invent(task: Task, name: str) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _as_rings(task: Task, boxes: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The same in COCO's words, each box as a polygon of its corners."""
+    annotations = []
+    for number, found in enumerate(boxes.values()):
+        for one in found:
+            x, y, w, h = (one["box"][side] for side in "xywh")
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": number,
+                    "category_id": task.class_names.index(one["class_name"]),
+                    "bbox": [x, y, w, h],
+                    "segmentation": [[x, y, x + w, y, x + w, y + h, x, y + h]],
+                    "iscrowd": 0,
+                    "confidence": one["score"],
+                }
+            )
+    return {
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(boxes)],
+        "categories": [{"id": id_, "name": name} for id_, name in enumerate(task.class_names)],
+        "annotations": annotations,
+    }
 
 
 def _check_model(task: Task) -> None:

@@ -15,7 +15,13 @@ import pytest
 from executor_jobs import HEIGHT, WIDTH, op_id
 
 from mir_ops.errors import InvalidInputError
-from mir_ops.executor import Job, bundled_image, collect_inference
+from mir_ops.executor import (
+    Job,
+    bundled_image,
+    collect_inference,
+    collect_training,
+    run_job,
+)
 
 RING = [2, 2, 10, 2, 10, 6, 2, 6]
 IDS = {"dog": 1, "cat": 0}
@@ -66,6 +72,30 @@ def test_rings_and_masks_become_columns(job: Job) -> None:
     assert mask["rle"] is not None
     assert taken.report.unknown_classes == {"wolf": 1}
     assert len(taken.assets) == len(names_of(job))
+
+
+@pytest.mark.parametrize("object_type", [3, 4])
+@pytest.mark.parametrize("runner", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+def test_an_image_that_segments_trains_and_infers(
+    request: pytest.FixtureRequest, prepare, prepare_candidates, runner: str, object_type: int
+) -> None:
+    if runner == "docker":
+        request.getfixturevalue("sample_image")
+    image = replace(bundled_image("sample"), object_type=object_type)
+    name = {"image": image, "op_id": op_id(f"segment {runner} {object_type}")}
+    training = prepare(**name, config={"export_format": "coco:raw"})
+    run_job(training, runner=runner)
+    trained = collect_training(training)
+    job = prepare_candidates(**{**name, "op_id": op_id(name["op_id"])}, model=trained.model_files())
+    run_job(job, runner=runner)
+
+    found = collect_inference(job, IDS)
+
+    assert trained.object_type == object_type
+    assert trained.metrics == {{3: "mIoU", 4: "maskAP"}[object_type]: 0.6}
+    assert found.predictions.num_rows == 2 * len(names_of(job))
+    assert set(found.predictions["kind"].to_pylist()) == {"polygon"}
+    assert found.report.unknown_classes == {}
 
 
 Change = Callable[[dict[str, Any]], None]
