@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.evaluation.frozen import refuse_frozen
-from mir_ops.evaluation.frozen import refuse_frozen
 from mir_ops.executor.annotations import check_export_format, write_annotations
 from mir_ops.executor.cache import AssetCache
 from mir_ops.executor.jobs import (
@@ -64,11 +63,9 @@ def prepare_training(
 
     The test split and the predictions, where the version has some, are there to be looked at.
     An image of a frozen test set in any split is an `InvalidInputError`.
-    An image of a frozen test set in any split is an `InvalidInputError`.
     Asked again with the same arguments it returns the folder as it is, so a retry can find a
     container that is still running on it.
     """
-    refuse_frozen(store, version)
     refuse_frozen(store, version)
     settings = {**image.template("train"), **config}
     classes = _class_ids(version, class_names)
