@@ -19,7 +19,7 @@ from mir_ops.cli.operations import (
     say_done,
 )
 from mir_ops.cli.output import Output
-from mir_ops.errors import InvalidInputError
+from mir_ops.errors import InvalidInputError, MirError
 
 if TYPE_CHECKING:
     from mir_ops.cli.repository import Repository
@@ -136,12 +136,18 @@ class _Import:
             results.append(self._import(op_id, destination.branch, report_file))
             return results[0].commit
 
-        done = commit_once(repository, destination, "import", inputs, commit)
+        try:
+            done = commit_once(repository, destination, "import", inputs, commit)
+        except MirError:
+            if report_file is not None and report_file.exists():
+                self.output.note(f"Listed one by one: {report_file}")
+            raise
         _learn(repository, results[0])
         lines = results[0].report.lines()
         listed = report_file is not None and report_file.exists()
-        if listed and results[0].report.issues:
-            lines.append(f"each of them: {report_file}")
+        if results[0].report.issues:
+            where = report_file if listed else "import with `--report FILE`"
+            lines.append(f"each of them: {where}")
         extra = {
             "report": results[0].report.to_dict(),
             "report_file": str(report_file) if listed else None,

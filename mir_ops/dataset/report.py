@@ -253,7 +253,10 @@ class Tally:
 
 @contextmanager
 def listing(path: Path | None) -> Iterator[Tally]:
-    """A tally whose issues are all listed in a file, a line of JSON each, whatever happens."""
+    """A tally whose issues are all listed in a file, a line of JSON each, whatever happens.
+
+    Where there are none there is no file.
+    """
     if path is None:
         yield Tally()
         return
@@ -264,7 +267,11 @@ def listing(path: Path | None) -> Iterator[Tally]:
             yield Tally(write=file.write)
         finally:
             file.flush()
-            temporary.replace(path)
+            if file.tell():
+                temporary.replace(path)
+            else:
+                temporary.unlink()
+                path.unlink(missing_ok=True)
 
 
 def _printable(text: str) -> str:

@@ -208,6 +208,37 @@ def test_all_that_was_not_taken_is_in_a_file(
     assert "each of them: " in capsys.readouterr().out
 
 
+def test_the_file_is_there_wherever_the_store_is_and_when_the_import_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["init", "--store", str(tmp_path / "store")]) == 0
+    bad = zip_of(tmp_path / "bad.zip", {"images/a.jpg": b"none", "images/b.jpg": b"none"})
+
+    assert main(["import", str(bad), "--to", "b"]) == 1
+
+    (listed,) = (tmp_path / "here/.mir/reports").iterdir()
+    assert len(listed.read_text().splitlines()) == 2
+    assert f"Listed one by one: {listed}" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIR_STORE", str(tmp_path / "store"))
+    mixed = zip_of(tmp_path / "mixed.zip", {"images/a.jpg": b"none", "images/b.png": picture(1)})
+    assert main(["import", str(mixed), "--to", "b"]) == 0
+    assert "each of them: import with `--report FILE`" in capsys.readouterr().out
+    assert main(["import", str(mixed), "--to", "c", "--report", "r/left.jsonl"]) == 0
+    assert len((tmp_path / "r/left.jsonl").read_text().splitlines()) == 1
+
+
+def test_an_import_that_takes_everything_leaves_no_list(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(capsys, "import", zip_of(tmp_path / "a.zip", FILES), "--to", "b")
+
+    assert done["report_file"] is None
+    assert list((repository / ".mir/reports").iterdir()) == []
+
+
 def test_images_lie_where_gen_dir_says_and_two_repositories_share_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
