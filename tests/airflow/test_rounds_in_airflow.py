@@ -118,9 +118,46 @@ def test_clearing_what_succeeded_makes_nothing_new(
 
     assert sorted(cleared) == ["mine", "train"]
     assert again.state == "success"
-    tries = {task.task_id: task.try_number for task in airflow.client.tasks(DAG, finished.run_id)}
+    tries = _tries(airflow, finished)
     assert (tries["train"], tries["mine"], tries["evaluate"]) == (2, 2, 1)
     assert _everything(world, "good") == before
+
+
+def test_clearing_after_the_inputs_changed_trains_anew(
+    airflow: LocalAirflow, world: RoundWorld
+) -> None:
+    own = {role: str(world.root / "changing" / role) for role in ("training", "validation", "pool")}
+    for number, folder in enumerate(own.values()):
+        write_images(Path(folder), 4, seed=600 + 20 * number)
+    world.apply("changing", backend="folder", sources=own)
+    run = airflow.client.trigger(PEOPLE, conf={"project": "changing"})
+    _until(lambda: _state(airflow, run, "wait_for_labels") == "deferred")
+    airflow.client.clear(PEOPLE, run.run_id, ["train"])
+    _until(
+        lambda: _tries(airflow, run)["train"] == 2 and _state(airflow, run, "train") == "success"
+    )
+    (first,) = world.workspace.catalog.models.list("changing")
+
+    write_images(world.root / "more-training", 2, seed=690)
+    for kind in ("images", "annotations"):
+        for path in (world.root / "more-training" / kind).iterdir():
+            path.rename(Path(own["training"]) / kind / path.name)
+    again = ["import_data", "gate_data", "merge_training", "train"]
+    airflow.client.clear(PEOPLE, run.run_id, again)
+    _until(
+        lambda: _tries(airflow, run)["train"] == 3 and _state(airflow, run, "train") == "success"
+    )
+
+    before, second = world.workspace.catalog.models.list("changing")
+    assert before == first
+    assert second.model_id != first.model_id
+    assert second.op_id != first.op_id
+    trained = world.workspace.store.read(second.training)
+    assert trained.commit.stats.splits == {"train": 6, "val": 4}
+    assert "'op_id': '" + second.op_id in airflow.client.log(
+        PEOPLE, run.run_id, "train", try_number=3
+    )
+    airflow.client.cancel(PEOPLE, run.run_id)
 
 
 def test_a_value_out_of_range_never_starts(airflow: LocalAirflow) -> None:
@@ -278,8 +315,7 @@ def test_a_killed_worker_trains_once(airflow: LocalAirflow, world: RoundWorld) -
         os.kill(pid, signal.SIGKILL)
 
     _until(lambda: _state(airflow, run, "train") == "success")
-    tries = {task.task_id: task.try_number for task in airflow.client.tasks(PEOPLE, run.run_id)}
-    assert tries["train"] == 2
+    assert _tries(airflow, run)["train"] == 2
     assert len(world.workspace.catalog.models.list("killed")) == 1
     airflow.client.cancel(PEOPLE, run.run_id)
 
@@ -302,6 +338,14 @@ def _state(airflow: LocalAirflow, run: DagRun, task: str) -> str:
     for name in (name for name, state in states.items() if state == "failed"):
         pytest.fail(airflow.client.log(run.dag_id, run.run_id, name))
     return states[task]
+
+
+def _tries(airflow: LocalAirflow, run: DagRun) -> dict[str, int]:
+    return {each.task_id: each.try_number for each in airflow.client.tasks(run.dag_id, run.run_id)}
+
+
+def _tried(airflow: LocalAirflow, run: DagRun, task: str) -> tuple[str, int]:
+    return _state(airflow, run, task), _tries(airflow, run)[task]
 
 
 def _round(world: RoundWorld, project: str) -> Round:
