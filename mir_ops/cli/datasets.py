@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mir_ops.arrow import load_rows
 from mir_ops.cli.operations import (
     add_destination,
     add_sources,
@@ -35,6 +36,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run_merge(arguments: argparse.Namespace, output: Output) -> int:
+    load_rows()
     from mir_ops.dataset import merge
 
     repository = repository_of(arguments)
@@ -62,6 +64,7 @@ def run_merge(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def run_filter(arguments: argparse.Namespace, output: Output) -> int:
+    load_rows()
     from mir_ops.dataset import filter_dataset
 
     repository = repository_of(arguments)
@@ -90,6 +93,7 @@ def run_filter(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def run_sampling(arguments: argparse.Namespace, output: Output) -> int:
+    load_rows()
     from mir_ops.dataset import sample
 
     repository = repository_of(arguments)
@@ -120,6 +124,7 @@ def run_sampling(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def run_fuse(arguments: argparse.Namespace, output: Output) -> int:
+    load_rows()
     from mir_ops.dataset import fuse
 
     repository = repository_of(arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -80,6 +80,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         hint = f"See `{self.prog} --help`"
         if message.startswith("unrecognized arguments: -"):
+            import difflib
+
             wrong = message.split()[2]
             close = difflib.get_close_matches(wrong, self._options(), n=1)
             hint = f"Did you mean `{close[0]}`?" if close else hint
@@ -112,7 +114,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Other signals that end it give 128 and their number, as a shell does.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _answer(list(argv))
+    gc.set_threshold(100_000)  # looking through modules as they load finds no garbage
+    try:
+        return _answer(sys.argv[1:])
+    finally:
+        gc.freeze()  # nor does looking through all of them at the end
+
+
+def _answer(words: Sequence[str]) -> int:
     output = Output(json="--json" in words, quiet="--quiet" in words)
     try:
         with interruptible():
@@ -196,6 +207,8 @@ def _load(command: str) -> Any:
 
 
 def _unknown_command(name: str) -> UsageError:
+    import difflib
+
     close = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"Did you mean `mir {close[0]}`?" if close else "`mir --help` lists the commands"
     return UsageError(f"No command named `{name}`", hint=hint)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mir_ops.cli.output import Output
 from mir_ops.cli.repository import Repository, find_repository
 from mir_ops.dataset.revisions import Destination, Source, parse_destination, parse_source
-from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
+from mir_ops.errors import ConflictError, InvalidInputError
 
 if TYPE_CHECKING:
-    from mir_ops.store import Commit, Store
+    from mir_ops.store import Commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ def commit_once(
     store = repository.store
     op_id = operation_id(f"cli/{destination}", {"command": command, **inputs})
     again = store.find_operation(destination.branch, op_id) is not None
-    if destination.tag and not again and (tagged := _find(store, destination.tag)):
+    if destination.tag and not again and (tagged := store.find_tag(destination.tag)):
         raise ConflictError(
             f"The tag `{destination.tag}` exists: commit {tagged.id[:12]}",
             code="tag-exists",
@@ -128,10 +128,3 @@ def _text(given: str) -> str:
     if not given.isascii() and any("\ud800" <= char <= "\udfff" for char in given):
         raise argparse.ArgumentTypeError("it is not UTF-8")
     return given
-
-
-def _find(store: Store, rev: str) -> Commit | None:
-    try:
-        return store.resolve(rev)
-    except NotFoundError:
-        return None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mir_ops.arrow import spare_pandas
+from mir_ops.arrow import load_rows
 from mir_ops.cli.operations import add_sources, repository_of, source_of
 from mir_ops.cli.output import Output
 
@@ -28,7 +28,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run_stats(arguments: argparse.Namespace, output: Output) -> int:
-    spare_pandas()
+    load_rows()
     from mir_ops.dataset.histograms import analyse
 
     repository = repository_of(arguments)

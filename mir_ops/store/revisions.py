@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import secrets
 from typing import TYPE_CHECKING, Final
@@ -162,6 +161,8 @@ def _by_prefix(store: Store, prefix: str) -> str | None:
 
 
 def _unknown(store: Store, rev: str, sentence: str) -> NotFoundError:
+    import difflib
+
     names = [branch.name for branch in store.branches()] + list(store.tags())
     close = difflib.get_close_matches(rev, names, n=3, cutoff=0.5)
     hint = "List branches with `mir branch list`"

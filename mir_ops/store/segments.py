@@ -295,7 +295,7 @@ def _row_groups(
         ends = np.cumsum(sizes)
         first = np.searchsorted(ends, sidecar.starts[places[found]], "right")
         last = np.searchsorted(ends, sidecar.starts[places[found] + 1] - 1, "right")
-        return [int(group) for group in np.unique(overlays.spread(first, last + 1))]
+        return np.flatnonzero(np.bincount(overlays.spread(first, last + 1))).tolist()
     return [group for group in groups if _group_may_hold(file, group, wanted)]
 
 

@@ -127,6 +127,11 @@ class Store:
             read = pool.map(lambda name: refs.read_ref(self.objects, keys.tag(name)).commit, wanted)
             return {name: commit for name, commit in zip(wanted, read, strict=True) if commit}
 
+    def find_tag(self, name: str) -> Commit | None:
+        """The commit of a tag, or None when there is no such tag."""
+        found = refs.read_ref(self.objects, keys.tag(name)).commit
+        return None if found is None else self.commit(found)
+
     def find_operation(self, branch: str, op_id: str) -> Commit | None:
         """The commit of an operation on a branch, if it was committed already."""
         ref = refs.read_ref(self.objects, keys.head(branch))

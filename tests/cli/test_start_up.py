@@ -56,3 +56,44 @@ def test_history_needs_nothing_heavy(repository: Path, words: list[str]) -> None
     )
 
     assert (done.returncode, done.stderr.count("loaded")) == (0, 0), done.stderr
+
+
+LEAN = """
+import os, sys
+from mir_ops.arrow import load_rows
+before = dict(os.environ)
+load_rows()
+import pyarrow as pa, pyarrow.compute as pc
+assert dict(os.environ) == before
+assert "pandas" not in sys.modules
+assert pa.default_memory_pool().backend_name == "system"
+assert pc.is_in(pa.array([1, 2]), value_set=pa.array([2])).to_pylist() == [False, True]
+from pyarrow.vendored.docscrape import NumpyDocString
+assert NumpyDocString("Parameters\\n----------\\nx : int\\n")["Parameters"][0].name == "x"
+"""
+
+
+def test_rows_load_without_what_no_command_uses_and_change_no_setting() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_repository_whose_configuration_was_edited_by_hand_is_found(repository: Path) -> None:
+    config = repository / ".mir/config.yaml"
+    text = config.read_text()
+    config.write_text(
+        "# where things are\n"
+        + text.replace("store: ", 'store:  "', 1).replace("\n", '" # here\n', 1)
+    )
+
+    assert main(["log", "master"]) == 0
+
+
+def test_an_empty_configuration_says_what_belongs_there(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / ".mir/config.yaml").write_text("")
+
+    assert main(["log"]) == 1
+    assert "It holds two lines" in capsys.readouterr().err
