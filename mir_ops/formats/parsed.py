@@ -147,6 +147,9 @@ class Collected:
         if len(self._objects) >= self._PIECE:
             self._flush()
 
+    def add_table(self, objects: pa.Table) -> None:
+        self._pieces.append(objects)
+
     def find(self, code: str, example: str) -> None:
         self.findings.append(Finding(code=code, example=example))
 

@@ -26,8 +26,10 @@ from mir_ops.formats.parsed import (
     Rings,
     TextPairs,
 )
+from mir_ops.formats.voc_plain import PlainObjects, read_plain
 
 MAX_BYTES: Final = 16 * 2**20
+_PIECE: Final = 1 << 16  # objects that become columns at once
 POSE: Final = "pose"  # kept among the tags of the object
 MASK_PLACE: Final = "mask "  # an object that names its mask is called by it
 IMAGE_QUALITY: Final = "image_quality"  # kept among the attributes of the image
@@ -72,7 +74,16 @@ class VocFile:
 def parse_voc(files: Iterable[tuple[str, bytes]]) -> Parsed:
     """Parse files (name, bytes) to columns; what is refused is among the findings."""
     collected = Collected()
+    plain = PlainObjects()
     for name, data in files:
+        found = read_plain(name, data) if len(data) <= MAX_BYTES else None
+        if found is not None:
+            plain.add(len(collected.images), found.objects)
+            collected.images.append(found.row)
+            if len(plain) >= _PIECE:
+                collected.add_table(plain.table())
+                plain = PlainObjects()
+            continue
         try:
             root = _root_of(data)
         except RefusedError as error:
@@ -84,6 +95,7 @@ def parse_voc(files: Iterable[tuple[str, bytes]]) -> Parsed:
         collected.add_objects([_object_row(element, image) for element in objects])
         if any(element.find("part") is not None for element in objects):
             collected.find("object-part", name)
+    collected.add_table(plain.table())
     return collected.parsed()
 
 

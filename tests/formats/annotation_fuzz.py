@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -80,14 +81,20 @@ DOCUMENTS = st.one_of(
 )
 
 
+_DAMAGES = ("", "", "", "", "cut", "flip", "twice", "utf-16", "latin")
+
+
 def _damaged(draw: st.DrawFn, data: bytes) -> bytes:
-    """The same bytes, in half of the cases cut, repeated, flipped or in another encoding."""
-    kind = draw(st.sampled_from(["", "", "", "", "cut", "flip", "twice", "utf-16", "latin"]))
     place = draw(st.integers(0, max(0, len(data) - 1)))
+    return _damage(data, draw(st.sampled_from(_DAMAGES)), place, draw(st.integers(1, 255)))
+
+
+def _damage(data: bytes, kind: str, place: int, bits: int) -> bytes:
+    """The same bytes, in half of the cases cut, repeated, flipped or in another encoding."""
     if kind == "cut":
         return data[:place]
     if kind == "flip" and data:
-        return data[:place] + bytes([data[place] ^ draw(st.integers(1, 255))]) + data[place + 1 :]
+        return data[:place] + bytes([data[place] ^ bits]) + data[place + 1 :]
     if kind == "twice":
         return data + data
     if kind == "utf-16":
@@ -105,47 +112,112 @@ def coco_files(draw: st.DrawFn) -> bytes:
     return _damaged(draw, text.encode("utf-8", "surrogatepass"))
 
 
-_TEXTS = st.one_of(
-    NUMBERS.map(str),
-    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=6),
-    st.sampled_from(["", "&amp;", "&lol;", "<b/>", "]]>", "<![CDATA[1]]>", "1e999", "٣", "-0"]),
-)
+_SAID = ("", "&amp;", "&lol;", "<b/>", "]]>", "<![CDATA[1]]>", "1e999", "٣", "-0", "nan", "1e308")
+_OBJECT_PARTS = [
+    *("name", "pose", "truncated", "occluded", "difficult", "confidence", "score", "box_quality"),
+    *("area", "iscrowd", "unstated", "rle", "mask"),
+]
+_CORNERS = [
+    *("xmin", "ymin", "xmax", "ymax", "rotate_angle", "cx", "cy", "w", "h", "angle"),
+    *("x1", "y1", "x2", "y2", "x3", "y3"),
+]
+_OTHERS = ["filename", "size", "width", "height", "cks", "image_quality", "part", "object"]
 
 
-@st.composite
-def _elements(draw: st.DrawFn, names: list[str], depth: int = 0) -> str:
-    name = draw(st.sampled_from(names))
-    if depth < 2 and draw(st.integers(0, 3)) == 0:
-        inner = "".join(draw(st.lists(_elements(names, depth + 1), max_size=4)))
+def voc_files() -> st.SearchStrategy[bytes]:
+    """Hypothesis takes a hundred times as long to draw the parts as to draw a seed for them."""
+    return st.randoms(use_true_random=True).map(_voc_file)
+
+
+def _voc_file(random: Random) -> bytes:
+    parts = [_voc_object(random) for _ in range(random.randrange(4))]
+    parts += [_element(random, _OTHERS) for _ in range(random.randrange(5))]
+    if random.randrange(20) == 0:
+        depth = random.choice([10, 2000, 20_000])
+        parts.append("<a>" * depth + "</a>" * depth)
+    root = random.choice(["annotation", "annotation", "annotation", "x"])
+    doctype = '<!DOCTYPE a [<!ENTITY lol "lol">]>' if random.randrange(10) == 0 else ""
+    data = f"{doctype}<{root}>{''.join(parts)}</{root}>".encode("utf-8", "replace")
+    return _damage(
+        data, random.choice(_DAMAGES), random.randrange(max(1, len(data))), random.randrange(1, 256)
+    )
+
+
+def _voc_object(random: Random) -> str:
+    inner = [_element(random, _OBJECT_PARTS) for _ in range(random.randrange(7))]
+    for _ in range(random.randrange(3)):
+        place = random.choice(["bndbox", "robndbox", "polygon"])
+        corners = (_element(random, _CORNERS, 2) for _ in range(random.randrange(7)))
+        inner.append(f"<{place}>{''.join(corners)}</{place}>")
+    inner.append(random.choice(["", "<name>cat</name>", "<tags><a>1</a></tags>"]))
+    return f"<object>{''.join(inner)}</object>"
+
+
+def _element(random: Random, names: list[str], depth: int = 0) -> str:
+    name = random.choice(names)
+    if depth < 2 and random.randrange(4) == 0:
+        inner = "".join(_element(random, names, depth + 1) for _ in range(random.randrange(5)))
     else:
-        inner = str(draw(_TEXTS))
+        inner = _said(random)
     return f"<{name}>{inner}</{name}>"
 
 
-_OBJECT_PARTS = (
-    "name pose truncated occluded difficult confidence score box_quality area iscrowd unstated rle"
+def _said(random: Random) -> str:
+    kind = random.randrange(4)
+    if kind == 0:
+        return str(random.choice([random.randint(-100, 100), random.uniform(-100, 100), 2**64]))
+    if kind == 1:
+        return random.choice(_SAID)
+    highest = random.choice([0x7F, 0xFF, 0xFFFF, 0x10FFFF])
+    drawn = (chr(random.randint(0x20, highest)) for _ in range(random.randrange(7)))
+    return "".join(char for char in drawn if not "\ud800" <= char <= "\udfff")
+
+
+def usual_voc_files() -> st.SearchStrategy[bytes]:
+    """Files as tools write them, some with one thing that is not usual."""
+    return st.randoms(use_true_random=True).map(_usual_voc_file)
+
+
+_UNUSUAL = (
+    *("<!-- a -->", "<![CDATA[cat]]>", "&amp;", "&#65;", "<?x y?>", "<part/>", "<x>1</x>", "\n"),
+    *("<name>dog</name>", "<bndbox/>", "</object><object>", "<object/>", "<xmin>5</xmin>", "é"),
+    *(" a='1'", "<size/>", "<width>7</width>", "1e3", "-0", "\t", "\ufeff", "<", ">", "&", "nan"),
 )
-_CORNERS = "xmin ymin xmax ymax rotate_angle cx cy w h angle x1 y1 x2 y2 x3 y3"
 
 
-@st.composite
-def voc_files(draw: st.DrawFn) -> bytes:
-    parts: list[str] = []
-    for _ in range(draw(st.integers(0, 3))):
-        inner = draw(st.lists(_elements(_OBJECT_PARTS.split()), max_size=6))
-        for place in draw(st.lists(st.sampled_from(["bndbox", "robndbox", "polygon"]), max_size=2)):
-            corners = "".join(draw(st.lists(_elements(_CORNERS.split(), 2), max_size=6)))
-            inner.append(f"<{place}>{corners}</{place}>")
-        inner.append(draw(st.sampled_from(["", "<name>cat</name>", "<tags><a>1</a></tags>"])))
-        parts.append(f"<object>{''.join(inner)}</object>")
-    others = ["filename", "size", "width", "height", "cks", "image_quality", "part", "object"]
-    parts += draw(st.lists(_elements(others), max_size=4))
-    if draw(st.integers(0, 19)) == 0:
-        depth = draw(st.sampled_from([10, 2000, 20_000]))
-        parts.append("<a>" * depth + "</a>" * depth)
-    root = draw(st.sampled_from(["annotation", "annotation", "annotation", "x"]))
-    doctype = '<!DOCTYPE a [<!ENTITY lol "lol">]>' if draw(st.integers(0, 9)) == 0 else ""
-    return _damaged(draw, f"{doctype}<{root}>{''.join(parts)}</{root}>".encode())
+def _usual_voc_file(random: Random) -> bytes:
+    def number() -> str:
+        return random.choice([str(random.randrange(60)), f"{random.uniform(0, 60):.3f}", "1"])
+
+    def flag() -> str:
+        return random.choice("01")
+
+    def usual_object() -> str:
+        corners = "".join(f"<{side}>{number()}</{side}>" for side in _CORNERS[:4])
+        pose = random.choice(["", "<pose>Unspecified</pose>", "<pose>Left</pose>"])
+        occluded = random.choice(["", f"<occluded>{flag()}</occluded>"])
+        return (
+            f"<object>{end}<name>{random.choice(['cat', ' dog', 'é', ''])}</name>{end}{pose}"
+            f"<truncated>{flag()}</truncated>{occluded}<difficult>{flag()}</difficult>{end}"
+            f"<bndbox>{end}{corners}</bndbox>{end}</object>{end}"
+        )
+
+    end = random.choice(["", "\n", "\r\n", "\n\t", "  "])
+    text = (
+        f"<annotation>{end}<folder>f</folder>{end}<filename>a.jpg</filename>{end}"
+        f"<source><database>Unknown</database></source>{end}<size><width>{number()}</width>"
+        f"<height>{number()}</height><depth>3</depth></size>{end}<segmented>0</segmented>{end}"
+        + "".join(usual_object() for _ in range(random.randrange(4)))
+        + f"</annotation>{end}"
+    )
+    if random.randrange(2):
+        at = random.choice([random.randrange(len(text)), text.find("</", random.randrange(40))])
+        text = text[:at] + random.choice(_UNUSUAL) + text[at:]
+    if random.randrange(4) == 0:
+        text = '<?xml version="1.0" encoding="utf-8"?>' + end + text
+    data = text.encode()
+    kind = random.choice((*_DAMAGES, *[""] * 20))
+    return _damage(data, kind, random.randrange(len(data)), random.randrange(1, 256))
 
 
 _FIELDS = st.one_of(

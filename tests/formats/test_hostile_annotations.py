@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow.compute as pc
 import pytest
-from annotation_fuzz import coco_files, voc_files, yolo_files, yolo_names
+from annotation_fuzz import coco_files, usual_voc_files, voc_files, yolo_files, yolo_names
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mir_ops.dataset.annotations import ImageFrames, annotation_table
 from mir_ops.dataset.report import ISSUES, Tally
 from mir_ops.errors import MirError
-from mir_ops.formats import FormatName
+from mir_ops.formats import FormatName, voc
 from mir_ops.formats.parsed import IMAGES, OBJECTS, Parsed
 from mir_ops.formats.reading import read_annotations
+from mir_ops.formats.voc import parse_voc
 
 WIDTH, HEIGHT = 64, 48
 FEW, MANY = 150, 10_000
@@ -87,6 +89,42 @@ def thorough_and_quick(strategy: st.SearchStrategy[Any]) -> Callable[[Any], Any]
 @thorough_and_quick(st.tuples(voc_files(), voc_files()))
 def test_voc_files(data: tuple[bytes, bytes]) -> None:
     check(read("voc", {"a.xml": data[0], "b.xml": data[1]}))
+
+
+@thorough_and_quick(st.lists(usual_voc_files() | voc_files(), max_size=3))
+def test_usual_voc_files_say_what_a_parser_reads(data: list[bytes]) -> None:
+    files = [(f"{number}.xml", body) for number, body in enumerate(data)]
+
+    found = parse_voc(files)
+    with mock.patch.object(voc, "read_plain", return_value=None):
+        parsed = parse_voc(files)
+
+    assert found.images.equals(parsed.images)
+    assert found.findings == parsed.findings
+    assert rows_of(found) == rows_of(parsed)
+
+
+def rows_of(parsed: Parsed) -> list[str]:
+    return sorted(repr(row) for row in parsed.objects.to_pylist())
+
+
+def test_usual_voc_files_need_no_parser() -> None:
+    object_ = (
+        "<object><name>cat</name><pose>Unspecified</pose><truncated>0</truncated>"
+        "<difficult>0</difficult><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3.5</xmax>"
+        "<ymax>4</ymax></bndbox></object>\n"
+    )
+    text = (
+        "<annotation>\n<folder>f</folder><filename>a.jpg</filename><path>/a</path>"
+        "<source><database>Unknown</database></source><size><width>9</width><height>8</height>"
+        f"<depth>3</depth></size><segmented>0</segmented>{object_ * 2}</annotation>\n"
+    )
+
+    with mock.patch.object(voc, "_root_of", side_effect=AssertionError("it was parsed")):
+        parsed = parse_voc([("a.xml", text.encode())])
+
+    assert parsed.images.to_pylist()[0]["width"] == 9
+    assert [row["w"] for row in parsed.objects.to_pylist()] == [3.5, 3.5]
 
 
 @thorough_and_quick(st.tuples(coco_files(), coco_files()))
