@@ -69,9 +69,9 @@ def test_a_changed_archive_is_imported_or_leaves_nothing(
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@settings(max_examples=2_000)
+@settings(max_examples=10_000)
 @given(CHANGES)
-def test_two_thousand_changed_archives_are_imported_or_leave_nothing(
+def test_ten_thousand_changed_archives_are_imported_or_leave_nothing(
     changes: list[tuple[int, int, bytes]],
 ) -> None:
     check_import(changes)

@@ -26,12 +26,29 @@ SOURCES = st.one_of(
 )
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
-@given(SOURCES, st.sampled_from(["stop", "ignore", "add"]))
+HELD = settings(suppress_health_check=list(HealthCheck), database=None)
+STRATEGIES = st.sampled_from(["stop", "ignore", "add"])
+
+
+@settings(HELD, max_examples=25)
+@given(SOURCES, STRATEGIES)
 def test_all_or_nothing_is_committed(
     source: tuple[FormatName, dict[str, bytes]], unknown_classes: str
 ) -> None:
-    annotations, files = source
+    check_import(*source, unknown_classes)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@settings(HELD, max_examples=10_000)
+@given(SOURCES, STRATEGIES)
+def test_ten_thousand_imports_are_committed_or_leave_nothing(
+    source: tuple[FormatName, dict[str, bytes]], unknown_classes: str
+) -> None:
+    check_import(*source, unknown_classes)
+
+
+def check_import(annotations: FormatName, files: dict[str, bytes], unknown_classes: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         for name, data in {"images/a.jpg": picture(), **files}.items():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+from random import Random
 
 import numpy as np
+from hypothesis import strategies as st
 from PIL import Image
+from test_hostile_annotations import check, thorough_and_quick
 
 from mir_ops.formats.parsed import Parsed
 from mir_ops.formats.reading import read_annotations
@@ -135,3 +138,48 @@ def test_a_picture_of_too_many_pieces_is_refused() -> None:
     parsed = read(SegmentationObject__a_png=png(np.indices((2100, 2100)).sum(axis=0) % 2 + 1))
 
     assert [finding.code for finding in parsed.findings] == ["annotation-unreadable"]
+
+
+def any_masks(random: Random) -> dict[str, bytes]:
+    """An image's file, with objects that name masks, and pictures of masks of any kind."""
+    objects = "".join(
+        f"<object><name>{random.choice(['cat', 'dog', ''])}</name>"
+        f"<mask>{random.choice([1, 2, 3, 7, 254, 255, 999, 'x', ''])}</mask>"
+        + random.choice(
+            ["", "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>7</ymax></bndbox>"]
+        )
+        + random.choice(["", "", "<rle width='64' height='48'>PPYo1</rle>"])
+        + "</object>"
+        for _ in range(random.randrange(4))
+    )
+    files = {"a.xml": f"<annotation>{objects}</annotation>".encode()}
+    for folder in random.sample(["SegmentationObject", "SegmentationClass"], random.randrange(3)):
+        files[f"{folder}/{random.choice('ab')}.png"] = any_picture(random)
+    if random.randrange(4) == 0:
+        files["labelmap.txt"] = random.choice(
+            [b"cat:128,0,0::", b"#\ncat:1,2\n:0,0,0\ndog:999,-1,1e9::\n", b"\xff\xfe", b""]
+        )
+    return files
+
+
+def any_picture(random: Random) -> bytes:
+    size = random.choice([(64, 48), (64, 48), (48, 64), (1, 1)])
+    seeded = np.random.default_rng(random.getrandbits(32))
+    most = random.choice([2, 4, 256])
+    mode = random.choice(["P", "L", "1", "RGB", "RGBA", "LA", "I;16"])
+    pixels = seeded.integers(0, most, (size[1], size[0], 4), dtype=np.uint8)
+    image = Image.fromarray(pixels[..., 0]).convert("P") if mode == "P" else None
+    if image is None and mode == "I;16":
+        image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    image = image or Image.fromarray(pixels).convert(mode)
+    written = io.BytesIO()
+    image.save(written, "PNG")
+    data = bytearray(written.getvalue())
+    if random.randrange(4) == 0:
+        data[random.randrange(len(data))] ^= random.randrange(1, 256)
+    return bytes(data[: random.randrange(len(data))] if random.randrange(8) == 0 else data)
+
+
+@thorough_and_quick(st.randoms(use_true_random=True).map(any_masks))
+def test_any_masks_are_read_or_counted(files: dict[str, bytes]) -> None:
+    check(read_annotations("voc", sorted(files), files.__getitem__))
