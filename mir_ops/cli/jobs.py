@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -317,5 +318,20 @@ def _limits(arguments: argparse.Namespace, file: TaskFile) -> Limits:
         time_seconds=arguments.time_limit * 3600,
         memory_bytes=int(arguments.memory * _GIB),
         gpus=gpus,
-        gpu_ids=file.gpu_ids,
+        gpu_ids=file.gpu_ids or _visible_gpus(gpus),
     )
+
+
+def _visible_gpus(count: int) -> tuple[str, ...]:
+    """The first of those that CUDA_VISIBLE_DEVICES leaves to programs; empty where it is unset."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is None or not count:
+        return ()
+    visible = [name.strip() for name in told.split(",") if name.strip()]
+    if len(visible) < count:
+        raise InvalidInputError(
+            f"{count} GPUs are asked for, and CUDA_VISIBLE_DEVICES is `{told}`",
+            code="too-few-gpus",
+            hint="Ask for fewer with `--gpus N`, or set it to more",
+        )
+    return tuple(visible[:count])

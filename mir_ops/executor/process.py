@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from mir_ops.errors import InvalidInputError, StoreError
 from mir_ops.executor import keeper
+from mir_ops.executor.gpus import taken_gpus
 from mir_ops.executor.jobs import Job
 from mir_ops.executor.outputs import clear_outputs, settle_log
 from mir_ops.executor.owners import owner_path
@@ -61,23 +62,25 @@ class ProcessRun:
         return runs
 
     def start(self) -> None:
-        command = self._spec()
+        script = self._script()
         clear_outputs(self._job)
         for record in (self._record, self._report):
             record.unlink(missing_ok=True)
         shutil.rmtree(self._home, ignore_errors=True)
         self._home.mkdir(mode=0o700)
-        # The keeper has our end of a pipe: when we die in any way, the pipe ends and it knows.
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            cwd=self._job.folder,
-            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            start_new_session=True,
-        )
+        with taken_gpus(self._job.limits) as (gpus, locks):
+            # The keeper has our end of a pipe: when we die in any way, the pipe ends and it knows.
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", keeper.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                cwd=self._job.folder,
+                env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+                start_new_session=True,
+                pass_fds=locks,
+            )
         assert self._keeper.stdin is not None
-        self._keeper.stdin.write(json.dumps(command).encode() + b"\n")
+        self._keeper.stdin.write(json.dumps(self._spec(script, gpus)).encode() + b"\n")
         self._keeper.stdin.flush()
         self._pid = self._keeper.pid
         self._started = keeper.started_at(self._pid)
@@ -146,7 +149,7 @@ class ProcessRun:
             self._keeper.wait()
             self._keeper = None
 
-    def _spec(self) -> dict[str, object]:
+    def _script(self) -> Path:
         folder = self._job.image.folder
         if folder is None or not (folder / "start.py").is_file():
             raise InvalidInputError(
@@ -154,11 +157,14 @@ class ProcessRun:
                 code="no-start-script",
                 hint="Name the folder of the executor, or run it with the docker runner",
             )
+        return folder / "start.py"
+
+    def _spec(self, script: Path, gpus: tuple[str, ...]) -> dict[str, object]:
         limits = self._job.limits
         return {
-            "command": [sys.executable, "-s", str(folder / "start.py")],
-            "directory": str(folder),
-            "environment": _environment(self._job, self._home),
+            "command": [sys.executable, "-s", str(script)],
+            "directory": str(script.parent),
+            "environment": _environment(self._job, self._home, gpus),
             "log": str(self._job.log_path),
             "record": str(self._record),
             "report": str(self._report),
@@ -207,7 +213,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _environment(job: Job, home: Path) -> dict[str, str]:
+def _environment(job: Job, home: Path, gpus: tuple[str, ...]) -> dict[str, str]:
     """All that the executor sees of our environment: no credentials, no settings."""
     assert job.image.folder is not None
     environment = {
@@ -220,7 +226,7 @@ def _environment(job: Job, home: Path) -> dict[str, str]:
         "PYTHONPATH": str(job.image.folder.parent / "sdk"),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "CUDA_VISIBLE_DEVICES": ",".join(job.limits.gpu_ids or map(str, range(job.limits.gpus))),
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
     }
     if job.limits.cpus is not None:
         environment["OMP_NUM_THREADS"] = str(max(1, int(job.limits.cpus)))

@@ -222,6 +222,18 @@ def test_wrong_settings_are_refused(
     assert "hint: " in error
 
 
+def test_more_gpus_than_are_visible_are_refused(
+    at: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    words = ["train", "--src-revs", "data", "--executor", "sample", "--to", "visible"]
+
+    error = said(capsys, *words, "--gpus", "2", code=1)[1]
+
+    assert "2 GPUs are asked for, and CUDA_VISIBLE_DEVICES is `3`" in error
+    assert said(capsys, *words, "--gpus", "1")[0]
+
+
 def test_template_is_written_and_may_gain_keys(at: Path, tmp_path: Path, capsys) -> None:
     text = said(capsys, "executor", "templates", "sample", "--type", "training")[0]
     content = yaml.safe_load(text)

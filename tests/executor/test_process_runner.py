@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from mir_ops.executor import (
     Outcome,
     Progress,
     collect_training,
+    gpus,
     keeper,
     open_run,
     run_job,
@@ -41,6 +43,13 @@ two = subprocess.Popen(sleep, start_new_session=True)
 (out / "pids").write_text(f"{os.getpid()} {one.pid} {two.pid}")
 os.rename(out / "pids", out / "ready")
 time.sleep(300)
+"""
+
+HANGING = """
+import os, time
+from pathlib import Path
+(Path(os.environ["MIR_OUT"]) / "ready").touch()
+time.sleep(600)
 """
 
 
@@ -330,3 +339,28 @@ def is_running(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         return state not in "ZX"
     return False
+
+
+def test_a_gpu_in_use_is_not_given_twice_while_another_is_free(
+    script: Script, prepare, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "dev").mkdir()
+    for number in (0, 1):
+        (tmp_path / f"dev/nvidia{number}").touch()
+    monkeypatch.setattr(gpus, "_DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    job = prepare(image=script(HANGING), limits=Limits(gpus=1))
+    run = open_run(job, runner="process", keep_seconds=60)
+
+    run.start()
+    wait_for((job.outputs / "ready").exists)
+    with gpus.taken_gpus(Limits(gpus=1)) as (alone, _):
+        assert alone == ("1",)
+    with gpus.taken_gpus(Limits(gpus=2)) as (both, _):
+        assert both == ("1", "0")  # more than are free: one is shared
+    with gpus.taken_gpus(Limits(gpus=1, gpu_ids=("0",))) as (asked, _):
+        assert asked == ("0",)
+    run.remove()
+
+    with gpus.taken_gpus(Limits(gpus=1)) as (again, _):
+        assert again == ("0",)
