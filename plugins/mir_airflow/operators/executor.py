@@ -92,7 +92,10 @@ class ExecutorOperator(DockerOperator):
         self.log.info("Reached: %s", boundary)
 
     def execute(self, context: Context) -> Any:
+        from mir_ops.arrow import spare_pandas
+
         self._context = context
+        spare_pandas()
         try:
             with explained(self.log), dying_with_parent():
                 workspace = MirHook(self.mir_conn_id).workspace()
@@ -306,7 +309,7 @@ class TrainOperator(ExecutorOperator):
     """Train a model on the newest training version."""
 
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
-        from mir_ops.rounds.steps import training_step
+        from mir_ops.rounds.training import training_step
 
         return training_step(workspace, place, round_id)
 
@@ -317,7 +320,7 @@ class EvaluateOperator(ExecutorOperator):
     operator_extra_links = (DatasetVersionLink(),)
 
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
-        from mir_ops.rounds.steps import evaluation_step
+        from mir_ops.rounds.evaluating import evaluation_step
 
         return evaluation_step(workspace, place, round_id)
 
@@ -334,7 +337,7 @@ class MineShardOperator(ExecutorOperator):
         self.shard = shard
 
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
-        from mir_ops.rounds.steps import shard_step
+        from mir_ops.rounds.sharding import shard_step
 
         return shard_step(workspace, place, round_id, self.shard)
 
@@ -345,7 +348,7 @@ class MineOperator(ExecutorOperator):
     operator_extra_links = (DatasetVersionLink(),)
 
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
-        from mir_ops.rounds.steps import mining_step
+        from mir_ops.rounds.mining import mining_step
 
         return mining_step(workspace, place, round_id)
 
