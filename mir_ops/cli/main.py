@@ -63,6 +63,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "view": ("mir_ops.cli.view", "Look at a dataset version in the browser"),
 }
 SAME_AS = {"co": "checkout"}
+# Commands of YMIR and of git that people type, and what they want to know instead.
+_NEEDLESS = {
+    "commit": "Every command commits what it does: there is nothing left to commit",
+    "add": "Every command commits what it does; `mir import` brings images in",
+    "status": "Nothing is ever uncommitted; `mir branch` shows where you are",
+    "reset": "Go back with `mir checkout BRANCH@V1`, or start there with `mir checkout -b NAME`",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,12 +80,13 @@ class Parser(argparse.ArgumentParser):
         settings.setdefault("allow_abbrev", False)
         settings.setdefault("formatter_class", _Formatter)
         super().__init__(**settings)
+        self.meant = ""  # the command that was typed, where this is the parser of all
         if example := EXAMPLES.get(self.prog.removeprefix("mir ")):
             self.epilog = "\n".join(["example:", *(f"  {line}" for line in example.splitlines())])
         _add_common(self)
 
     def error(self, message: str) -> NoReturn:
-        hint = f"See `{self.prog} --help`"
+        hint = f"See `{self.meant or self.prog} --help`"
         if message.startswith("unrecognized arguments: -"):
             import difflib
 
@@ -175,6 +183,7 @@ def _parser(words: Sequence[str]) -> Parser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", prog="mir")
     named = _command_of(words)
     if named in SAME_AS or named in COMMANDS:
+        parser.meant = f"mir {named}"
         _load(SAME_AS.get(named, named)).register(subparsers)
     elif named is not None:
         raise _unknown_command(named)
@@ -211,6 +220,7 @@ def _unknown_command(name: str) -> UsageError:
 
     close = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"Did you mean `mir {close[0]}`?" if close else "`mir --help` lists the commands"
+    hint = _NEEDLESS.get(name, hint)
     return UsageError(f"No command named `{name}`", hint=hint)
 
 

@@ -221,6 +221,8 @@ def _fetched(
 def _add_import(parser: argparse.ArgumentParser, *flags: str) -> None:
     if flags:
         parser.add_argument(*flags, dest="package", metavar="FILE", help=argparse.SUPPRESS)
+        for accepted in ("--dst-rev", "-w"):  # YMIR's: a model is no version here
+            parser.add_argument(accepted, dest="_", metavar="X", help=argparse.SUPPRESS)
     parser.add_argument("--model-location", metavar="DIR", help="Also write the package here")
     parser.add_argument(
         "--allow-private", action="store_true", help="Download from this machine or network too"

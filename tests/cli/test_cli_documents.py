@@ -58,5 +58,72 @@ def test_examples_can_be_parsed(command: str) -> None:
     assert callable(arguments.run)
 
 
+# Every option that either generation of YMIR's guides and its last release have.
+OF_YMIR = """\
+init -r /x
+init --root /x --with-empty-rev a@b
+checkout -b x
+co street
+branch -D x
+branch -r /x
+log --oneline --decorate --graph --dog
+show --src-revs HEAD --verbose
+show --src-rev a
+import --index-file i --annotation-dir a --gen-dir g --dataset-name n --dst-rev a@b
+import --index-file i --annotation-dir a --gen-dir g --ignore-unknown-types --dst-rev a@b -w w
+import --index-file i --gt-dir a --pred-dir p --gen-dir g --unknown-types-strategy stop \
+--anno-type det-box --dst-rev a@b --src-revs master
+import --asset-path x --gen-dir g --anno-type-fmt det:voc --dst-rev a@b -w w --user-label-file l
+export --asset-dir a --annotation-dir b --media-location m --src-revs a@b --format none
+export --asset-dir a --gt-dir b --pred-dir c --media-location m --src-revs a@b --anno-format voc \
+--asset-format raw --class_names 'a;b' -w w
+filter -p 'a;b' --src-revs a@b --dst-rev a@c
+filter --cis 'a;b' --ex-cis c --filter-anno-src any --src-revs a@b --dst-rev a@c -w w
+filter -P c --src-revs a@b --dst-rev a@c
+sampling --count 5 --src-revs a@b --dst-rev a@c -w w
+sampling --rate 0.5 --src-revs a@b --dst-rev a@c
+merge --src-revs 'h;g' --ex-src-revs 'x;y' --dst-rev a@b -s stop -w w
+fuse --src-revs 'h;g' --ex-src-revs x --dst-rev a@b -s host --cis a --ex-cis b \
+--filter-anno-src gt --count 3 -w w
+fuse --src-revs 'h;g' --dst-rev a@b -s guest -p a -P b --rate 0.5
+copy --src-root /x --src-revs a@b --src-user-label-file l --dst-rev c@d --ignore-unknown-types \
+--drop-annotations -w w
+train -w w --media-location m --model-location l --task-config-file c --src-revs a@b \
+--dst-rev c@d --executor e
+mining --src-revs a@b --dst-rev c@d -w w --topk 5 --model-location l --media-location m \
+--model-hash h --cache c --task-config-file f --executor e
+mining --src-revs a@b --dst-rev c@d -w w --topk 5 --model-location l --media-location m \
+--model-hash h@s --asset-cache-dir c --task-config-file f --executor e --add-prediction
+infer --index-file i -w w --model-location l --model-hash h --task-config-file c --executor e \
+--executant-name n --run-as-root
+models --package-path p --dst-rev a@b --model-location l -w w
+show -d"""
+
+
+@pytest.mark.parametrize("line", OF_YMIR.splitlines())
+def test_ymirs_options_are_understood(line: str) -> None:
+    words = shlex.split(line)
+
+    assert callable(cli._parser(words).parse_args(words).run)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("commit -m x", "nothing left to commit"),
+        ("status", "Nothing is ever uncommitted"),
+        ("reset --hard", "mir checkout"),
+        ("filtre", "Did you mean `mir filter`?"),
+        ("branch one two three", "See `mir branch --help`"),
+        ("store fsck deep odd", "See `mir store --help`"),
+    ],
+)
+def test_a_command_that_cannot_be_understood_helps_on(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words.split()) == cli.USAGE
+    assert said in capsys.readouterr().err
+
+
 def test_completion_knows_every_command() -> None:
     assert {*words_by_command()} >= {*COMMANDS, *SAME_AS}
