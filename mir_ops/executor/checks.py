@@ -302,7 +302,7 @@ def _training(kit: _Kit, name: str, model: ModelFiles | None = None) -> Job:
     return prepare_training(
         kit.store,
         kit.version,
-        op_id=_op_id(name),
+        op_id=_op_id(f"{kit.folder} {name}"),  # others may check an image meanwhile
         image=kit.image,
         class_names=CLASSES,
         config=_settings(kit),
@@ -320,7 +320,7 @@ def _inference(
     return prepare_inference(
         kit.store,
         kit.version,
-        op_id=_op_id(name),
+        op_id=_op_id(f"{kit.folder} {name}"),  # others may check an image meanwhile
         image=kit.image,
         asset_ids=kit.version.asset_ids(),
         model=model,

@@ -20,6 +20,8 @@ from mir_ops.executor.owners import owning
 from mir_ops.executor.runs import OnLog, OnProgress, Outcome, Watch
 
 if TYPE_CHECKING:
+    from docker.errors import APIError
+
     from docker import APIClient
 
 _FOLLOW_SECONDS: Final = 1.0
@@ -114,6 +116,8 @@ class ContainerRun:
 
         StoreError when the engine stays away: the container runs on, and the next try finds it.
         """
+        from docker.errors import APIError
+
         reason: list[str] = []
         with self._watched(Watch(self._job, on_progress), reason):
             state = self._followed_to_the_end(on_log)
@@ -122,7 +126,12 @@ class ContainerRun:
         if state.get("OOMKilled") and state["ExitCode"] != 0:
             limit = self._settings.memory_bytes / 2**30
             reason.append(f"it used more memory than its limit of {limit:.3g} GiB")
-        self._keep_log()
+        try:
+            self._keep_log()
+        except APIError as error:
+            if not _is_gone(error):
+                raise
+            return Outcome(exit_code=None, reason="its container was removed")
         return Outcome(exit_code=state["ExitCode"], reason=reason[0] if reason else None)
 
     def remove(self) -> None:
@@ -183,11 +192,11 @@ class ContainerRun:
             time.sleep(0.5)
 
     def _pass_on(self, on_log: OnLog) -> None:
-        from docker.errors import NotFound
+        from docker.errors import APIError
 
         since = _seconds(self._last) if self._last else None
         tail: Any = _REPLAYED_LINES if self._adopted and not self._last else "all"
-        with suppress(NotFound):
+        try:
             lines = self._engine.logs(
                 self.name, stream=True, follow=True, timestamps=True, tail=tail, since=since
             )
@@ -197,6 +206,9 @@ class ContainerRun:
                 if stamp > known:  # the engine gives whole seconds again
                     known, self._last = b"", stamp
                     on_log(text)
+        except APIError as error:
+            if not _is_gone(error):
+                raise
 
     @contextmanager
     def _watched(self, watch: Watch, reason: list[str]) -> Iterator[None]:
@@ -253,6 +265,11 @@ class ContainerRun:
                 if file.tell() + len(line) > _LARGEST_LOG:
                     break
                 file.write(line)
+
+
+def _is_gone(error: APIError) -> bool:
+    """Whether the engine has removed the container, or is about to: then it gives no log."""
+    return error.status_code in (404, 409)
 
 
 def free_gpus(engine: APIClient, count: int) -> tuple[str, ...]:
