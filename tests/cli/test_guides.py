@@ -1,20 +1,23 @@
-"""YMIR's user guides, followed word for word, up to what needs a GPU."""
+"""YMIR's user guides, followed word for word; only the executor is another one."""
 
 from __future__ import annotations
 
 import io
+import json
+import re
 import shlex
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 from guide_commands import as_the_shell_cuts, blocks_of, commands_in, quoted
 from PIL import Image
 
 from mir_ops.cli.main import main
 
-TOPK = 20
+TOPK = 200
 
 
 class Reader:
@@ -37,6 +40,20 @@ class Reader:
         """Run each command of a block."""
         for command in commands_in(self.blocks[number]):
             self.type(quoted(command))
+
+    def follow_with(self, executor: str, number: int) -> None:
+        """Run the one command of a block with another executor, and the model trained last."""
+        (command,) = commands_in(self.blocks[number])
+        command = re.sub(r"--executor \S+", f"--executor {executor}", command)
+        if "<hash>" in command:
+            command = command.replace("<hash>", self.model).replace("<inter-model-name>", "first")
+        self.type(command)
+
+    @property
+    def model(self) -> str:
+        """The id that `~/ymir-models` gained last."""
+        models = (self.root / "home/ymir-models").iterdir()
+        return max(models, key=lambda path: path.stat().st_mtime_ns).name
 
     def type(self, command: str) -> None:
         command = self.here(command)
@@ -152,17 +169,26 @@ def test_the_first_guide(
     ]
     reader.follow(15)
 
-    stands_in_for_mining(reader)
+    train_and_mine(reader, "sample", 17, 18, capsys)
     reader.follow(19)
     label_what_was_exported(reader)
     reader.follow(20)
     reader.follow(21)
     the_loop_is_closed(capsys)
+    before = reader.model
+    reader.follow_with("sample", 22)
+    assert reader.model != before
 
 
+@pytest.mark.parametrize("runner", ["process", pytest.param("docker", marks=pytest.mark.docker)])
 def test_the_second_guide(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
+    runner: str,
 ) -> None:
+    executor = "sample" if runner == "process" else request.getfixturevalue("sample_image")
     reader = Reader("guide-2.0.zh.md", tmp_path, monkeypatch)
     unpack_voc(reader)
     reader.data_set("training", 1, 25, "person", "cat", "tv", labelled=20)
@@ -192,17 +218,45 @@ def test_the_second_guide(
     reader.follow(12)
     reader.follow(13)
 
-    stands_in_for_mining(reader)
+    train_and_mine(reader, executor, 15, 16, capsys)
     reader.follow(17)
     label_what_was_exported(reader)
     reader.follow(18)
     reader.follow(19)
     the_loop_is_closed(capsys)
+    before = reader.model
+    reader.follow_with(executor, 20)
+    assert reader.model != before
 
 
-def stands_in_for_mining(reader: Reader) -> None:
-    words = "mir sampling --src-revs dataset-mining@import --dst-rev mining-0@mining"
-    reader.type(f"{words} -w /tmp/ymir/mining/mining-0 --count {TOPK}")
+def train_and_mine(
+    reader: Reader, executor: str, training: int, mining: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """4.2.4 and 4.2.5, with settings as `mir executor templates` writes them."""
+    home = reader.root / "home"
+    for kind in ("training", "mining"):
+        path = home / f"{kind}-config.yaml"
+        words = ["executor", "templates", executor, "--type", kind, "--output", str(path)]
+        assert main(words) == 0
+    settings = yaml.safe_load((home / "training-config.yaml").read_text())
+    settings |= {"class_names": ["person", "cat"]}
+    (home / "training-config.yaml").write_text(yaml.safe_dump(settings))
+
+    capsys.readouterr()
+    reader.follow_with(executor, training)
+    said = shown(capsys)
+    assert f"Model: {reader.model}" in said
+    assert [line.split()[1].strip(":") for line in said if "Stage: " in line] == ["best", "first"]
+    unpacked = reader.root / "unpacked"
+    unpacked.mkdir()
+    words = ["tar", "-xf", str(home / "ymir-models" / reader.model), "-C", str(unpacked)]
+    subprocess.run(words, check=True)
+    assert {"first", "best", "ymir-info.yaml"} <= {path.name for path in unpacked.iterdir()}
+
+    reader.follow_with(executor, mining)
+    capsys.readouterr()
+    assert main(["--json", "show", "--src-revs", "mining-0@mining"]) == 0
+    assert json.loads(shown(capsys)[0])["assets"] == TOPK
 
 
 def there_are_four_branches(capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,7 +270,7 @@ def the_loop_is_closed(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["show", "--src-revs", "tr-va-1@merged"]) == 0
     assert shown(capsys)[2:][:3] == [
-        "metadatas.mir: 39 assets, tr: 34, va: 5, te: 0, unknown: 0",
-        "annotations.mir: hid: merged, 39 assets",
+        "metadatas.mir: 219 assets, tr: 214, va: 5, te: 0, unknown: 0",
+        "annotations.mir: hid: merged, 219 assets",
         "tasks.mir: hid: merged",
     ]
