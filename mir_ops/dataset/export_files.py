@@ -22,10 +22,10 @@ from mir_ops.formats.mask_images import PaintedMasks, label_map, paint_masks
 from mir_ops.formats.texts import ExportedImages, by_image
 from mir_ops.formats.voc_texts import voc_texts
 from mir_ops.formats.yolo_texts import ark_texts, yolo_texts
+from mir_ops.store.file_systems import write_file
 from mir_ops.taxonomy import Taxonomy
 
 _SUFFIXES: Final = {"voc": ".xml", "yolo": ".txt", "ark": ".txt"}
-_CHUNK: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class AnnotationFiles(Protocol):
     """Annotations of one layer on their way to files."""
 
     count: int  # images that were written
-    paths: list[str]
+    names: list[str]  # of its files in the folder
 
     def write(
         self, images: ExportedImages, stems: Sequence[str], pool: ThreadPoolExecutor
@@ -120,7 +120,7 @@ class TextFiles:
         self.folder = folder
         self._masks = masks
         self.count = 0
-        self.paths: list[str] = []
+        self.names: list[str] = []
         self._kind = kind
         self._classes = classes
         self._described = described  # a `data.yaml` says what the classes are called
@@ -128,18 +128,16 @@ class TextFiles:
     def write(self, images: ExportedImages, stems: Sequence[str], pool: ThreadPoolExecutor) -> None:
         texts = self._texts(images, stems, pool)
         top, suffix = str(self.folder), _SUFFIXES[self._kind]
-        paths = [f"{top}/{stem}{suffix}" for stem in stems]
+        names = [stem + suffix for stem in stems]
         _, offsets, data = texts.buffers()
         bounds = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4).tolist()
         body = memoryview(data) if data is not None else memoryview(b"")
 
-        def write(start: int) -> None:
-            for row in range(start, min(start + _CHUNK, len(paths))):
-                write_file(paths[row], body[bounds[row] : bounds[row + 1]])
-
-        list(pool.map(write, range(0, len(paths), _CHUNK)))
-        self.paths += paths
-        self.count += len(paths)
+        # Small files: several threads would wait for each other.
+        for name, start, end in zip(names, bounds, bounds[1:], strict=False):
+            write_file(f"{top}/{name}", body[start:end])
+        self.names += names
+        self.count += len(names)
 
     def finish(self) -> None:
         if self._masks is not None:
@@ -162,7 +160,7 @@ class CocoFile:
 
     def __init__(self, folder: Path, classes: ExportClasses) -> None:
         self.count = 0
-        self.paths: list[str] = []
+        self.names: list[str] = []
         self._target = folder / COCO_FILE
         self._classes = classes
         self._objects = 0
@@ -198,7 +196,7 @@ class CocoFile:
         self._images.close()
         self._annotations_at.unlink()
         os.replace(self._images_at, self._target)
-        self.paths.append(str(self._target))
+        self.names.append(COCO_FILE)
 
 
 def mask_folders(place: Path) -> tuple[Path, Path]:
@@ -217,17 +215,6 @@ def make_folders(folders: Iterable[Path], *, later: Iterable[Path]) -> None:
             )
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def write_file(path: str, data: bytes | memoryview) -> None:
-    """Write a new file; one that exists is left as it is, and an error."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(file, rest) :]
-    finally:
-        os.close(file)
 
 
 def write_late(path: Path, text: str) -> None:

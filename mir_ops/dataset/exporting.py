@@ -22,7 +22,6 @@ from mir_ops.dataset.export_files import (
     TextFiles,
     make_folders,
     mask_folders,
-    write_file,
     write_late,
 )
 from mir_ops.dataset.export_losses import asset_losses, object_losses
@@ -33,6 +32,7 @@ from mir_ops.formats.images import EXTENSIONS
 from mir_ops.formats.texts import ExportedImages
 from mir_ops.formats.yolo_texts import yolo_data
 from mir_ops.store import schema
+from mir_ops.store.file_systems import write_file
 
 if TYPE_CHECKING:
     from mir_ops.store import Store, Version
@@ -43,6 +43,7 @@ INDEX: Final = "index.tsv"
 _BATCH: Final = 8192
 _CHUNK: Final = 64
 _THREADS: Final = 4
+_SMALL: Final = 2**15  # mean bytes of images below which threads only wait for each other
 _IN_MEMORY: Final = 8 * 2**20  # an image of more bytes is copied from file to file
 _NO_SPLIT: Final = "unassigned"
 
@@ -192,11 +193,12 @@ class _Export:
 
     def _write_indexes(self) -> None:
         """A list of its files in each folder; two parts may share one."""
-        listed = {name: written.paths for name, written in self._files.items()}
-        listed["images"] = [f"{self._folders.images}/{file}" for file in self._images]
+        listed = {name: written.names for name, written in self._files.items()}
+        listed["images"] = self._images
         lines: dict[Path, list[str]] = {}
         for name, folder in self._folders.named().items():
-            paths = (f"{os.path.abspath(path)}\n" for path in listed.get(name, ()))
+            top = os.path.abspath(folder)
+            paths = (f"{top}/{file}\n" for file in listed.get(name, ()))
             lines.setdefault(folder, []).extend(paths)
         for folder, listing in lines.items():
             write_late(folder / INDEX, "".join(listing))
@@ -245,13 +247,15 @@ class _Export:
         self._make_shelves(self._folders.images, files)
         top = str(self._folders.images)
         hashes = [asset_id.hex() for asset_id in assets["asset_id"].to_pylist()]
-        jobs = list(zip(hashes, assets["byte_size"].to_pylist(), files, strict=True))
+        sizes = assets["byte_size"].to_pylist()
+        jobs = list(zip(hashes, sizes, files, strict=True))
         chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
 
         def copy(chunk: list[tuple[str, int, str]]) -> list[bool]:
             return [self._copy_one(sha256, size, f"{top}/{file}") for sha256, size, file in chunk]
 
-        return [copied for each in pool.map(copy, chunks) for copied in each]
+        done = pool.map(copy, chunks) if sum(sizes) >= _SMALL * len(sizes) else map(copy, chunks)
+        return [copied for each in done for copied in each]
 
     def _copy_one(self, sha256: str, size: int, target: str) -> bool:
         try:
@@ -264,7 +268,8 @@ class _Export:
         return True
 
     def _make_shelves(self, top: Path, files: Iterable[str]) -> None:
-        shelves = {top / file.rpartition("/")[0] for file in files if "/" in file} - self._shelves
+        names = {file.rpartition("/")[0] for file in files} - {""}
+        shelves = {top / name for name in names} - self._shelves
         for shelf in sorted(shelves):
             shelf.mkdir(parents=True, exist_ok=True)
         self._shelves |= shelves

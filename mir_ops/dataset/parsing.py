@@ -20,9 +20,10 @@ import pyarrow as pa
 
 from mir_ops.errors import InvalidInputError
 from mir_ops.formats import FormatName
-from mir_ops.formats.archive import DamagedEntryError, FileTree, read_file
+from mir_ops.formats.archive import DamagedEntryError, FileTree
 from mir_ops.formats.parsed import Finding, Parsed, joined
 from mir_ops.formats.reading import read_annotations
+from mir_ops.store.file_systems import read_file
 
 _FROM_FILES: Final = 2500  # below, starting a process takes longer than parsing does
 _MOST_PROCESSES: Final = 8

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from mir_ops.errors import InvalidInputError, NotFoundError
+from mir_ops.store.file_systems import read_file
 
 EXPECTED_TREE: Final = """\
     images/         JPEG, PNG or BMP files, also in sub-folders
@@ -26,7 +27,6 @@ EXPECTED_TREE: Final = """\
         a.xml
         b.xml"""
 # How archives begin that people bring and that we do not read.
-_GUESS: Final = 2**16  # bytes to read at once of a file whose size nobody knows
 _FOREIGN: Final = (
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
@@ -173,21 +173,6 @@ def _folder_tree(root: Path, limits: ArchiveLimits) -> FileTree:
         _read=lambda name: read_file(paths[name], sizes[name]),
         _file=lambda name: paths[name],
     )
-
-
-def read_file(path: str, size: int = _GUESS) -> bytes:
-    """The bytes of a file that had `size` when it was looked at; `open` asks for much more."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = os.read(descriptor, size + 1)
-        if len(data) == size:
-            return data
-        parts = [data]
-        while parts[-1]:
-            parts.append(os.read(descriptor, _GUESS))
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
 
 
 def _walk(top: str, left_out: list[tuple[str, str]]) -> Iterator[os.DirEntry[str]]:

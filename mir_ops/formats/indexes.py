@@ -12,10 +12,10 @@ from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.formats.archive import (
     ArchiveLimits,
     FileTree,
-    read_file,
     readable_name,
     too_large,
 )
+from mir_ops.store.file_systems import read_file
 
 INDEX_SUFFIXES: Final = (".txt", ".tsv", ".csv")
 _MOST_BYTES: Final = 2**30

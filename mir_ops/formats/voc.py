@@ -37,6 +37,7 @@ _DEGREES: Final = 180.0
 _CORNERS: Final = ("xmin", "ymin", "xmax", "ymax")
 _FLAGS: Final = {"": None, "0": False, "1": True, "false": False, "true": True}
 _NO_POSE: Final = ("", "unknown", "unspecified")
+_NOT_XML: Final = re.compile("[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # What nearly every object has, and nothing else.
 _MASK: Final = re.compile(r"[0-9]{1,3}")
 _PLAIN: Final = frozenset(("name", POSE, "truncated", "occluded", "difficult", "bndbox"))
@@ -418,9 +419,4 @@ def _decimal(value: float) -> str:
 
 def escaped(text: str) -> str:
     """Text of an element; characters that XML cannot hold at all are replaced."""
-    return escape("".join(char if _is_xml_char(char) else "�" for char in text))
-
-
-def _is_xml_char(char: str) -> bool:
-    surrogate = "\ud800" <= char <= "\udfff"
-    return char in "\t\n" or (char >= " " and not surrogate and char not in "\ufffe\uffff")
+    return escape(_NOT_XML.sub("�", text))

@@ -8,7 +8,6 @@ and `unstated`, which names the flags that are written as 0 because readers want
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 from typing import Final
 
 import numpy as np
@@ -46,7 +45,7 @@ def voc_texts(images: ExportedImages, masks: PaintedMasks) -> pa.Array:
     assets = images.assets
     segmented = np.zeros(len(assets), np.bool_)
     segmented[images.owners[masks.numbers > 0]] = True
-    names = [escaped(PurePosixPath(name).name) for name in images.file_names.to_pylist()]
+    names = [escaped(name.rpartition("/")[2]) for name in images.file_names.to_pylist()]
     return joined_texts(
         "<annotation>\n  <folder>folder</folder>\n  <filename>",
         pa.array(names, pa.string()),

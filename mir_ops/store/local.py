@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from mir_ops.errors import InvalidInputError, StoreError
-from mir_ops.store.file_systems import FileSystems, can_flush, write_file
+from mir_ops.store.file_systems import FileSystems, can_flush, read_file, write_file
 from mir_ops.store.objects import (
     Entry,
     OutcomeUnknownError,
@@ -49,11 +49,12 @@ class LocalObjects:
         self._syncing = threading.Lock()
 
     def find(self, key: str) -> bytes | None:
-        with _errors(key):
-            try:
-                return self._path(key).read_bytes()
-            except FileNotFoundError:
-                return None
+        try:
+            return read_file(f"{self._root}/{_checked(key)}")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise access_error(f"`{key}`", error) from error
 
     def size(self, key: str) -> int | None:
         with _errors(key):
