@@ -15,7 +15,9 @@ from mir_ops.mining.candidates import Floats, Integers, Matrix
 Distance = Literal["euclidean", "cosine"]
 
 _LARGEST_BLOCK, _SMALLEST_BLOCK, _BLOCKS = 4096, 64, 256
-_CENTERS_AT_ONCE = 512
+_CENTERS_AT_ONCE = 64
+# OpenBLAS works on less with one thread: multiply-adds of a matrix, numbers of a vector's product.
+_ALONE, _ALONE_VECTOR = 1 << 18, 9000
 _EXACT = 52  # whole numbers below 2^52 are exact in float64, in whichever order they are added
 
 
@@ -60,11 +62,30 @@ class Grid:
 
 def squared_distances(one: Floats, other: Floats) -> Floats:
     """Between whole numbers: exact. A row for each of `one`."""
-    products = one @ other.T
+    products = _products(one, other)
     products *= -2
     products += (one * one).sum(axis=1)[:, None]
     products += (other * other).sum(axis=1)
     return products
+
+
+def _products(one: Floats, other: Floats) -> Floats:
+    """`one @ other.T`, in pieces so small that libraries do not spread them over threads.
+
+    There are thousands of such products one after the other, and threads wait for each other at
+    the end of each: on a busy machine that took ten times the work.
+    """
+    count, size = one.shape
+    rows = max(1, min(_ALONE // max(1, size * len(other)), _ALONE_VECTOR // max(1, size)))
+    if count <= rows:
+        return one @ other.T
+    whole = count - count % rows
+    result = np.empty((count, len(other)))
+    stacked = one[:whole].reshape(-1, rows, size)
+    np.matmul(stacked, other.T, out=result[:whole].reshape(-1, rows, len(other)))
+    if whole < count:
+        result[whole:] = one[whole:] @ other.T
+    return result
 
 
 def nearest(vectors: Matrix, others: Matrix, grid: Grid) -> tuple[Integers, Floats]:
@@ -112,9 +133,7 @@ class _FarthestFirst:
 
     Distances only shrink: what a block of vectors had as its largest stays a bound. So the block
     with the largest bound is brought up to date, with all centers it has missed in one product of
-    matrices, until it is the largest although it is up to date (Minoux, 1978). Within a block,
-    a vector can only come closer to a center that is less than twice as far from the vector's
-    present center as that is from the vector (Elkan, 2003): others are passed over.
+    matrices, until it is the largest although it is up to date (Minoux, 1978).
     """
 
     def __init__(self, vectors: Matrix, grid: Grid) -> None:
@@ -124,7 +143,6 @@ class _FarthestFirst:
             slice(low, min(low + size, len(vectors))) for low in range(0, len(vectors), size)
         ]
         self.best = np.full(len(vectors), np.inf)
-        self.center = np.zeros(len(vectors), np.int64)
         self.seen = [0] * len(self.blocks)
         self.heap = [(-math.inf, number) for number in range(len(self.blocks))]
         self.centers = np.zeros((0, vectors.shape[1]))
@@ -160,24 +178,8 @@ class _FarthestFirst:
         self.seen[number] = self.count
 
     def _compare(self, block: slice, low: int, high: int) -> None:
-        best, center = self.best[block], self.center[block]
-        rows = np.flatnonzero(best >= 0) if low == 0 else self._in_reach(best, center, low, high)
-        if len(rows) == 0:
-            return
-        mine = self.vectors[block]
-        mine = mine if len(rows) == len(mine) else mine[rows]
-        squared = squared_distances(self.grid.numbers(mine), self.centers[low:high])
-        at = squared.argmin(axis=1)
-        least = squared[np.arange(len(rows)), at]
-        closer = least < best[rows]
-        best[rows[closer]] = least[closer]
-        center[rows[closer]] = low + at[closer]
-
-    def _in_reach(self, best: Floats, center: Integers, low: int, high: int) -> Integers:
-        """The vectors that one of these centers may be closer to than their present one."""
-        present = np.unique(center)
-        apart = squared_distances(self.centers[low:high], self.centers[present]).min(axis=0)
-        return np.flatnonzero(apart[np.searchsorted(present, center)] < 4 * best)
+        squared = squared_distances(self.grid.numbers(self.vectors[block]), self.centers[low:high])
+        np.minimum(self.best[block], squared.min(axis=1), out=self.best[block])
 
 
 def _largest(vectors: Matrix) -> float:
