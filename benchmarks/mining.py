@@ -4,8 +4,7 @@ A pool of a million candidates with five million predictions and vectors of 128 
 and a thousand are selected. k-center is also run over the whole pool, next to the farthest point
 sampling of PyPI's `fpsample`, and over a smaller one next to `scikit-activeml`; their picks are
 compared with ours before their time counts. Every run is a process of its own. Vectors lie on a
-grid, so that the peers' sums of 32-bit numbers are exact, and clusters, outliers and near copies are
-among them.
+grid, so that the peers' sums of 32-bit numbers are exact, in clusters, with outliers and copies.
 
 The peers are installed into a folder of their own: name one with `--peer` to keep it. With
 `--json` one object a line.
@@ -204,29 +203,24 @@ def measure(args: argparse.Namespace, folder: Path, peer: Path | None) -> Iterat
         ("activeml", small, args.wanted // 10),
     ):
         ours = _child("k-center", 0, wanted, file)
-        yield _beside(
-            what, ours, _peer(peer, what, file, wanted), f"k-center: {wanted} of {file.stem}"
-        )
+        other = _peer(peer, what, file, wanted)
+        yield _beside(f"k-center: {wanted} of {file.stem}, {what}", ours, other, file)
 
 
-def _beside(what: str, ours: dict[str, Any], other: dict[str, Any] | None, name: str) -> Line:
+def _beside(name: str, ours: dict[str, Any], other: dict[str, Any] | None, file: Path) -> Line:
     if other is None:
-        return Line(
-            name=f"{name}, {what}", ours=ours["cpu"], note="the peer is not at hand", agreed=False
-        )
-    differs = [
-        n
-        for n, pair in enumerate(zip(ours["picks"], other["picks"], strict=True))
-        if pair[0] != pair[1]
-    ]
-    note = f"picks differ from number {differs[0]} on" if differs else "the same picks"
+        return Line(name=name, ours=ours["cpu"], note="the peer is not at hand", agreed=False)
+    vectors = np.load(file, mmap_mode="r")  # of copies either may be picked
+    mine, theirs = vectors[ours["picks"]], vectors[other["picks"]]
+    differing = np.flatnonzero((mine != theirs).any(axis=1))
+    note = f"picks differ from number {differing[0]} on" if len(differing) else "the same picks"
     return Line(
-        name=f"{name}, {what}",
+        name=name,
         ours=ours["cpu"],
         other=other["cpu"],
         bar=1.0,
         note=note,
-        agreed=not differs,
+        agreed=not len(differing),
     )
 
 
