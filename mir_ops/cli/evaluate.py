@@ -84,7 +84,7 @@ def read(
 ) -> Material:
     """The predictions of a revision beside the ground truth that was asked for."""
     from mir_ops.arrow import spare_pandas
-    from mir_ops.evaluation.versions import read_material
+    from mir_ops.evaluation.versions import classes_named, read_material
 
     spare_pandas()
     found = repository.store.read(rev)
@@ -93,7 +93,7 @@ def read(
         truth or found,
         found,
         layer=layer,
-        class_names=names_of(arguments.classes),
+        classes=classes_named(truth or found, names_of(arguments.classes)),
         split=arguments.split,
     )
 

@@ -24,7 +24,7 @@ from mir_ops.evaluation.voc import evaluate_voc
 from mir_ops.store import Operation, schema
 
 if TYPE_CHECKING:
-    from mir_ops.store import Commit, Store, Version
+    from mir_ops.store import Commit, Edit, Store, Version
 
 _TRUTH: Final = ("asset_id", "annotation_id", "class_id", "x", "y", "w", "h", "area", "iscrowd")
 _FOUND: Final = ("asset_id", "annotation_id", "class_id", "x", "y", "w", "h", "confidence", "tags")
@@ -94,18 +94,22 @@ def read_material(
     predictions: Version | None = None,
     *,
     layer: str | None = None,
-    class_names: Sequence[str] = (),
+    classes: Mapping[int, str] | None = None,
     split: str | None = None,
+    images: pa.Array | None = None,
 ) -> Material:
-    """Read both sides; without names every class that occurs on one of them is measured.
+    """Read both sides; `classes` is id to name, by default of all that occur on one of them.
 
-    Images count that both have looked at, labelled and predicted, of the split if one is named.
+    Images count that both have looked at, labelled and predicted, of the split and of `images`
+    if these are given.
     """
     source = predictions or truth
     layer = find_layer(source, layer)
     labelled, looked_at = truth.layer_assets("ground_truth"), source.layer_assets(layer)
     both = pc.is_in(labelled, value_set=looked_at)
     ids = labelled.filter(both)
+    if images is not None:
+        ids = ids.filter(pc.is_in(ids, value_set=images))
     assets = truth.assets(columns=list(_ASSETS), ids=ids)
     if split is not None:
         assets = assets.filter(pc.fill_null(pc.equal(assets["split"], split), False))
@@ -119,8 +123,12 @@ def read_material(
         )
     ground_truth = truth.layer("ground_truth", columns=_TRUTH, ids=ids)
     found = source.layer(layer, columns=_FOUND, ids=ids)
-    classes = _classes(truth, class_names, ground_truth, found)
-    sides = read_sides(ground_truth=ground_truth, predictions=found, assets=assets, classes=classes)
+    sides = read_sides(
+        ground_truth=ground_truth,
+        predictions=found,
+        assets=assets,
+        classes=_occurring(truth, ground_truth, found) if classes is None else classes,
+    )
     operation = source.commit.operation.parameters
     model = layer.partition(":")[2] or None
     return Material(
@@ -176,6 +184,20 @@ def _limited(material: Material, ids: pa.Array, classes: Mapping[int, str]) -> M
     )
 
 
+def classes_named(version: Version, names: Sequence[str]) -> dict[int, str] | None:
+    """The classes with these names or aliases, by id; None, which is all, without names."""
+    taxonomy = version.taxonomy
+    unknown = [name for name in names if taxonomy.id_of(name) is None]
+    if unknown:
+        raise NotFoundError(
+            f"Commit {version.id[:12]} knows no class `{unknown[0]}`",
+            code="unknown-class",
+            hint=f"It knows {', '.join(taxonomy.names)}",
+        )
+    ids = [each for name in names if (each := taxonomy.id_of(name)) is not None]
+    return {each: taxonomy.name_of(each) for each in ids} or None
+
+
 def find_layer(version: Version, name: str | None = None) -> str:
     """The layer of predictions with this name, or of this model; without a name the only one."""
     layers = [each for each in version.layers() if schema.layer_kind(each) == "predictions"]
@@ -206,11 +228,9 @@ def evaluate_material(material: Material, settings: Settings | None = None) -> E
     curves = curves_of(matches)
     metrics = metrics_of(sides, curves)
     near = match(sides.truth, sides.found, thresholds=[asked.iou], areas=[AREAS["all"]])
-    thresholds = _thresholds(near, sides.names, asked)
-    best = thresholds["all"]["best_f1"]
     confidence = asked.confidence
     if confidence is None:
-        confidence = best["confidence"] if best else 0.0
+        confidence = _confidence(near)
     marks = marks_of(
         sides,
         material.ground_truth.num_rows,
@@ -229,7 +249,7 @@ def evaluate_material(material: Material, settings: Settings | None = None) -> E
         "confidence": confidence,
         "metrics": metrics.to_dict(),
         "per_iou": _per_iou(curves, matches.thresholds),
-        "thresholds": thresholds,
+        "thresholds": _thresholds(near, sides.names, asked),
         "marks": marks.counts(),
         "mistakes": marks.mistakes.to_dict(),
         "confusion": confusion_of(sides, iou=asked.iou, confidence=confidence).to_dict(),
@@ -259,9 +279,7 @@ def commit_marks(
     """
     origin, report, ids = evaluation.origin, evaluation.report, material.sides.asset_ids
     found = truth if origin.predictions == truth.id else store.read(origin.predictions)
-    rows = found.layer(origin.layer, ids=ids)
-    marked = tagged(rows, evaluation.marks, material.ground_truth)
-    scores = score_rows(ids, evaluation.marks, material.ground_truth, material.predictions)
+    predictions = found.layer(origin.layer, ids=ids)
     with store.edit(
         branch,
         base=truth,
@@ -284,9 +302,30 @@ def commit_marks(
         ),
         message=message,
     ) as edit:
-        edit.put_layer(origin.layer, marked, assets=ids)
-        edit.put_layer(scores_layer(origin.layer), scores, assets=ids)
+        put_marked(edit, origin.layer, ids, evaluation.marks, material.ground_truth, predictions)
     return edit.commit
+
+
+def mark_best(sides: Sides, ground_truth: pa.Table, predictions: pa.Table) -> Marks:
+    """Marks at IoU 0.5 and the confidence of the best F1, for the rows of both tables."""
+    near = match(sides.truth, sides.found, thresholds=[0.5], areas=[AREAS["all"]])
+    return marks_of(
+        sides, ground_truth.num_rows, predictions.num_rows, confidence=_confidence(near)
+    )
+
+
+def put_marked(
+    edit: Edit,
+    layer: str,
+    ids: pa.Array,
+    marks: Marks,
+    ground_truth: pa.Table,
+    predictions: pa.Table,
+) -> None:
+    """Put the predictions of these images with their marks, and each image's mistakes."""
+    scores = score_rows(ids, marks, ground_truth, predictions)
+    edit.put_layer(layer, tagged(predictions, marks, ground_truth), assets=ids)
+    edit.put_layer(scores_layer(layer), scores, assets=ids)
 
 
 def scores_layer(layer: str) -> str:
@@ -294,23 +333,16 @@ def scores_layer(layer: str) -> str:
     return f"scores:evaluation:{layer.partition(':')[2] or 'predictions'}"
 
 
-def _classes(
-    truth: Version, names: Sequence[str], ground_truth: pa.Table, found: pa.Table
-) -> dict[int, str]:
-    taxonomy = truth.taxonomy
-    if not names:
-        used = {int(each) for t in (ground_truth, found) for each in np.unique(t["class_id"])}
-        known = set(taxonomy.ids)
-        return {each: taxonomy.name_of(each) if each in known else f"class {each}" for each in used}
-    unknown = [name for name in names if taxonomy.id_of(name) is None]
-    if unknown:
-        raise NotFoundError(
-            f"Commit {truth.id[:12]} knows no class `{unknown[0]}`",
-            code="unknown-class",
-            hint=f"It knows {', '.join(taxonomy.names)}",
-        )
-    chosen = [each for name in names if (each := taxonomy.id_of(name)) is not None]
-    return {each: taxonomy.name_of(each) for each in chosen}
+def _confidence(near: Matches) -> float:
+    best = operating_curve(near).best_f1()
+    return best["confidence"] if best else 0.0
+
+
+def _occurring(truth: Version, ground_truth: pa.Table, found: pa.Table) -> dict[int, str]:
+    """Every class on one of the sides; one that the version does not know has its number."""
+    used = {int(each) for t in (ground_truth, found) for each in np.unique(t["class_id"])}
+    names = {each: truth.taxonomy.name_of(each) for each in truth.taxonomy.ids}
+    return {each: names.get(each, f"class {each}") for each in used}
 
 
 def _thresholds(near: Matches, names: Sequence[str], asked: Settings) -> dict[str, Any]:

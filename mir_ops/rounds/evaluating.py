@@ -20,7 +20,7 @@ from mir_ops.rounds.executing import (
 )
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.place import Place
-from mir_ops.store import Branch, Commit, Operation, Version
+from mir_ops.store import Branch, Commit, Edit, Operation, Version
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -83,24 +83,41 @@ class EvaluationStep:
             **entry.provenance,
         ) as edit:
             edit.put_taxonomy(version.taxonomy)
+            assets, truth = version.assets(ids=ids), version.layer("ground_truth", ids=ids)
             if not _holds(store.branch(entry.branches.evaluation), version, ids):
-                edit.put_assets(version.assets(ids=ids))
-                edit.put_layer("ground_truth", version.layer("ground_truth", ids=ids), assets=ids)
-            edit.put_layer(self._layer, inferred.predictions, assets=ids)
+                edit.put_assets(assets)
+                edit.put_layer("ground_truth", truth, assets=ids)
+            self._put_marked(edit, assets, truth, inferred.predictions)
         return edit.commit
 
+    def _put_marked(
+        self, edit: Edit, assets: pa.Table, truth: pa.Table, predictions: pa.Table
+    ) -> None:
+        """The predictions, each with its mark, and the mistakes in each image."""
+        from mir_ops.evaluation.sides import read_sides
+        from mir_ops.evaluation.versions import mark_best, put_marked
+
+        sides = read_sides(
+            ground_truth=truth, predictions=predictions, assets=assets, classes=self._classes
+        )
+        marks = mark_best(sides, truth, predictions)
+        put_marked(edit, self._layer, sides.asset_ids, marks, truth, predictions)
+
     def _measure(self, commit: Commit) -> dict[str, Any]:
-        from mir_ops.evaluation import evaluate
+        from mir_ops.evaluation import evaluate_material, read_material
 
         entry = self.entry
         version = entry.ws.store.read(commit)
         ids = validation_ids(entry.ws.store.read(self.version))
-        metrics = evaluate(
-            ground_truth=version.layer("ground_truth", ids=ids),
-            predictions=version.layer(self._layer, ids=ids),
-            assets=version.assets(ids=ids),
-            classes={id_: name for name, id_ in class_ids(entry).items()},
-        ).to_dict()
+        found = evaluate_material(
+            read_material(version, layer=self._layer, classes=self._classes, images=ids)
+        )
+        metrics = {
+            **found.metrics.to_dict(),
+            "confidence": found.report["confidence"],
+            "marks": found.report["marks"],
+            "mistakes": found.report["mistakes"],
+        }
         entry.ws.catalog.models.set_evaluation(
             self.model.op_id, metrics=metrics, predictions=commit.id
         )
@@ -112,6 +129,10 @@ class EvaluationStep:
                 "metrics": metrics,
             }
         )
+
+    @property
+    def _classes(self) -> dict[int, str]:
+        return {id_: name for name, id_ in class_ids(self.entry).items()}
 
     @property
     def _layer(self) -> str:
