@@ -278,7 +278,9 @@ def _class_ids(version: Version, class_names: Sequence[str]) -> dict[int, str]:
         raise InvalidInputError(
             f"Classes unknown to the dataset: {unknown}" if unknown else "No classes to train",
             code="unknown-class",
-            hint=f"The dataset knows: {', '.join(taxonomy.names)}",
+            hint=f"The dataset knows: {', '.join(taxonomy.names)}"
+            if taxonomy.names
+            else "The dataset knows none: import images with their annotations first",
         )
     classes = {id_: taxonomy.name_of(id_) for _, id_ in found if id_ is not None}
     if len(classes) != len(found):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Final
 
+from mir_ops.errors import InvalidInputError
 from mir_ops.executor.jobs import bundled_folder
+
+_NAME: Final = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
 _START: Final = '''"""The executor @NAME@: replace what the three functions do by your model."""
 
@@ -81,6 +85,12 @@ _FILES: Final = {
 
 def write_scaffold(name: str, target: Path) -> list[str]:
     """Write the folder, with the SDK inside so that it needs nothing else; the files' names."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"`{name}` cannot be an image's name",
+            code="bad-executor-name",
+            hint="Use small letters and digits, with single `-`, `_` or `.` between them",
+        )
     for path, content in _FILES.items():
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         (target / path).write_text(content.replace("@NAME@", name), encoding="utf-8")

@@ -7,6 +7,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import yaml
@@ -278,6 +279,31 @@ def test_scaffold_passes_the_conformance_kit(tmp_path: Path, capsys) -> None:
         "is not empty"
         in said(capsys, "executor", "new", "mine", "--to", str(tmp_path / "mine"), code=1)[1]
     )
+
+
+@pytest.mark.docker
+def test_scaffold_s_image_passes_the_conformance_kit(
+    engine: Any, sample_image: str, tmp_path: Path, capsys
+) -> None:
+    said(capsys, "executor", "new", "mine", "--to", str(tmp_path / "mine"))
+    image = f"mir-tests/mine:{tmp_path.name.replace('_', '-')}"
+    base = {"BASE_IMAGE": "mir-ops/base:bookworm"}
+    engine.images.build(path=str(tmp_path / "mine"), tag=image, buildargs=base, rm=True)
+    try:
+        clauses = records(capsys, "executor", "check", image)
+    finally:
+        engine.images.remove(image, force=True)
+
+    assert "failed" not in {clause["state"] for clause in clauses}
+    assert sum(clause["state"] == "passed" for clause in clauses) == 24
+
+
+@pytest.mark.parametrize("name", ["Bad", "a/b", "a--", "-a", ""])
+def test_a_name_that_no_image_can_have_is_refused(tmp_path: Path, capsys, name: str) -> None:
+    words = ["executor", "new", "--to", str(tmp_path / "new"), "--", name]
+
+    assert "cannot be an image's name" in said(capsys, *words, code=1)[1]
+    assert not (tmp_path / "new").exists()
 
 
 def test_kit_names_the_clauses_that_a_bad_image_breaks(tmp_path: Path, capsys) -> None:
