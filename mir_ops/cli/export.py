@@ -79,6 +79,8 @@ def run_export(arguments: argparse.Namespace, output: Output) -> int:
 def _folders(arguments: argparse.Namespace, annotations: ExportFormat) -> ExportFolders:
     from mir_ops.dataset import ExportFolders
 
+    if arguments.gt_dir and arguments.pred_dir:
+        _check_apart(Path(arguments.gt_dir), Path(arguments.pred_dir))
     annotated = annotations != "none"
     predictions = _path(arguments.pred_dir) if annotated else None
     if arguments.to:
@@ -88,6 +90,15 @@ def _folders(arguments: argparse.Namespace, annotations: ExportFormat) -> Export
         ground_truth=_path(arguments.gt_dir) if annotated else None,
         predictions=predictions,
     )
+
+
+def _check_apart(truth: Path, predictions: Path) -> None:
+    if truth.resolve() == predictions.resolve():
+        raise InvalidInputError(
+            f"Ground truth and predictions cannot both go to `{truth}`: their files have one name",
+            code="one-folder-for-two",
+            hint="Give `--gt-dir` and `--pred-dir` folders of their own",
+        )
 
 
 def _format_of(arguments: argparse.Namespace) -> ExportFormat:

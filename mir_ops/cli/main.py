@@ -153,6 +153,11 @@ def _answer(words: Sequence[str]) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return FAILED
+    except OSError as error:  # a folder that may not be written, a full disk
+        if "--debug" in words or "-d" in words:
+            raise
+        output.error(_system_error(error))
+        return FAILED
 
 
 def _run(words: Sequence[str], output: Output) -> int:
@@ -213,6 +218,16 @@ def _load(command: str) -> Any:
             code="not-installed",
             hint="Install it with `pip install 'mir-ops[all]'`",
         ) from None
+
+
+def _system_error(error: OSError) -> MirError:
+    where = f" `{error.filename}`" if error.filename else ""
+    return MirError(
+        f"The system refused{where}: {error.strerror or error}",
+        code="system-error",
+        hint="Check that the path is right and that you may read and write there; `--debug` shows "
+        "what was tried",
+    )
 
 
 def _unknown_command(name: str) -> UsageError:

@@ -57,8 +57,7 @@ def destination_of(arguments: argparse.Namespace) -> Destination:
         raise InvalidInputError(
             "No destination is given",
             code="no-destination",
-            hint="Add `--to BRANCH`, or `--dst-rev BRANCH@TID`. The shell cuts a list at `;` "
-            "unless it is quoted: `--src-revs 'tr:a@x;va:b@y'`",
+            hint=f"Add `--to BRANCH`, or `--dst-rev BRANCH@TID`{_if_cut(arguments)}",
         )
     destination = parse_destination(arguments.to)
     if destination.branch == "HEAD" or re.fullmatch(r"V\d+", destination.tid or ""):
@@ -117,6 +116,13 @@ def say_done(output: Output, done: Done, extra: Mapping[str, Any], lines: list[s
         },
         [f"{done.destination} {commit.id[:12]}: {counted}", *lines],
     )
+
+
+def _if_cut(arguments: argparse.Namespace) -> str:
+    """What a shell does to lists is of use to those who gave one."""
+    if not getattr(arguments, "src_revs", None) and not getattr(arguments, "revs", None):
+        return ""
+    return ". The shell cuts a list at `;` unless it is quoted: `--src-revs 'tr:a@x;va:b@y'`"
 
 
 def names_of(text: str | None) -> list[str]:

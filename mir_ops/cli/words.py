@@ -65,7 +65,8 @@ def run_search(arguments: argparse.Namespace, output: Output) -> int:
     )
     columns = ("version", "commit", "time", "images", "keywords", "matched", "message")
     rows = [_hit_row(hit, output) for hit in hits[: arguments.limit]]
-    output.table(columns, rows, right=("images",))
+    if rows:
+        output.table(columns, rows, right=("images",))
     if len(hits) > len(rows):
         output.note(f"{len(hits) - len(rows)} more: see them with `-n {len(hits)}`")
     if not hits:

@@ -165,7 +165,7 @@ def _unknown(store: Store, rev: str, sentence: str) -> NotFoundError:
 
     names = [branch.name for branch in store.branches()] + list(store.tags())
     close = difflib.get_close_matches(rev, names, n=3, cutoff=0.5)
-    hint = "List branches with `mir branch list`"
+    hint = "List branches with `mir branch`"
     if close:
         hint = f"Did you mean {' or '.join(f'`{name}`' for name in close)}?"
     return NotFoundError(f"{sentence} `{rev[:200]}`", code="unknown-revision", hint=hint)

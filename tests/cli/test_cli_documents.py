@@ -125,5 +125,35 @@ def test_a_command_that_cannot_be_understood_helps_on(
     assert said in capsys.readouterr().err
 
 
+def test_every_kind_of_error_has_its_exit_code_and_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == cli.DONE
+    (tmp_path / "file").write_text("no archive")
+    monkeypatch.delenv("MIR_STORE", raising=False)
+    gone = (tmp_path / "gone").as_uri()
+
+    for words, code in (
+        (["show", "nothing"], cli.FAILED),  # not there
+        (["import", "file", "--to", "a"], cli.FAILED),  # cannot be used
+        (["init"], cli.FAILED),  # somebody was first
+        (["copy", "--src-root", gone, "a", "--to", "b"], cli.FAILED),  # the store fails
+        (["export", "master", "--to", "file/below"], cli.FAILED),  # the system refuses
+        (
+            ["export", "master", "--asset-dir", "a", "--gt-dir", "x", "--pred-dir", "./x"],
+            cli.FAILED,
+        ),
+        (["show", "--never"], cli.USAGE),
+        (["never"], cli.USAGE),
+        (["sampling", "master", "--to", "b"], cli.USAGE),
+        (["show"], cli.DONE),
+    ):
+        capsys.readouterr()
+        assert main(words) == code, words
+        said = capsys.readouterr().err
+        assert code == cli.DONE or re.search(r"^error: .+\n\nhint: .+", said), words
+
+
 def test_completion_knows_every_command() -> None:
     assert {*words_by_command()} >= {*COMMANDS, *SAME_AS}
