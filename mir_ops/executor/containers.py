@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -43,7 +44,7 @@ class DockerSettings:
     memory_bytes: int
     shm_bytes: int
     pids: int
-    cpus: float | None
+    cpus: float
     gpu_ids: tuple[str, ...]
     time_seconds: float
     init: bool = True
@@ -69,6 +70,8 @@ class DockerSettings:
             "memswap_limit": self.memory_bytes,
             "shm_size": self.shm_bytes,
             "pids_limit": self.pids,
+            "cpu_period": _CPU_PERIOD,
+            "cpu_quota": int(self.cpus * _CPU_PERIOD),
             "init": self.init,
             "cap_drop": list(self.cap_drop),
             "security_opt": list(self.security_opt),
@@ -76,9 +79,6 @@ class DockerSettings:
             # What an executor prints must not fill the disk of the engine's host.
             "log_config": LogConfig(type="json-file", config=dict(_LOG_BOUNDS)),
         }
-        if self.cpus is not None:
-            config["cpu_period"] = _CPU_PERIOD
-            config["cpu_quota"] = int(self.cpus * _CPU_PERIOD)
         if self.gpu_ids:
             config["device_requests"] = [
                 DeviceRequest(device_ids=list(self.gpu_ids), capabilities=[["gpu"]])
@@ -109,7 +109,7 @@ def docker_settings(job: Job) -> DockerSettings:
         memory_bytes=limits.memory_bytes,
         shm_bytes=limits.shm_bytes,
         pids=limits.pids,
-        cpus=limits.cpus,
+        cpus=limits.cpus or _own_cpus(),
         gpu_ids=gpu_ids,
         time_seconds=limits.time_seconds,
         # Root without its capabilities could not even write to `/out`.
@@ -126,6 +126,14 @@ def with_gpus(settings: DockerSettings, gpu_ids: tuple[str, ...]) -> DockerSetti
 def container_name(op_id: str) -> str:
     """The same name for every try of one operation: a second container cannot start."""
     return f"mir-{re.sub('[^a-zA-Z0-9_.-]', '-', op_id)[:40]}"
+
+
+def _own_cpus() -> int:
+    """How many processors this process may use: no more for the executors that it starts."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
 
 
 def _check_image(image: str) -> str:

@@ -65,7 +65,7 @@ class ExecutorImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one job may use. `cpus` None means all of the host's."""
+    """What one job may use. `cpus` None means as many as the host gives this process."""
 
     time_seconds: float = 3600.0
     memory_bytes: int = 8 * _GIB

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -67,6 +68,15 @@ def test_settings_say_everything_about_the_container(prepare) -> None:
     assert host_config["cap_drop"] == ["ALL"]
     assert host_config["init"] is True
     assert host_config["device_requests"][0]["DeviceIDs"] == ["0"]
+
+
+def test_a_container_is_limited_where_nobody_says_how(prepare) -> None:
+    host_config = docker_settings(prepare(limits=Limits())).host_config()
+
+    assert host_config["cpu_quota"] == len(os.sched_getaffinity(0)) * 100_000
+    assert host_config["mem_limit"] == host_config["memswap_limit"] == 8 << 30
+    assert host_config["pids_limit"] == 512
+    assert host_config["network_mode"] == "none"
 
 
 def test_network_and_root_only_where_declared(prepare) -> None:
