@@ -47,7 +47,7 @@ def guess_format(names: Iterable[str], *, in_folder: bool) -> FormatName:
     `in_folder`: they lie in a folder of annotations. Else a text file is one only if its folder
     says so: it may be anything.
     """
-    kinds = {(_suffix(n), _last(_parent(n)).lower()) for n in names if not _is_clutter(n)}
+    kinds = {(_suffix(n), _shelf(_parent(n))) for n in names if not _is_clutter(n)}
     suffixes = {suffix for suffix, _ in kinds}
     for guess in _GUESSED:
         wanted = FORMATS[guess]
@@ -233,7 +233,7 @@ def _key(name: str, top: str) -> str:
 def _is_companion(name: str, kind: Format) -> bool:
     if kind.companion_files and _last(name).lower() in kind.companion_files:
         return True
-    return bool(kind.companion_folders) and _last(_parent(name)).lower() in kind.companion_folders
+    return bool(kind.companion_folders) and _shelf(_parent(name)) in kind.companion_folders
 
 
 def _is_near(name: str, kind: Format, places: set[str]) -> bool:
@@ -249,7 +249,9 @@ def _is_set(name: str) -> bool:
 def _is_clutter(name: str) -> bool:
     """Files that operating systems leave behind, and the lists that an export writes."""
     last = _last(name)
-    return last.startswith(".") or last.lower() in _CLUTTER or "__MACOSX" in name.split("/")
+    if last.startswith(".") or last.lower() in _CLUTTER:
+        return True
+    return "__MACOSX" in name and "__MACOSX" in name.split("/")
 
 
 def _parent(name: str) -> str:
@@ -260,9 +262,15 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
+@lru_cache(65536)
+def _shelf(folder: str) -> str:
+    return _last(folder).lower()
+
+
 def _suffix(name: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
-    return f".{suffix}".lower() if suffix and dot and "/" not in suffix and _last(stem) else ""
+    dot = name.rfind(".")
+    named = name.rfind("/") + 1 < dot < len(name) - 1
+    return name[dot:].lower() if named else ""
 
 
 def _stem(name: str) -> str:

@@ -6,8 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from mir_ops.dataset.pace import Pace
 from mir_ops.dataset.report import Tally
@@ -27,8 +26,7 @@ _SMALL: Final = 2**15  # mean bytes of images below which a second thread only g
 _CHUNK: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class ReadImage:
+class ReadImage(NamedTuple):
     """An image that is taken. `body` has its bytes, or is the path of a file to link."""
 
     name: str
@@ -96,7 +94,7 @@ def _read_image(tree: FileTree, name: str, link: bool) -> Read:
 def _taken(batch: Iterable[Read], tally: Tally) -> list[ReadImage]:
     images: list[ReadImage] = []
     for item in batch:
-        if isinstance(item, tuple):
+        if not isinstance(item, ReadImage):
             tally.add(*item)
             continue
         images.append(item)

@@ -56,7 +56,7 @@ class SourceFiles:
     def stamp(self) -> str:
         """As the digest, but files in folders count as unchanged by size and time, unread."""
         return self._digest(
-            lambda tree, name: f"{tree.sizes[name]} {tree.times.get(name, 0)}".encode()
+            lambda tree, name: b"%d %d" % (tree.sizes[name], tree.times.get(name, 0))
         )
 
     def _digest(self, of_file: Callable[[FileTree, str], bytes]) -> str:
@@ -69,8 +69,8 @@ class SourceFiles:
             elif part is not None:
                 for name in part.tree.names:
                     encoded = name.encode()
-                    digest.update(len(encoded).to_bytes(4, "big") + encoded)
-                    digest.update(of_file(part.tree, name))
+                    size = len(encoded).to_bytes(4, "big")
+                    digest.update(b"%b%b%b" % (size, encoded, of_file(part.tree, name)))
         return digest.hexdigest()
 
 

@@ -6,14 +6,14 @@ import hashlib
 import io
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS: Final = 2**27
 EXTENSIONS: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/bmp": ".bmp"}
+_SUFFIXES: Final = {"image/jpeg": (".jpg", ".jpeg"), "image/png": ".png", "image/bmp": ".bmp"}
 TURNED: Final = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _ORIENTATION_TAG: Final = 0x0112
 _MAGIC: Final = (
@@ -26,11 +26,12 @@ _TABLES: Final = frozenset((0xC4, 0xDB, 0xE0, 0xEE))  # how it decodes; APP0 and
 _EXIF: Final = 0xE1
 _PASSED: Final = frozenset((*range(_EXIF, 0xEE), 0xEF, 0xFE))  # applications' data, comments
 _SCAN: Final = 0xDA
+_SCAN_MARKER: Final = b"\xff\xda"
+_SHORT_HEADER: Final = 4096  # bytes of a header that is remembered whole
 _HEADERS_KEPT: Final = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFacts:
+class ImageFacts(NamedTuple):
     """One image that decodes. Width and height are as it is displayed."""
 
     media_type: str
@@ -72,8 +73,7 @@ def inspect_image(data: bytes) -> ImageFacts:
 
 
 def extension_agrees(name: str, media_type: str) -> bool:
-    suffix = PurePosixPath(name).suffix.lower()
-    return suffix in (EXTENSIONS[media_type], ".jpeg" if media_type == "image/jpeg" else None)
+    return name.lower().endswith(_SUFFIXES[media_type])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +91,45 @@ class _Size:
     channels: int
 
 
-class _Decoded:
-    """Sizes of images that decoded, by their header; the newest few thousand."""
+_Known = TypeVar("_Known")
+
+
+class _Newest(Generic[_Known]):
+    """What is known of headers; of the newest few thousand."""
 
     def __init__(self) -> None:
-        self._sizes: OrderedDict[bytes, _Size] = OrderedDict()
-        self.get = self._sizes.get
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self.get = self._known.get
 
-    def add(self, tables: bytes, size: _Size) -> None:
-        self._sizes[tables] = size
-        if len(self._sizes) > _HEADERS_KEPT:
-            self._sizes.popitem(last=False)
+    def add(self, header: bytes, known: _Known) -> None:
+        self._known[header] = known
+        if len(self._known) > _HEADERS_KEPT:
+            self._known.popitem(last=False)
 
 
-_decoded: Final = _Decoded()
+_headers: Final = _Newest[_Header]()  # by their bytes
+_decoded: Final = _Newest[_Size]()  # of images that decoded, by the tables of their header
 
 
 def _read_header(data: bytes) -> _Header | None:
     """None where only decoding can tell: several scans, restarts, arithmetic coding, damage."""
+    at = data.find(_SCAN_MARKER)
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    header = _headers.get(data[:end])
+    if header is None:
+        walked = _walk_header(data)
+        if walked is None:
+            return None
+        header, end = walked
+        if end <= _SHORT_HEADER:
+            _headers.add(data[:end], header)
+    # In the scan 0xFF is written as FF 00: any other one is a marker, here only the last.
+    markers = data.count(b"\xff", end) - data.count(b"\xff\0", end)
+    return header if markers == 1 and data.endswith(b"\xff\xd9") else None
+
+
+def _walk_header(data: bytes) -> tuple[_Header, int] | None:
+    """The header of a sequential JPEG, and where it ends and its scan begins."""
     at, parts, frames, has_exif = 2, [], 0, False
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, end = data[at + 1], at + 2 + (data[at + 2] << 8 | data[at + 3])
@@ -121,10 +142,7 @@ def _read_header(data: bytes) -> _Header | None:
             return None
         at = end
         if marker == _SCAN:
-            closed = data.endswith(b"\xff\xd9")
-            # In the scan 0xFF is written as FF 00: any other one is a marker, here only the last.
-            markers = data.count(b"\xff", end) - data.count(b"\xff\0", end)
-            return _Header(b"".join(parts), has_exif) if closed and markers == frames == 1 else None
+            return (_Header(b"".join(parts), has_exif), end) if frames == 1 else None
     return None
 
 

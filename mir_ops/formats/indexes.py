@@ -52,17 +52,21 @@ def _listed(index: Path, limits: ArchiveLimits) -> Iterator[tuple[str, os.stat_r
     here = os.path.dirname(os.path.abspath(index))
     seen: set[str] = set()
     for line in _lines(index, limits):
-        # What follows a tab is another column, unless a file has the tab in its name.
-        for text in (line.partition("\t")[0].strip(), line.strip(), line):
-            path = os.path.normpath(os.path.join(here, text))
-            status = _status(path)
-            if status is not None:
-                break
-        else:
-            path = os.path.normpath(os.path.join(here, line.partition("\t")[0].strip()))
+        path = _joined(here, line.partition("\t")[0].strip())
+        status = _status(path)
+        if status is None:
+            # What follows a tab is another column, unless a file has the tab in its name.
+            others = (_joined(here, text) for text in (line.strip(), line))
+            looked = ((other, _status(other)) for other in others)
+            path, status = next((found for found in looked if found[1]), (path, None))
         if path not in seen:
             seen.add(path)
             yield path, status
+
+
+def _joined(here: str, text: str) -> str:
+    usual = text.startswith("/") and "//" not in text and "/." not in text and text[-1] != "/"
+    return text if usual else os.path.normpath(os.path.join(here, text))
 
 
 def _lines(index: Path, limits: ArchiveLimits) -> Iterator[str]:
@@ -107,7 +111,7 @@ def _refusal(
 
 
 def _common_folder(paths: list[str]) -> str:
-    folders = {os.path.dirname(path) for path in paths}
+    folders = {path.rpartition("/")[0] or "/" for path in paths}
     # What the first and the last of them have in common, all have.
     return os.path.commonpath([min(folders), max(folders)]) if folders else ""
 

@@ -115,15 +115,17 @@ class LocalObjects:
         They have no names yet: the caller flushes them, which may be in another thread.
         """
         staged = Staged(self._file_systems())
-        mark = f"{_TEMPORARY}{secrets.token_hex(8)}"
+        mark, key = f"{_TEMPORARY}{secrets.token_hex(8)}", ""
         try:
             for number, (key, body) in enumerate(items):
                 target = self._target(key)
-                with _errors(key):
-                    try:
-                        check_same_size(self, key, body, os.stat(target).st_size)
-                    except FileNotFoundError:
-                        _fill(staged.beside(target, f"{mark}-{number}"), body)
+                try:
+                    check_same_size(self, key, body, os.stat(target).st_size)
+                except FileNotFoundError:
+                    _fill(staged.beside(target, f"{mark}-{number}"), body)
+        except OSError as error:
+            staged.discard()
+            raise access_error(f"`{key}`", error) from error
         except BaseException:
             staged.discard()
             raise
@@ -134,9 +136,9 @@ class LocalObjects:
 
         Returns those that have to be copied. Who writes into such a file changes the object.
         """
-        left = []
-        for key, source in items:
-            with _errors(key):
+        left, key = [], ""
+        try:
+            for key, source in items:
                 try:
                     os.link(source, self._target(key))
                 except FileExistsError:
@@ -145,6 +147,8 @@ class LocalObjects:
                     if error.errno not in _CANNOT_LINK:
                         raise
                     left.append((key, source))
+        except OSError as error:
+            raise access_error(f"`{key}`", error) from error
         return left
 
     def sync(self) -> None:
@@ -294,11 +298,14 @@ class Staged:
     def name(self) -> None:
         """Give the files their names; who was faster wrote the same, for the name says what."""
         self._written.reverse()
-        while self._written:
-            path, target = self._written[-1]
-            with _errors(target):
+        target = ""
+        try:
+            while self._written:
+                path, target = self._written[-1]
                 os.rename(path, target)
-            self._written.pop()
+                self._written.pop()
+        except OSError as error:
+            raise access_error(f"`{target}`", error) from error
 
     def discard(self) -> None:
         """Remove what has no name yet."""
@@ -316,7 +323,7 @@ class Staged:
 
 
 def _checked(key: str) -> str:
-    if ".." in key.split("/") or key.startswith("/"):
+    if (".." in key and ".." in key.split("/")) or key.startswith("/"):
         raise InvalidInputError(f"`{key}` is not a key of a store", code="invalid-key")
     return key
 
