@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -83,6 +84,12 @@ def test_verify_writes_the_picture_with_boxes_and_json(at: Path, capsys) -> None
         assert len(drawn.getcolors(10_000) or []) > 1
     content = json.loads((at / "seen.json").read_text())
     assert content["detection"]["look.jpg"]["boxes"] == found["boxes"]
+    more = {"executor_config": {"boxes_per_image": 5}}
+    (at / "more.yaml").write_text(yaml.safe_dump(more))
+    (found,) = records(
+        capsys, *words, "--to", f"{at}/p.png", "--task-config-file", f"{at}/more.yaml"
+    )
+    assert len(found["boxes"]) == 5  # type: ignore[arg-type]
     (at / "text.jpg").write_text("no picture")
     words[3] = str(at / "text.jpg")
     assert "hint: " in said(capsys, *words, code=1)[1]
@@ -173,19 +180,13 @@ def test_model_is_imported_from_a_url(at: Path, tmp_path: Path, capsys) -> None:
 def test_failed_training_keeps_the_stages_it_wrote(at: Path, tmp_path: Path, capsys) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"executor_config": {"misbehave": "dies_after_stage"}}))
-    from_sdk = Path(__file__).parents[2] / "executors/sdk/mir_executor"
-    (tmp_path / "dying/img-man").mkdir(parents=True)
-    (tmp_path / "dying/mir_executor").symlink_to(from_sdk)
-    (tmp_path / "dying/img-man/training-template.yaml").write_text("seed: 0\n")
-    (tmp_path / "dying/start.py").write_text(
-        "from mir_executor import run\n"
-        "def train(task):\n"
-        "    task.write_stage('early', {'w': b'1'}, mean_ap=0.2)\n"
-        "    raise MemoryError\n"
-        "run(train=train)\n"
+    dying = executor_that(
+        tmp_path / "dying",
+        "task.write_stage('early', {'w': b'1'}, mean_ap=0.2)",
+        "raise MemoryError",
     )
 
-    words = ["train", "--src-revs", "data", "--to", "m1", "--executor", str(tmp_path / "dying")]
+    words = ["train", "--src-revs", "data", "--to", "m1", "--executor", str(dying)]
     error = said(capsys, *words, code=1)[1]
 
     assert "code 300103: out of memory" in error
@@ -193,6 +194,45 @@ def test_failed_training_keeps_the_stages_it_wrote(at: Path, tmp_path: Path, cap
     failed = [row for row in records(capsys, "models", "list") if row["state"] == "failed"]
     assert [row["stages"] for row in failed] == ["early"]
     assert "m1" not in {row["branch"] for row in records(capsys, "branch")}
+
+
+def test_attachments_and_tensorboard_travel_with_the_model(
+    at: Path, tmp_path: Path, capsys
+) -> None:
+    showing = executor_that(
+        tmp_path / "showing",
+        "task.write_stage('only', {'w': b'1'}, mean_ap=0.4)",
+        "task.attach('errors', 'table.csv', b'cat,3')",
+        "board = task.outputs / 'tensorboard/run'",
+        "board.mkdir(parents=True)",
+        "(board / 'events.1').write_bytes(b'curves')",
+        "(board / 'linked').symlink_to('/etc/passwd')",
+    )
+    words = ["train", "--src-revs", "data", "--to", "shown", "--executor", str(showing)]
+    words += ["--tensorboard-dir", f"{tmp_path}/boards", "--model-location", f"{tmp_path}/models"]
+
+    (trained,) = records(capsys, *words)
+
+    boards = [path for path in (tmp_path / "boards").rglob("*") if not path.is_dir()]
+    assert [(path.name, path.read_bytes()) for path in boards] == [("events.1", b"curves")]
+    with tarfile.open(str(trained["file"])) as archive:
+        table = archive.extractfile("attachments/errors/table.csv")
+        assert table is not None
+        assert table.read() == b"cat,3"
+    (shown,) = records(capsys, "models", "show", str(trained["model"]))
+    assert shown["origin"]["tensorboard"]  # type: ignore[index]
+
+
+def executor_that(folder: Path, *lines: str) -> Path:
+    """An executor whose training does this."""
+    (folder / "img-man").mkdir(parents=True)
+    from_sdk = Path(__file__).parents[2] / "executors/sdk/mir_executor"
+    (folder / "mir_executor").symlink_to(from_sdk)
+    (folder / "img-man/training-template.yaml").write_text("seed: 0\n")
+    body = "".join(f"    {line}\n" for line in lines)
+    text = f"from mir_executor import run\ndef train(task):\n{body}run(train=train)\n"
+    (folder / "start.py").write_text(text)
+    return folder
 
 
 @pytest.mark.parametrize(
