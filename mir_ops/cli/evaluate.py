@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.operations import (
@@ -48,6 +48,8 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     add("--precision", type=_share, action="append", metavar="P", help="Recall at this precision")
     add("--recall", type=_share, action="append", metavar="R", help="Precision at this recall")
     add("--curves", "--need-pr-curve", action="store_true", help="Precision-recall curves (JSON)")
+    add("--masks", action="store_true", help="Also COCO's metrics of masks and polygons")
+    add("--semantic", action="store_true", help="Also mIoU, mAcc and aAcc of pixels")
     add("--voc", action="store_true", help="Also YMIR's own average precision")
     add("--iou-thrs", metavar="FROM:TO:STEP", help="IoUs of --voc, the end excluded (0.5)")
     add_destination(parser)
@@ -69,7 +71,9 @@ def run_evaluate(arguments: argparse.Namespace, output: Output) -> int:
 
     repository = repository_of(arguments)
     settings = _settings(arguments)
-    material = read(arguments, repository, source_of(arguments, repository).rev, arguments.layer)
+    rev = source_of(arguments, repository).rev
+    shapes = settings.masks or settings.semantic
+    material = read(arguments, repository, rev, arguments.layer, shapes=shapes)
     evaluation = evaluate_material(material, settings)
     lines = _lines(evaluation.report)
     if arguments.to:
@@ -80,7 +84,12 @@ def run_evaluate(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def read(
-    arguments: argparse.Namespace, repository: Repository, rev: str, layer: str | None
+    arguments: argparse.Namespace,
+    repository: Repository,
+    rev: str,
+    layer: str | None,
+    *,
+    shapes: bool = False,
 ) -> Material:
     """The predictions of a revision beside the ground truth that was asked for."""
     from mir_ops.arrow import spare_pandas
@@ -95,6 +104,7 @@ def read(
         layer=layer,
         classes=classes_named(truth or found, names_of(arguments.classes)),
         split=arguments.split,
+        shapes=shapes,
     )
 
 
@@ -147,6 +157,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         recall=tuple(arguments.recall or (0.9,)),
         curves=arguments.curves,
         voc=ious if arguments.voc or arguments.iou_thrs else None,
+        masks=arguments.masks,
+        semantic=arguments.semantic,
     )
 
 
@@ -203,7 +215,7 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         f"mistakes, and what mending them would gain in mAP: {', '.join(mistakes) or 'none'}",
         *_table(metrics["per_class"], report["thresholds"]["per_class"]),
         *(_slice_line(each) for each in report["slices"]),
-        *_voc_lines(report.get("voc")),
+        *_more_lines(report),
     ]
 
 
@@ -229,14 +241,21 @@ def _slice_line(each: Mapping[str, Any]) -> str:
     )
 
 
-def _voc_lines(voc: Mapping[str, Any] | None) -> Sequence[str]:
-    if voc is None:
-        return []
-    mean = voc["mean"]
-    return [
-        f"YMIR: mAP {mean['ap']:.6f}, tp {mean['tp']}, fp {mean['fp']}, fn {mean['fn']}, "
-        f"at IoU {', '.join(voc['per_iou'])}"
-    ]
+def _more_lines(report: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if masks := report.get("masks"):
+        coco = ", ".join(f"{name} {_number(value)}" for name, value in masks["coco"].items())
+        lines.append(f"masks: {coco}")
+    if pixels := report.get("semantic"):
+        means = (f"{name} {_number(pixels[name.lower()])}" for name in ("mIoU", "mAcc", "aAcc"))
+        lines.append(f"pixels: {', '.join(means)}")
+    if voc := report.get("voc"):
+        mean = voc["mean"]
+        lines.append(
+            f"YMIR: mAP {mean['ap']:.6f}, tp {mean['tp']}, fp {mean['fp']}, fn {mean['fn']}, "
+            f"at IoU {', '.join(voc['per_iou'])}"
+        )
+    return lines
 
 
 def _number(value: float | None) -> str:

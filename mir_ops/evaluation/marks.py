@@ -135,7 +135,9 @@ def with_entries(tags: pa.Array, new: Sequence[Entries]) -> pa.Array:
     lists = tags.cast(_LISTS)
     sizes = np.asarray(pc.fill_null(pc.list_value_length(lists), 0), np.int64)
     keys, values = (pc.struct_field(lists.flatten(), name) for name in ("key", "value"))
-    kept = ~np.asarray(pc.is_in(keys, value_set=pa.array([key for _, key, _ in new])), np.bool_)
+    kept = ~np.asarray(
+        pc.is_in(keys, value_set=pa.array([key for _, key, _ in new], pa.string())), np.bool_
+    )
     row = np.concatenate([np.repeat(np.arange(len(tags)), sizes)[kept], *(at for at, _, _ in new)])
     names = [pa.repeat(pa.scalar(key, pa.string()), len(at)) for at, key, _ in new]
     texts = [text for _, _, text in new]

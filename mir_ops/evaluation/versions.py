@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from mir_ops.store import Commit, Edit, Store, Version
 
 _TRUTH: Final = ("asset_id", "annotation_id", "class_id", "x", "y", "w", "h", "area", "iscrowd")
-_FOUND: Final = ("asset_id", "annotation_id", "class_id", "x", "y", "w", "h", "confidence", "tags")
-_ASSETS: Final = ("asset_id", "split", "source_names", "attributes")
+_FOUND: Final = ("asset_id", "annotation_id", "class_id", "x", "y", "w", "h", "confidence")
+_ASSETS: Final = ("asset_id", "split", "source_names", "attributes", "width", "height")
+_SHAPES: Final = ("polygon", "rle")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class Settings:
 
     `iou` and `confidence` are of marks, mistakes, confusion and YMIR's numbers; without a
     confidence it is the one of the best F1 over all classes. `voc` has YMIR's IoUs, None for none.
+    `masks` and `semantic` need material that was read with shapes.
     """
 
     iou: float = 0.5
@@ -77,6 +79,8 @@ class Settings:
     recall: tuple[float, ...] = (0.9,)
     curves: bool = False
     voc: tuple[float, ...] | None = None
+    masks: bool = False
+    semantic: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +101,12 @@ def read_material(
     classes: Mapping[int, str] | None = None,
     split: str | None = None,
     images: pa.Array | None = None,
+    shapes: bool = False,
 ) -> Material:
     """Read both sides; `classes` is id to name, by default of all that occur on one of them.
 
     Images count that both have looked at, labelled and predicted, of the split and of `images`
-    if these are given.
+    if these are given. With `shapes` polygons and masks are read too.
     """
     source = predictions or truth
     layer = find_layer(source, layer)
@@ -121,8 +126,9 @@ def read_material(
             code="nothing-to-evaluate",
             hint="Predict on the labelled images first: `mir infer`",
         )
-    ground_truth = truth.layer("ground_truth", columns=_TRUTH, ids=ids)
-    found = source.layer(layer, columns=_FOUND, ids=ids)
+    more = _SHAPES if shapes else ()
+    ground_truth = truth.layer("ground_truth", columns=[*_TRUTH, *more], ids=ids)
+    found = source.layer(layer, columns=[*_FOUND, *more], ids=ids)
     sides = read_sides(
         ground_truth=ground_truth,
         predictions=found,
@@ -255,6 +261,8 @@ def evaluate_material(material: Material, settings: Settings | None = None) -> E
         "confusion": confusion_of(sides, iou=asked.iou, confidence=confidence).to_dict(),
         "slices": slices,
     }
+    if asked.masks or asked.semantic:
+        report |= _by_masks(material, asked)
     if asked.curves:
         report["curves"] = _curves(curves, sides.names)
     if asked.voc is not None:
@@ -360,6 +368,22 @@ def _thresholds(near: Matches, names: Sequence[str], asked: Settings) -> dict[st
         "all": points(None),
         "per_class": {name: points(label) for label, name in enumerate(names)},
     }
+
+
+def _by_masks(material: Material, asked: Settings) -> dict[str, Any]:
+    """COCO's metrics of masks, and pixels by class."""
+    from mir_ops.evaluation.masks import rles_of, semantic_of, with_masks
+
+    sides, found = material.sides, {}
+    tables = (material.ground_truth, material.predictions)
+    masks = [rles_of(table, material.assets) for table in tables]
+    if asked.masks:
+        shaped, measure = with_masks(sides, *masks)
+        matches = match(shaped.truth, shaped.found, measure=measure)
+        found["masks"] = metrics_of(shaped, curves_of(matches)).to_dict()
+    if asked.semantic:
+        found["semantic"] = semantic_of(sides, *masks).to_dict()
+    return found
 
 
 def _per_iou(curves: Curves, thresholds: Sequence[float]) -> dict[str, float | None]:
