@@ -180,7 +180,9 @@ def test_the_first_guide(
     assert reader.model != before
 
 
-@pytest.mark.parametrize("runner", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.mark.parametrize(
+    "runner", ["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.long])]
+)
 def test_the_second_guide(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -67,8 +67,8 @@ def typed(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
     ("command", "number"),
     [
         ("train", signal.SIGTERM),
-        ("train", signal.SIGHUP),
-        ("train", signal.SIGINT),
+        pytest.param("train", signal.SIGHUP, marks=pytest.mark.long),
+        pytest.param("train", signal.SIGINT, marks=pytest.mark.long),
         ("mining", signal.SIGTERM),
         ("infer", signal.SIGTERM),
     ],
