@@ -21,11 +21,13 @@ _CACHED_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Placement:
-    """How an image was fitted: pixels of the square = pixels of the image x scale + shift."""
+    """How an image of this size was fitted: pixel of the square = pixel of it x scale + shift."""
 
     scale: float
     shift_x: float
     shift_y: float
+    width: int
+    height: int
 
 
 class ImageSet:
@@ -88,14 +90,15 @@ def read_square(path: Path, size: int) -> tuple[np.ndarray, Placement]:
     """Fit an image into the middle of a square without changing its shape."""
     with _opened(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
-    scale = size / max(upright.size)
-    width, height = (max(1, round(side * scale)) for side in upright.size)
-    if (width, height) != upright.size:
+    own = upright.size
+    scale = size / max(own)
+    width, height = (max(1, round(side * scale)) for side in own)
+    if (width, height) != own:
         upright = upright.resize((width, height), Image.Resampling.BILINEAR)
     left, top = (size - width) // 2, (size - height) // 2
     square = np.full((size, size, 3), _PADDING, dtype=np.uint8)
     square[top : top + height, left : left + width] = np.asarray(upright)
-    return square, Placement(scale, left, top)
+    return square, Placement(scale, left, top, *own)
 
 
 def vary(

@@ -133,11 +133,13 @@ def _suppress(corners: np.ndarray, overlap: float) -> np.ndarray:
 
 
 def _to_result(found: Found, place: Placement, names: tuple[str, ...]) -> list[dict[str, object]]:
-    """The boxes as `infer-result.json` has them, in pixels of the image."""
+    """The boxes as `infer-result.json` has them, in whole pixels of the image and inside it."""
     corners = found.corners.copy()
     corners[:, 0::2] = (corners[:, 0::2] - place.shift_x) / place.scale
     corners[:, 1::2] = (corners[:, 1::2] - place.shift_y) / place.scale
+    corners = np.rint(corners).clip(0, (place.width, place.height) * 2).astype(int)
     sides = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
+    seen = (sides[:, 2:] > 0).all(axis=1)
     return [
         {
             "box": dict(zip("xywh", box, strict=True)),
@@ -150,10 +152,10 @@ def _to_result(found: Found, place: Placement, names: tuple[str, ...]) -> list[d
             },
         }
         for box, class_id, score, shares in zip(
-            np.rint(sides).astype(int).tolist(),
-            found.classes.tolist(),
-            np.round(found.scores.astype(float), 5).tolist(),
-            np.round(found.shares.astype(float), 5).tolist(),
+            sides[seen].tolist(),
+            found.classes[seen].tolist(),
+            np.round(found.scores[seen].astype(float), 5).tolist(),
+            np.round(found.shares[seen].astype(float), 5).tolist(),
             strict=True,
         )
     ]
