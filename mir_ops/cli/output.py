@@ -78,12 +78,17 @@ class Output:
         self._progress_width = len(text)
 
     def _aside(self, text: str) -> None:
-        if self._progress_width:
-            self._stderr.write("\r" + " " * self._progress_width + "\r")
-            self._progress_width = 0
+        self._end_progress()
         print(text, file=self._stderr, flush=True)
 
+    def _end_progress(self) -> None:
+        if self._progress_width:
+            self._stderr.write("\r" + " " * self._progress_width + "\r")
+            self._stderr.flush()
+            self._progress_width = 0
+
     def _line(self, text: str) -> None:
+        self._end_progress()
         print(text, file=self._stdout)
 
 

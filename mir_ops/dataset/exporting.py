@@ -25,6 +25,7 @@ from mir_ops.dataset.export_files import (
     write_late,
 )
 from mir_ops.dataset.export_losses import asset_losses, object_losses
+from mir_ops.dataset.pace import Pace
 from mir_ops.dataset.report import Report, Tally
 from mir_ops.errors import NotFoundError
 from mir_ops.formats.archive import is_safe_name
@@ -112,11 +113,12 @@ def export_dataset(
     )
     export = _Export(store, version, folders, annotations, names, sub_folders, wanted)
     ids = version.asset_ids()
+    pace = Pace("images", len(ids))
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(ids), _BATCH):
             export.write(ids.slice(start, _BATCH), pool)
-            done = min(start + _BATCH, len(ids))
-            on_progress(done / len(ids), f"images {done}/{len(ids)}")
+            pace.add(min(_BATCH, len(ids) - start))
+            on_progress(pace.share, str(pace))
     export.finish()
     return export.report()
 
