@@ -44,7 +44,9 @@ EXAMPLES: Final = {
     "train": "mir train --src-revs both@merged --dst-rev training-0@trained --executor detector "
     "--task-config-file training.yaml --model-location ~/models",
     "mining": "mir mining --src-revs pool --dst-rev mining-0@mined --topk 200 "
-    "--model-hash 4fd01be3@best --executor detector --add-prediction",
+    "--model-hash 4fd01be3@best --executor detector --add-prediction\n"
+    "mir mining explain mining-0@mined --pictures picks.html",
+    "mining explain": "mir mining explain mining-0@mined --pictures picks.html",
     "infer": "mir infer --src-revs pool --dst-rev pool@predicted --model-hash production "
     "--executor detector",
     "models": "mir models list\nmir models import ~/ymir-models/4fd01be3\n"

@@ -13,6 +13,7 @@ from mir_ops.cli.jobs import (
     read_call,
     tidy,
 )
+from mir_ops.cli.mining_explain import register_explain
 from mir_ops.cli.operations import add_destination, say_done
 from mir_ops.cli.output import Output
 
@@ -28,7 +29,8 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         "mining",
         help="Keep the images that a model finds most worth labelling",
         description="Score every image with a model, and keep the highest; the scores stay with "
-        "the version. `--add-prediction` also keeps what the model found on them.",
+        "the version. `--add-prediction` also keeps what the model found on them. "
+        "`mir mining explain` shows why each was chosen.",
     )
     add_sources_to_merge(parser)
     add_destination(parser)
@@ -39,6 +41,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     add("--add-prediction", action="store_true", help="Keep the model's predictions as a layer")
     add_unknown_classes(parser)
     parser.set_defaults(run=run_mining)
+    register_explain(parser)
 
 
 def run_mining(arguments: argparse.Namespace, output: Output) -> int:
