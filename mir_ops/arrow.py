@@ -6,26 +6,19 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 _SETTINGS: Final = {
     "OPENBLAS_NUM_THREADS": "1",  # no threads that wait for matrices
     # Others take huge pages, which the kernel must find and clear: longer than a command works.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
+# Arrow asks for these, and does without; what needs one asks again and finds it.
+_PANDAS: Final = "pandas"
+_OPTIONAL: Final = (_PANDAS, "dateutil", "cloudpickle")
 _DOCS: Final = "pyarrow.vendored.docscrape"
-
-
-class _NoPandas:
-    """A finder that finds no pandas."""
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:  # noqa: ARG002
-        if name == "pandas":
-            raise ImportError(name)
-
-
-_FINDER: Final = _NoPandas()
 
 
 def load_rows() -> None:
@@ -33,11 +26,10 @@ def load_rows() -> None:
 
     For commands that multiply no matrices. Arrow's functions get no docs of their options.
     """
-    with _environment(_SETTINGS):
-        import numpy  # noqa: F401
-
+    with _environment(_SETTINGS), _without(_OPTIONAL):
+        _load_numpy()
         _load_compute()
-        spare_pandas()
+        _let_arrow_ask()
 
 
 def spare_pandas() -> None:
@@ -45,15 +37,52 @@ def spare_pandas() -> None:
 
     It asks again where it cannot do without, as in `Table.to_pandas`, and then finds it.
     """
+    with _without([_PANDAS]):
+        _let_arrow_ask()
+
+
+def _let_arrow_ask() -> None:
     import pyarrow as pa
 
-    if "pandas" in sys.modules:
-        return
-    sys.meta_path.insert(0, _FINDER)
+    pa.array([0])
+
+
+class _Finder:
+    """Finds none of some packages."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:  # noqa: ARG002
+        if name in self._names:
+            raise ImportError(name)
+
+
+@contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    finder = _Finder(names)
+    sys.meta_path.insert(0, finder)
     try:
-        pa.array([0])
+        yield
     finally:
-        sys.meta_path.remove(_FINDER)
+        sys.meta_path.remove(finder)
+
+
+class _Masked(ModuleType):
+    """`numpy.ma` until somebody uses it: Arrow asks whether an array is one of those."""
+
+    class MaskedArray:
+        """Before the real module is loaded there is none."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module("numpy.ma"), name)
+
+
+def _load_numpy() -> None:
+    import numpy
+
+    if "ma" not in vars(numpy):
+        numpy.ma = _Masked("numpy.ma")
 
 
 def _load_compute() -> None:

@@ -173,10 +173,9 @@ def keep(
     It applies to the version itself, or to the `base` of which the changes `made` the version.
     Where what stays is the smaller part it is written anew: marks of what goes would be more.
     """
-    gone = rows.without(version.asset_ids(), kept)
     changes = made or ChangeSet()
-    if len(gone) <= len(kept):
-        changes.remove_assets(gone)
+    if version.stats.assets <= 2 * len(kept):
+        changes.remove_assets(rows.without(version.asset_ids(), kept))
         return changes
     layers = {*version.layers(), *(base or version).layers()}
     fresh = ChangeSet(taxonomy=changes.taxonomy, dropped={rows.ASSETS, *layers})

@@ -133,6 +133,7 @@ def _apply(
     _check_vectors(objects, name, current, change)
     touched = rows.distinct(change)
     old, covered = count_assets(objects, current, touched)
+    left = counts.assets - old.assets
     counts = counts.replaced(old, count(change))
     # A tombstone of an asset that was not covered would say nothing.
     change = _without_tombstones_of(change, touched.filter(pa.array(~covered)))
@@ -140,7 +141,7 @@ def _apply(
         return current, counts
     if change.num_rows >= sum(segment.rows for segment in current.all):
         # The change is the larger part: writing both as base costs no more than twice the change.
-        before = segments.read_table(objects, current)
+        before = segments.read_table(objects, current) if left else None
         both = change if before is None else overlays.overlay(before, change)
         return TableSegments(base=segments.write_base(objects, rows.covered_only(both))), counts
     delta = segments.write_segment(objects, change)

@@ -76,9 +76,18 @@ class Source:
     def rows(self, table: str, ids: pa.Array | None) -> pa.Table | None:
         """Its rows and markers of these assets, the split set."""
         read = read_covered(self.version, table, ids)
-        if read is None or not self.moves(table):
-            return read
-        column = pa.array([self.split], pa.string()).take(pa.array([0] * read.num_rows, pa.int32()))
+        return read if read is None or not self.moves(table) else self._moved(read)
+
+    def moved_rows(self) -> pa.Table | None:
+        """Its rows of the images whose split is another, with their new one."""
+        read = read_covered(self.version, rows.ASSETS, None)
+        if read is None or not self.moves(rows.ASSETS):
+            return None
+        other = pc.fill_null(pc.not_equal(read["split"], self.split), True)
+        return self._moved(read if pc.all(other).as_py() else read.filter(other))
+
+    def _moved(self, read: pa.Table) -> pa.Table:
+        column = pa.repeat(pa.scalar(self.split, pa.string()), read.num_rows)
         return read.set_column(read.column_names.index("split"), "split", column)
 
 
@@ -96,13 +105,8 @@ class Merge:
 
     def set_host_split(self) -> None:
         """Give the host's own assets their split, where it is another."""
-        if not self.host.moves(rows.ASSETS):
-            return
-        before = read_covered(self.host.version, rows.ASSETS, None)
-        after = self.host.rows(rows.ASSETS, None)
-        if before is not None and after is not None:
-            other = pc.not_equal(before["split"].fill_null(""), self.host.split)
-            self.changes.add(rows.ASSETS, after.filter(other))
+        if self.host.moves(rows.ASSETS) and (moved := self.host.moved_rows()) is not None:
+            self.changes.add(rows.ASSETS, moved)
 
     def add(self, guest: Source) -> None:
         """Apply what the guest changed since it and the host parted."""
@@ -145,8 +149,9 @@ class Merge:
     def _named(self, name: str, start: Version | None, guest: Source) -> pa.Array:
         """Ids of the assets about which the guest may say something else than the host."""
         theirs = named_since(start, guest.version, name, _ignored(name))
-        if guest.moves(name):  # its own split counts as a change of each of its assets
-            theirs = rows.sorted_unique([theirs, guest.version.asset_ids()])
+        if guest.moves(name):
+            if start is not None:  # its own split counts as a change of each of its assets
+                theirs = rows.sorted_unique([theirs, guest.version.asset_ids()])
         elif shares(self.host.version, guest.version, name):
             theirs = rows.common(theirs, candidates(self.host.version, guest.version, name))
         return rows.without(theirs, self.excluded)

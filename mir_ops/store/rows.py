@@ -240,23 +240,33 @@ def key_of(asset_id: bytes) -> int:
 
 
 def is_in(ids: pa.Array, others: pa.Array) -> npt.NDArray[np.bool_]:
-    """For each id: whether it is among the others."""
-    return np.asarray(pc.is_in(ids, value_set=others).to_numpy(zero_copy_only=False), bool)
+    """For each id: whether it is among the others, which are found faster when they ascend."""
+    if len(ids) == 0 or len(others) == 0:
+        return np.zeros(len(ids), bool)
+    if not _ascending(others):
+        return np.asarray(pc.is_in(ids, value_set=others).to_numpy(zero_copy_only=False), bool)
+    places = np.searchsorted(prefixes(others), prefixes(ids))
+    places = np.minimum(places, len(others) - 1)
+    found, wanted = _words(others, "<u8"), _words(ids, "<u8")
+    equal: npt.NDArray[np.bool_] = found[places, 0] == wanted[:, 0]
+    for column in range(1, 4):
+        equal &= found[places, column] == wanted[:, column]
+    return equal
 
 
 def only(table: pa.Table, ids: pa.Array) -> pa.Table:
     """The rows of these assets."""
-    return table.filter(pc.is_in(table["asset_id"], value_set=ids))
+    return table.filter(pa.array(is_in(one_array(table["asset_id"]), ids)))
 
 
 def without(ids: pa.Array, others: pa.Array) -> pa.Array:
     """The asset ids that are not among the others."""
-    return ids.filter(pc.invert(pc.is_in(ids, value_set=others)))
+    return ids.filter(pa.array(~is_in(ids, others))) if len(others) else ids
 
 
 def common(ids: pa.Array, others: pa.Array) -> pa.Array:
     """The asset ids that are among the others."""
-    return ids.filter(pc.is_in(ids, value_set=others))
+    return ids.filter(pa.array(is_in(ids, others)))
 
 
 def sorted_unique(parts: Sequence[pa.Array]) -> pa.Array:
