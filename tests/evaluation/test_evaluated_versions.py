@@ -275,6 +275,40 @@ def _import():  # type: ignore[no-untyped-def]
     return Operation(kind="import")
 
 
+def test_numbers_that_are_none_are_refused_with_the_image(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, nan = rows([("a", 0, ONE)]), float("nan")
+    found = rows([("a", 0, ONE), ("a", 0, TWO)], confidence=[0.5, nan])
+    wide = rows([("a", 0, (0.0, 0.0, nan, 1.0))])
+    commit(store, "nan", {"ground_truth": truth, LAYER: found}, assets(["a"]))
+    commit(store, "wide", {"ground_truth": wide, LAYER: found.slice(0, 1)}, assets(["a"]))
+
+    said = fails(capsys, "evaluate", "nan", "--to", "marks")
+    assert "A prediction's confidence is not a finite number: 1 in all" in said
+    assert asset_id("a").hex()[:12] in said
+    assert "box whose `w` is not a finite number" in fails(capsys, "evaluate", "wide")
+    assert not store.branch("marks").seq
+
+
+def test_ymirs_own_command_line_is_understood(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(store)
+    store.create_tag("street@inferred", store.read("street").id)
+
+    done = say(
+        capsys, "evaluate", "-w", "/tmp/unused", "--src-revs", "street@inferred",
+        "--gt-rev", "street@inferred", "--dst-rev", "evaluated@1", "--conf-thr", "0.3",
+        "--iou-thrs", "0.5:1.0:0.05", "--need-pr-curve",
+    )  # fmt: skip
+
+    assert done["tag"] == "evaluated@1"
+    assert list(done["voc"]["per_iou"]) == [f"{0.5 + n * 0.05:.2f}" for n in range(10)]
+    assert done["voc"]["confidence"] == 0.3
+    assert len(done["curves"]["per_class"]["cat"]["precision"]) == 101
+
+
 # Comparing two models.
 
 
@@ -423,6 +457,12 @@ def test_no_training_reads_a_frozen_test_set(
     assert caught.value.code == "frozen-test-set"
     assert "1 images" in str(caught.value)
     assert asset_id("b").hex()[:12] in str(caught.value)
+
+    hint = str(caught.value.hint)
+    words = hint.partition("`mir ")[2].rstrip("`").replace("REV", "training").split()
+    say(capsys, *[word.replace("BRANCH", "without") for word in words])
+    refuse_frozen(store, store.read("without"))
+    assert store.read("without").stats.assets == 1
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mir_ops import evaluation
+from mir_ops.cli import compare
 from mir_ops.cli import main as cli
 
 TEXT = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
@@ -44,3 +46,12 @@ def test_every_mark_and_kind_is_in_the_document() -> None:
 
     for word in (IOU, MARK, MISTAKE, PARTNER, *KINDS, MISSED):
         assert f"`{word}`" in TEXT
+
+
+def test_every_error_code_is_in_the_document() -> None:
+    room = Path(evaluation.__file__).parent
+    text = "".join(path.read_text() for path in [*room.glob("*.py"), Path(compare.__file__)])
+
+    assert {code for code in re.findall(r'code="([a-z-]+)"', text) if f"`{code}`" not in TEXT} == (
+        set()
+    )
