@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mir_ops.executor.tasks import Desk, Order
     from mir_ops.store import Commit, Version
     from mir_ops.taxonomy import Taxonomy
+    from mir_ops.workspace import Workspace
 
 _GIB = 1 << 30
 
@@ -161,7 +162,6 @@ def read_asked(
 ) -> Asked:
     """Find the executor, and read its settings; `object_type` is the model's, if there is one."""
     from mir_ops.executor.task_files import TaskFile, read_task_file
-    from mir_ops.executor.tasks import Desk
 
     path = Path(arguments.task_config_file) if arguments.task_config_file else None
     file = read_task_file(path) if path else TaskFile(config={})
@@ -178,21 +178,32 @@ def read_asked(
         image = replace(image, run_as_root=True)
     if path:
         file.check_template(image, kind, path)
+    return Asked(
+        image=image, file=file, desk=_desk(arguments, repository.workspace, image, file, output)
+    )
+
+
+def _desk(
+    arguments: argparse.Namespace,
+    workspace: Workspace,
+    image: ExecutorImage,
+    file: TaskFile,
+    output: Output,
+) -> Desk:
+    from mir_ops.executor.tasks import Desk
+
     default = "docker" if image.folder is None else "process"
     work_dir = Path(arguments.work_dir).absolute() if arguments.work_dir else None
-    workspace = repository.workspace
-    desk = Desk(
+    cache_dir = Path(arguments.cache_dir).absolute() if arguments.cache_dir else None
+    return Desk(
         ws=workspace,
         runner=arguments.runner or default,
         jobs_dir=work_dir or workspace.jobs_dir,
-        cache_dir=Path(arguments.cache_dir).absolute()
-        if arguments.cache_dir
-        else workspace.cache_dir,
+        cache_dir=cache_dir or workspace.cache_dir,
         limits=_limits(arguments, file),
         on_progress=lambda said: output.progress(said.percent / 100, said.message),
         labels={"mir.executant": arguments.executant_name} if arguments.executant_name else {},
     )
-    return Asked(image=image, file=file, desk=desk)
 
 
 def find_executor(catalog: Catalog, name: str, object_type: int | None = None) -> ExecutorImage:

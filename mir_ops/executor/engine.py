@@ -6,7 +6,7 @@ import http.client
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from threading import Event, Thread
@@ -74,12 +74,18 @@ class ContainerRun:
         found = self._inspect()
         if found is None:
             return False
-        operation = found["Config"]["Labels"].get("mir.operation")
-        if found["State"]["Status"] == "created" or operation != self._job.op_id:
+        if found["State"]["Status"] == "created" or not self._is_ours(found):
             self.remove()
             return False
         self._adopted = True
         return True
+
+    def _is_ours(self, found: Mapping[str, Any]) -> bool:
+        """Whether it does this operation, and writes where we shall look."""
+        targets = {mount["Target"]: mount["Source"] for mount in found["HostConfig"]["Mounts"]}
+        return found["Config"]["Labels"].get("mir.operation") == self._job.op_id and targets.get(
+            "/out"
+        ) == str(self._job.outputs.resolve())
 
     def start(self) -> None:
         with _choosing_gpus(self._job):

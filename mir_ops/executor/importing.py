@@ -56,38 +56,35 @@ def read_model(path: Path, folder: Path) -> ImportedModel:
     producer = _producer(content, task)
     stages = reader.read_stages(_stages_of(content, task))
     best = reader.choose_best(content.get("best_stage_name"), stages, object_type)
-    by_stage = {stage.name: stage.files for stage in stages}
-    curves = unpacked / "results/metrics.jsonl"
-    kept = find_attachable(curves, "metrics.jsonl", unpacked)
-    package = write_package(
-        folder / "model.tar.gz",
-        ModelInfo(
-            config=config,
-            task={**task, "producer": producer},
-            stages=stages,
-            best=best,
-            object_type=object_type,
-            attachments=reader.read_attachments(content.get("attachments")),
-            evaluate_config=evaluate_config(content.get("evaluate_config")),
-            environment=reader.read_versions(content.get("environment")),
-        ),
-        root=unpacked,
-        results=(kept,) if kept else (),
+    info = ModelInfo(
+        config=config,
+        task={**task, "producer": producer},
+        stages=stages,
+        best=best,
+        object_type=object_type,
+        attachments=reader.read_attachments(content.get("attachments")),
+        evaluate_config=evaluate_config(content.get("evaluate_config")),
+        environment=reader.read_versions(content.get("environment")),
     )
     with path.open("rb") as file:
         sha1 = hashlib.file_digest(file, "sha1").hexdigest()
     return ImportedModel(
-        model_id=model_id_of(by_stage, class_names),
+        model_id=model_id_of({stage.name: stage.files for stage in stages}, class_names),
         class_names=class_names,
         object_type=object_type,
         stages=stages,
         best_stage=best.name,
-        package=package,
+        package=_pack(info, unpacked, folder / "model.tar.gz"),
         config=config,
         producer=producer,
         image=printable(str(task.get("executor", ""))),
         sha1=sha1,
     )
+
+
+def _pack(info: ModelInfo, unpacked: Path, target: Path) -> Path:
+    curves = find_attachable(unpacked / "results/metrics.jsonl", "metrics.jsonl", unpacked)
+    return write_package(target, info, root=unpacked, results=(curves,) if curves else ())
 
 
 def check_classes(model: Sequence[str], project: Sequence[str]) -> None:

@@ -80,9 +80,21 @@ def prepare_training(
         candidates=None,
         asked=[version.commit.id, settings, model.model_id if model else None],
     )
-    if is_prepared(job):
-        return job
-    export_format = check_export_format(settings, image)
+    if not is_prepared(job):
+        _fill_training(store, version, job, settings, classes, cache, model)
+    return job
+
+
+def _fill_training(
+    store: Store,
+    version: Version,
+    job: Job,
+    settings: Mapping[str, Any],
+    classes: Mapping[int, str],
+    cache: AssetCache,
+    model: ModelFiles | None,
+) -> None:
+    export_format = check_export_format(settings, job.image)
     parts = _training_parts(version)
     _start_folder(job)
     assets = pa.concat_tables(parts.values())
@@ -95,7 +107,6 @@ def prepare_training(
     model_paths = unpack_stage(store, model, job) if model is not None else None
     write_settings(job, settings, model_paths=model_paths)
     save_job(job)
-    return job
 
 
 def prepare_inference(
@@ -137,9 +148,20 @@ def prepare_inference(
         predicts=predict or not mine,
         asked=[version.commit.id, settings, model.model_id, model.stage, _digest(candidates)],
     )
-    if is_prepared(job):
-        return job
-    assets = _candidate_assets(version, candidates, also)
+    if not is_prepared(job):
+        assets = _candidate_assets(version, candidates, also)
+        _fill_inference(store, job, settings, assets, cache, model)
+    return job
+
+
+def _fill_inference(
+    store: Store,
+    job: Job,
+    settings: Mapping[str, Any],
+    assets: pa.Table,
+    cache: AssetCache,
+    model: ModelFiles,
+) -> None:
     _start_folder(job)
     check_space(job, assets)
     paths = place_assets(store, job, assets, cache=cache)
@@ -148,7 +170,6 @@ def prepare_inference(
     model_paths = unpack_stage(store, model, job)
     write_settings(job, settings, model_paths=model_paths)
     save_job(job)
-    return job
 
 
 def _new_job(*, jobs_dir: Path, asked: list[Any], **fields: Any) -> Job:

@@ -96,15 +96,8 @@ def train_model(
     except ExecutorFailedError as error:
         raise _with_stages(desk.ws, job, error, origin) from None
     package = keep_training(desk.ws, collect_training(job), origin)
-    trained = {
-        "model": package.model_id,
-        "package": package.package,
-        "best_stage": package.best_stage,
-        "stages": {name: dict(found) for name, found in package.stages.items()},
-        "class_names": list(package.classes),
-        "config": dict(order.config),
-        "started_from": origin["started_from"],
-    }
+    trained = {**_trained(package), "config": origin["config"]}
+    trained["started_from"] = origin["started_from"]
     with _commit(desk, order, version, "train", trained) as edit:
         pass
     return edit.commit, package, job
@@ -204,6 +197,16 @@ def _prepare(
         mine=mining,
         predict=predict,
     )
+
+
+def _trained(package: Package) -> dict[str, Any]:
+    return {
+        "model": package.model_id,
+        "package": package.package,
+        "best_stage": package.best_stage,
+        "stages": {name: dict(found) for name, found in package.stages.items()},
+        "class_names": list(package.classes),
+    }
 
 
 def _predicted(order: Order, model: ChosenModel, report: Mapping[str, Any]) -> dict[str, Any]:

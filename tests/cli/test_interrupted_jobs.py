@@ -45,12 +45,14 @@ def typed(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
     started: list[subprocess.Popen[str]] = []
     (tmp_path / "slow.yaml").write_text(yaml.safe_dump(SETTINGS))
 
-    def type_(command: str, executor: str, **settings: object) -> subprocess.Popen[str]:
+    def type_(
+        command: str, executor: str, work: str = "work", **settings: object
+    ) -> subprocess.Popen[str]:
         config = {"executor_config": {**SETTINGS["executor_config"], **settings}}
         (tmp_path / "slow.yaml").write_text(yaml.safe_dump(config))
         words = [sys.executable, "-m", "mir_ops.cli.main", command, "--json", "--src-revs", "data"]
         words += ["--to", f"{command}-{tmp_path.name}", "--executor", executor]
-        words += ["--task-config-file", f"{tmp_path}/slow.yaml", "-w", f"{tmp_path}/work"]
+        words += ["--task-config-file", f"{tmp_path}/slow.yaml", "-w", f"{tmp_path}/{work}"]
         words += ["--executant-name", tmp_path.name, *_more(command, world)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         started.append(subprocess.Popen(words, cwd=world / "repo", text=True, **pipes))  # type: ignore[call-overload]
@@ -122,7 +124,25 @@ def test_the_same_command_takes_over_the_container_of_a_killed_one(
 
     assert again.returncode == 0, told
     assert json.loads(said.splitlines()[0])["stages"].keys() == {"first", "best"}
-    assert _made_since(engine, tmp_path, left) == [left.id]
+    assert _made(engine, tmp_path) == [left.id]
+    assert _containers(engine, tmp_path) == []
+
+
+@pytest.mark.docker
+@pytest.mark.long
+def test_a_container_that_works_in_another_folder_is_not_taken_over(
+    typed: Any, engine: Any, sample_image: str, tmp_path: Path
+) -> None:
+    first = typed("train", sample_image, idle_seconds=1)
+    _until(lambda: _containers(engine, tmp_path), first)
+    first.kill()
+    first.communicate()
+
+    again = typed("train", sample_image, work="elsewhere", idle_seconds=1)
+    _, told = again.communicate(timeout=PATIENCE)
+
+    assert again.returncode == 0, told
+    assert len(_made(engine, tmp_path)) == 2
     assert _containers(engine, tmp_path) == []
 
 
@@ -162,7 +182,7 @@ def _containers(engine: Any, place: Path) -> list[Any]:
     return found
 
 
-def _made_since(engine: Any, place: Path, first: Any) -> list[str]:
+def _made(engine: Any, place: Path) -> list[str]:
     """The ids of all containers that this test's commands made."""
     label = f"mir.executant={place.name}"
     events = engine.events(
