@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.dataset.reading import read_images
+from mir_ops.dataset.reading import store_images
 from mir_ops.dataset.report import Report, Tally, listing
 from mir_ops.dataset.sources import (
     AnnotationFormat,
@@ -164,16 +164,16 @@ def _read_all(
         return source, declare(source)
 
     found = None if reading.is_parallel else settled()
-    batches = read_images(
+    batches = store_images(
+        store.blobs,
         reading.images,
         reading.image_names,
         tally,
         link=link,
         on_progress=lambda share, message: on_progress(0.05 + 0.85 * share, message),
     )
-    with store.blobs.writer(link=link) as writer:
+    with closing(batches):
         for batch in batches:
-            writer.put([(image.sha256, image.body) for image in batch])
             images.add(batch, tally)
             if found is None and reading.is_done:
                 found = settled()

@@ -31,6 +31,10 @@ class Pace:
     def add(self, count: int) -> None:
         self._done += count
 
+    def reach(self, done: int) -> None:
+        """So many are done, or more as was known before."""
+        self._done = max(self._done, done)
+
     @property
     def share(self) -> float:
         return self._done / self._total if self._total else 1.0

@@ -12,12 +12,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 
+from mir_ops.dataset.pipes import must_receive, receive, send
 from mir_ops.errors import InvalidInputError
 from mir_ops.formats import FormatName
 from mir_ops.formats.archive import DamagedEntryError, FileTree
@@ -116,17 +117,17 @@ class _Child:
         assert self._process.stdin is not None
         try:
             with self._process.stdin as pipe:
-                _send(pipe, json.dumps(self._order).encode())
+                send(pipe, json.dumps(self._order).encode())
                 for name in names:
-                    _send(pipe, name.encode())
+                    send(pipe, name.encode())
                     file = tree.file(name)
                     if file is not None:
-                        _send(pipe, b"f" + os.fsencode(file))
+                        send(pipe, b"f" + os.fsencode(file))
                         continue
                     try:
-                        _send(pipe, b"d" + tree.read(name))
+                        send(pipe, b"d" + tree.read(name))
                     except DamagedEntryError:
-                        _send(pipe, b"x")
+                        send(pipe, b"x")
         except OSError:  # it ended early, and its exit code says so
             return
 
@@ -139,11 +140,11 @@ class _Child:
 def serve() -> None:
     """What a child does: parse the files that its input names or holds, and write the columns."""
     gc.disable()  # what is made here is kept to the end, which is soon
-    messages = _received(sys.stdin.buffer)
-    order = json.loads(next(messages))
+    pipe = sys.stdin.buffer
+    order = json.loads(must_receive(pipe))
     bodies: dict[str, bytes] = {}
-    for name in messages:
-        bodies[name.decode()] = next(messages)
+    while (name := receive(pipe)) is not None:
+        bodies[name.decode()] = must_receive(pipe)
     parsed = read_annotations(
         order["kind"], list(bodies), _reading(bodies), boxes_only=order["boxes_only"]
     )
@@ -174,19 +175,6 @@ def _parts(
         return [names]
     size = -(-len(names) // processes)
     return [names[start : start + size] for start in range(0, len(names), size)]
-
-
-def _send(pipe: IO[bytes], body: bytes) -> None:
-    pipe.write(len(body).to_bytes(8, "big") + body)
-
-
-def _received(pipe: IO[bytes]) -> Iterator[bytes]:
-    while head := pipe.read(8):
-        size = int.from_bytes(head, "big")
-        body = pipe.read(size)
-        if len(head) < 8 or len(body) < size:
-            raise EOFError("the parent ended")
-        yield body
 
 
 def _packed(parsed: Parsed) -> bytes:

@@ -1,12 +1,14 @@
-"""Images of a source, read, hashed and looked at, a batch at a time."""
+"""Images of a source read, hashed, looked at and stored, a batch at a time."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from contextlib import closing
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mir_ops.dataset.pace import Pace
 from mir_ops.dataset.report import Tally
@@ -17,6 +19,9 @@ from mir_ops.formats.images import (
     extension_agrees,
     inspect_image,
 )
+
+if TYPE_CHECKING:
+    from mir_ops.store.blobs import Blobs
 
 Progress = Callable[[float, str], None]
 
@@ -35,51 +40,33 @@ class ReadImage(NamedTuple):
     facts: ImageFacts
 
 
-def read_images(
+Refused = tuple[str, str]  # the issue (code, example) to count
+Read = ReadImage | Refused
+Batch = Sequence[str]  # names
+
+
+def store_images(
+    blobs: Blobs,
     tree: FileTree,
     names: Sequence[str],
     tally: Tally,
     *,
     link: bool = False,
     on_progress: Progress = lambda _share, _message: None,
-) -> Iterator[list[ReadImage]]:
-    """Batches of images that decode, in the order of their names.
-
-    With `link` the bytes of images that are files of their own are not kept.
-    """
+) -> Generator[list[ReadImage], None, None]:
+    """Batches of images that decode, in the order of their names; durable after the last one."""
     pace = Pace("images", len(names))
-    for batch in _read(tree, names, link):
-        yield _taken(batch, tally)
-        pace.add(len(batch))
-        on_progress(pace.share, str(pace))
+    batches = list(_batches(names, tree.sizes))
+    many = sum(tree.sizes[name] for name in names) >= _SMALL * len(names)
+    store = _stored if many else _shared
+    with closing(store(blobs, tree, batches, link, pace)) as stored:
+        for batch in stored:
+            yield _taken(batch, tally)
+            on_progress(pace.share, str(pace))
 
 
-Read = ReadImage | tuple[str, str]
-
-
-def _read(tree: FileTree, names: Sequence[str], link: bool) -> Iterator[list[Read]]:
-    def read(chunk: Sequence[str]) -> list[Read]:
-        return [_read_image(tree, name, link) for name in chunk]
-
-    batches = _batches(names, tree.sizes)
-    if sum(tree.sizes[name] for name in names) < _SMALL * len(names):
-        yield from map(read, batches)
-        return
-    # Decoders, hashes, reads and the inflater leave Python's lock: threads are enough.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        ahead: list[Iterable[list[Read]]] = []
-        for batch in batches:
-            chunks = [batch[n : n + _CHUNK] for n in range(0, len(batch), _CHUNK)]
-            # The next batch is read while the caller writes this one.
-            ahead.append(pool.map(read, chunks))
-            if len(ahead) > 1:
-                yield [image for chunk in ahead.pop(0) for image in chunk]
-        for rest in ahead:
-            yield [image for chunk in rest for image in chunk]
-
-
-def _read_image(tree: FileTree, name: str, link: bool) -> Read:
-    """The image, or the issue (code, example) to count."""
+def read_image(tree: FileTree, name: str, link: bool) -> Read:
+    """The image, or why it is not taken."""
     try:
         data = tree.read(name)
         facts = inspect_image(data)
@@ -89,6 +76,57 @@ def _read_image(tree: FileTree, name: str, link: bool) -> Read:
         return error.code, f"{name}: {error}" if str(error) else name
     body = (tree.file(name) if link else None) or data
     return ReadImage(name, hashlib.sha256(data).hexdigest(), body, facts)
+
+
+def bodies_of(batch: Iterable[Read]) -> list[tuple[str, bytes | str]]:
+    """The blobs of a batch, by the hashes that name them."""
+    return [(image.sha256, image.body) for image in batch if isinstance(image, ReadImage)]
+
+
+def _stored(
+    blobs: Blobs, tree: FileTree, batches: Sequence[Batch], link: bool, pace: Pace
+) -> Generator[list[Read], None, None]:
+    """Large images: decoders, hashes, reads and the inflater leave Python's lock to threads."""
+    with (
+        ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
+        blobs.writer(link=link) as writer,
+    ):
+
+        def read(chunk: Sequence[str]) -> list[Read]:
+            return [read_image(tree, name, link) for name in chunk]
+
+        ahead: deque[Iterable[list[Read]]] = deque()
+        for batch in (*batches, ()):
+            chunks = [batch[n : n + _CHUNK] for n in range(0, len(batch), _CHUNK)]
+            # The next batch is read while this one is written.
+            ahead.append(pool.map(read, chunks))
+            if len(ahead) > 1:
+                done = [image for chunk in ahead.popleft() for image in chunk]
+                writer.put(bodies_of(done))
+                pace.add(len(done))
+                yield done
+
+
+def _shared(
+    blobs: Blobs, tree: FileTree, batches: Sequence[Batch], link: bool, pace: Pace
+) -> Generator[list[Read], None, None]:
+    """Small images: what is done to each holds Python's lock, so other processes take some."""
+    from mir_ops.dataset.image_workers import ImageWorkers
+
+    left, own = deque(enumerate(batches)), 0
+    with ImageWorkers(blobs, tree, left, link) as workers, blobs.writer(link=link) as writer:
+        while left:
+            try:
+                _, batch = left.popleft()
+            except IndexError:  # a worker took the last one
+                break
+            done = [read_image(tree, name, link) for name in batch]
+            writer.put(bodies_of(done))
+            pace.reach((own := own + len(done)) + workers.done)
+            yield done
+        for done in workers.results():
+            pace.reach(own := own + len(done))
+            yield done
 
 
 def _taken(batch: Iterable[Read], tally: Tally) -> list[ReadImage]:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 MAX_PIXELS: Final = 2**27
 EXTENSIONS: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/bmp": ".bmp"}
-_SUFFIXES: Final = {"image/jpeg": (".jpg", ".jpeg"), "image/png": ".png", "image/bmp": ".bmp"}
+_SUFFIXES: Final[dict[str, tuple[str, ...]]] = {
+    "image/jpeg": (".jpg", ".jpeg"),
+    "image/png": (".png",),
+    "image/bmp": (".bmp",),
+}
 TURNED: Final = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _ORIENTATION_TAG: Final = 0x0112
 _MAGIC: Final = (
