@@ -32,13 +32,14 @@ def airflow(world: RoundWorld) -> Iterator[LocalAirflow]:
     (dags / "people_round.py").write_text(_for_people())
     (dags / "container_round.py").write_text(_in_containers())
     (dags / "timed_round.py").write_text(_timed())
+    (dags / "secret_round.py").write_text(_with_secrets())
     (dags / "container_reaper.py").write_text(_reaper())
     with LocalAirflow(
         world.root / "airflow", dags=dags, connections=world.connections(), users=USERS
     ) as started:
         started.wait_for_dag("active_learning_round")
         started.wait_for_dag("people_round")
-        for name in ("container_round", "timed_round", "container_reaper"):
+        for name in ("container_round", "timed_round", "secret_round", "container_reaper"):
             started.wait_for_dag(name)
         yield started
     assert processes_below(world.root) == {}
@@ -72,10 +73,15 @@ USERS = {"admin": "admin", "viewer": "viewer"}
 def _for_people() -> str:
     """The round's DAG, with people in place of the oracle, and quick to try again."""
     text = (DAGS / "active_learning_round.py").read_text()
-    for operator in ("CreateLabelTaskOperator(", "LabelsSensor(", "ImportLabelsOperator("):
-        text = text.replace(f"= {operator}", f'= {operator}labels_conn_id="people", ')
+    text = _labelled_by(text, "people")
     text = text.replace('dag_id="active_learning_round"', 'dag_id="people_round"')
     return text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")
+
+
+def _labelled_by(text: str, connection: str) -> str:
+    for operator in ("CreateLabelTaskOperator(", "LabelsSensor(", "ImportLabelsOperator("):
+        text = text.replace(f"= {operator}", f'= {operator}labels_conn_id="{connection}", ')
+    return text
 
 
 def _in_containers() -> str:
@@ -92,6 +98,13 @@ def _timed() -> str:
     limit = "execution_timeout=timedelta(seconds=6), "
     text = text.replace("= TrainOperator(", f"= TrainOperator({limit}")
     return text.replace('"retries": 2', '"retries": 0')
+
+
+def _with_secrets() -> str:
+    """In containers, over connections that a test makes while Airflow runs."""
+    text = _labelled_by(_in_containers(), "secret_labels")
+    text = text.replace('dag_id="container_round"', 'dag_id="secret_round"')
+    return text.replace('"mir_conn_id": "containers"', '"mir_conn_id": "secret_store"')
 
 
 def _reaper() -> str:
