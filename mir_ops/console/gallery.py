@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mir_ops.evaluation.marks import MISTAKES
 from mir_ops.store import Version
 from mir_ops.store.schema import layer_kind
 
@@ -122,7 +123,8 @@ def drawable_layers(version: Version) -> list[str]:
 
 def score_layer(version: Version) -> str | None:
     """The layer that says why images were picked, if the version has one."""
-    return next((name for name in version.layers() if layer_kind(name) == "scores"), None)
+    layers = (name for name in version.layers() if layer_kind(name) == "scores")
+    return next((name for name in layers if not name.startswith(MISTAKES)), None)
 
 
 def matching_assets(version: Version, selection: Selection) -> pa.Array:

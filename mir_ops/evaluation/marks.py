@@ -25,6 +25,7 @@ MARK: Final = "eval_mark"  # tp, fp, ignored
 PARTNER: Final = "eval_match"  # annotation id of the ground truth that was found
 IOU: Final = "eval_iou"
 MISTAKE: Final = "eval_mistake"  # TIDE's kind of a wrong prediction
+MISTAKES: Final = "scores:evaluation:"  # layers, and the model's id
 MISSED: Final = "missed/"  # and the annotation id: a component of the image's scores
 _LISTS: Final = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
 

@@ -14,7 +14,7 @@ from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.evaluation.coco import metrics_of
 from mir_ops.evaluation.confusion import confusion_of
 from mir_ops.evaluation.curves import STEPS, Curves, curves_of
-from mir_ops.evaluation.marks import Marks, marks_of, score_rows, tagged
+from mir_ops.evaluation.marks import MISTAKES, Marks, marks_of, score_rows, tagged
 from mir_ops.evaluation.matching import AREAS, Matches, match
 from mir_ops.evaluation.metrics import Metrics
 from mir_ops.evaluation.operating import operating_curve
@@ -338,7 +338,7 @@ def put_marked(
 
 def scores_layer(layer: str) -> str:
     """Where the mistakes in each image are, for a layer of predictions."""
-    return f"scores:evaluation:{layer.partition(':')[2] or 'predictions'}"
+    return f"{MISTAKES}{layer.partition(':')[2] or 'predictions'}"
 
 
 def _confidence(near: Matches) -> float:

@@ -12,6 +12,7 @@ from evaluation_data import MODEL, asset_id, assets, commit, random_sides, rows
 
 from mir_ops.cli.main import main
 from mir_ops.cli.repository import find_repository
+from mir_ops.console.gallery import score_layer
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError
 from mir_ops.evaluation.comparison import compare
 from mir_ops.evaluation.frozen import freeze, frozen_sets, refuse_frozen
@@ -150,6 +151,7 @@ def test_marks_are_kept_with_the_version_and_the_ground_truth_stays(
         a: {"tp": 1.0, "fp": 1.0, "fn": 1.0, "missed/1": 1.0},
         b: {"tp": 0.0, "fp": 1.0, "fn": 1.0, "missed/2": 1.0},
     }
+    assert score_layer(version) is None  # nothing was picked
     operation = version.commit.operation
     assert (operation.kind, operation.inputs) == ("evaluate", (before.id,))
     assert operation.parameters["coco"] == done["metrics"]["coco"]
