@@ -131,7 +131,7 @@ class Lab:
         sources = [*(f"tr:{part}" for part in parts), "va:validation"]
         merge(self.store, sources, branch, op_id=self.op_id("merge", branch))
         version = self.store.read(branch)
-        config = {"seed": self.seed}
+        config: dict[str, object] = {"seed": self.seed, "export_onnx": False}
         if self.iterations is not None:
             config["iterations"] = self.iterations
         job = prepare_training(

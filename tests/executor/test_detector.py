@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import random
@@ -19,6 +20,7 @@ from mir_ops.executor import (
     Limits,
     ModelFiles,
     TrainingResult,
+    bundled_folder,
     bundled_image,
     collect_inference,
     collect_training,
@@ -31,7 +33,7 @@ from mir_ops.store import Store, Version
 pytest.importorskip("torch")
 
 CLASSES = ("disc", "square")
-SETTINGS = {"iterations": 60, "batch_size": 8, "width": 8}
+SETTINGS = {"iterations": 60, "batch_size": 8, "width": 8, "export_onnx": False}
 
 
 def scene(seed: int, width: int, height: int) -> tuple[bytes, list[tuple[str, int, int, int, int]]]:
@@ -250,3 +252,43 @@ def test_fine_tuning_starts_from_the_weights(
     )
     run_job(job)
     assert "started from a trained model" in job.log_path.read_text()
+
+
+def test_boxes_of_a_poor_model_lie_inside_their_images(
+    world: tuple[Store, Version, Path],
+) -> None:
+    poor = collect_training(train(world, "poor", iterations=25))
+    job = infer(world, poor.model_files(), world[1], "poor boxes")
+
+    run_job(job)
+
+    report = collect_inference(job, world[0].classes()).report
+    assert (report.boxes > 0, report.clipped) == (True, 0)
+
+
+def test_onnx_graph_is_kept_where_it_answers_as_the_network(
+    world: tuple[Store, Version, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    import numpy as np
+    import onnxruntime
+    import torch
+
+    job = train(world, "onnx", iterations=6, export_onnx=True)
+    monkeypatch.syspath_prepend(bundled_folder("detector"))
+    network_of, difference = (importlib.import_module(name) for name in ("model", "onnx_export"))
+
+    best = collect_training(job).best_stage
+    assert f"ONNX of stage {best}: kept, its answers differ by" in job.log_path.read_text()
+    folder = job.outputs / "models" / best
+    files = [(folder / name).read_bytes() for name in ("model.json", "model.npz", "model.onnx")]
+    network = network_of.load_model(*files[:2])
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    session = onnxruntime.InferenceSession(files[2], providers=["CPUExecutionProvider"])
+    answers = session.run(None, {"images": images.numpy()})
+    with torch.inference_mode():
+        for answer, asked in zip(answers, network(images), strict=True):
+            np.testing.assert_allclose(answer, asked.numpy(), atol=1e-3)
+    other = network_of.Detector(network.architecture).eval()
+    assert difference._difference(other, files[2], images) > difference.TOLERANCE
