@@ -254,7 +254,7 @@ def evaluate_material(material: Material, settings: Settings | None = None) -> E
         "iou": asked.iou,
         "confidence": confidence,
         "metrics": metrics.to_dict(),
-        "per_iou": _per_iou(curves, matches.thresholds),
+        "per_iou": _per_iou(curves, matches.thresholds, sides.names),
         "thresholds": _thresholds(near, sides.names, asked),
         "marks": marks.counts(),
         "mistakes": marks.mistakes.to_dict(),
@@ -386,10 +386,19 @@ def _by_masks(material: Material, asked: Settings) -> dict[str, Any]:
     return found
 
 
-def _per_iou(curves: Curves, thresholds: Sequence[float]) -> dict[str, float | None]:
+def _per_iou(
+    curves: Curves, thresholds: Sequence[float], names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """AP at each IoU, over all measured classes and of each."""
     by_class = curves.precision[..., 0].mean(axis=1)
-    known = by_class[:, ~np.isnan(by_class[0])]
-    return {f"{t:.2f}": float(row.mean()) for t, row in zip(thresholds, known, strict=True)}
+    measured = np.flatnonzero(curves.positives[:, 0]).tolist()
+    return {
+        f"{iou:.2f}": {
+            "ap": float(row[measured].mean()),
+            "per_class": {names[label]: float(row[label]) for label in measured},
+        }
+        for iou, row in zip(thresholds, by_class, strict=True)
+    }
 
 
 def _curves(curves: Curves, names: Sequence[str]) -> dict[str, Any]:

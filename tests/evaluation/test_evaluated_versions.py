@@ -107,6 +107,31 @@ def test_a_report_names_commits_model_and_thresholds(
     }  # fmt: skip
 
 
+def test_ap_is_there_at_every_iou_and_of_every_class(store: Store) -> None:
+    two_models(store, worse=0.3)
+
+    report = evaluate_material(read_material(store.read("both"), layer="bbbb")).report
+
+    per_iou, metrics = report["per_iou"], report["metrics"]
+    assert list(per_iou) == [f"{0.5 + n * 0.05:.2f}" for n in range(10)]
+    assert per_iou["0.50"]["ap"] == pytest.approx(metrics["map50"])
+    assert per_iou["0.75"]["per_class"]["cat"] == metrics["per_class"]["cat"]["ap75"]
+    assert np.mean([each["ap"] for each in per_iou.values()]) == pytest.approx(metrics["map50_95"])
+
+
+def test_a_model_that_found_nothing_scores_zero(store: Store) -> None:
+    layers = {"ground_truth": rows([("a", 0, ONE)]), LAYER: rows([], confidence=[])}
+    commit(store, "blind", layers, assets(["a", "b"]))
+
+    report = evaluate_material(read_material(store.read("blind"))).report
+
+    assert report["metrics"]["map50"] == report["metrics"]["coco"]["AR_100"] == 0.0
+    assert report["marks"] == {"tp": 0, "fp": 0, "fn": 1, "ignored": 0}
+    assert report["thresholds"]["all"]["best_f1"] is None
+    assert report["mistakes"]["gains"]["missed"] == 0.0
+    assert json.loads(json.dumps(report, allow_nan=False)) == json.loads(json.dumps(report))
+
+
 def test_without_a_confidence_the_best_f1_decides(store: Store) -> None:
     small(store)
 

@@ -87,6 +87,17 @@ _founds = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(truth=_truths, found=_founds)
 def test_equals_the_definition_read_plainly(truth: list[Truth], found: list[Found]) -> None:
+    check_against_the_definition(truth, found)
+
+
+@pytest.mark.long
+@settings(max_examples=3000, deadline=None)
+@given(truth=_truths, found=_founds)
+def test_equals_the_definition_on_thousands_of_sets(truth: list[Truth], found: list[Found]) -> None:
+    check_against_the_definition(truth, found)
+
+
+def check_against_the_definition(truth: list[Truth], found: list[Found]) -> None:
     precision, scores, recall = slow_curves(truth, found, images=2, labels=2)
 
     curves = ours(
