@@ -43,7 +43,7 @@ def fetch_s3(
         return
     below = f"{key}/" if key else ""
     entries = _entries(url, objects, below, network, target)
-    _fetch_all(url, objects, below, entries, target, on_progress)
+    _fetch_all(url, objects, below, entries, target, network, on_progress)
 
 
 def _opened(url: str, network: Network, workspace: Workspace | None) -> tuple[S3Objects, str]:
@@ -108,7 +108,7 @@ def _entries(
         if not is_safe_name(name) or "//" in name:
             raise refused(url, f"its key `{shown(name)}` cannot be the name of a file")
         total += entry.size
-        check_size(url, total, target, network, held=total)
+        check_size(url, total, target, network, held=total)  # for the limit, not for space
         found.append(entry)
         if len(found) > ArchiveLimits().entries:
             raise refused(url, f"it has more than {ArchiveLimits().entries} files")
@@ -125,6 +125,7 @@ def _fetch_all(
     below: str,
     entries: list[Entry],
     target: Path,
+    network: Network,
     on_progress: Progress,
 ) -> None:
     """Files appear whole and with the bucket's times: what is here already is not fetched again."""
@@ -134,6 +135,7 @@ def _fetch_all(
     paths = {target / entry.key.removeprefix(below): entry for entry in entries}
     _remove_others(target, set(paths))
     missing = [(path, entry) for path, entry in paths.items() if not _is_same(path, entry)]
+    check_size(url, sum(entry.size for _, entry in missing), target, network)
     pace = Pace("files", len(entries), before=len(entries) - len(missing))
 
     def fetch(number: int) -> None:

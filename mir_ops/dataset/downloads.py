@@ -90,7 +90,8 @@ def _fetch_http(url: str, target: Path, network: Network, on_progress: Progress)
                     if _take(response, here, url, network, on_progress):
                         return
                     target.unlink()  # it cannot go on: from the start
-                    where = given
+                    url = given
+                    continue
             onward = _onward(url, where)
         if parts.scheme == "https" and not onward.lower().startswith("https:"):
             raise refused(url, f"it leads from https to `{shown(onward)}`")

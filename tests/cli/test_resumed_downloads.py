@@ -64,6 +64,9 @@ class Files(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range")
         if wanted and self.ranges and self.headers.get("If-Range") == self.etag:
             start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(ARCHIVE):
+                self.answer(416, b"", f"bytes */{len(ARCHIVE)}")
+                return
             span = f"bytes {start}-{len(ARCHIVE) - 1}/{len(ARCHIVE)}"
             self.answer(206, ARCHIVE[start:], span)
             return
@@ -164,6 +167,20 @@ def test_what_changed_meanwhile_is_fetched_from_the_start(server: str, tmp_path:
 
     assert "Range" in Files.asked[1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_part_of_it_is_fetched_from_the_start(server: str, tmp_path: Path) -> None:
+    network = Network(private=True)
+    for kept in (ARCHIVE[:1000], ARCHIVE + b"more"):  # a part, and what the server has no end of
+        with (
+            pytest.raises(KeyboardInterrupt),
+            fetched(server, network, folder=tmp_path, on_progress=interrupt_at(0.3)),
+        ):
+            pass
+        (part,) = tmp_path.glob("*/source")
+        part.write_bytes(kept)
+        with fetched(server, network, folder=tmp_path) as path:
+            assert path.read_bytes() == ARCHIVE
 
 
 def test_without_a_tag_nothing_is_kept(server: str, tmp_path: Path) -> None:
