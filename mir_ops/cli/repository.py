@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -13,6 +14,7 @@ from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from mir_ops.label_files import LabelFiles
+    from mir_ops.label_formats import Label
     from mir_ops.store import Commit, Store
     from mir_ops.taxonomy import ClassName, Taxonomy
     from mir_ops.workspace import Workspace
@@ -101,10 +103,19 @@ class Repository:
         labels = files.read()
         if labels is None:
             return None
-        new = [label.name for label in labels if label.class_id is None]
-        taxonomy = taxonomy_of(labels, self.store.register_classes(new) if new else {})
+        taxonomy = taxonomy_of(labels, self._ids_of_new(labels))
         files.remember_ids({entry.name: entry.id for entry in taxonomy.classes})
         return taxonomy
+
+    def _ids_of_new(self, labels: Sequence[Label]) -> dict[str, int]:
+        """Those that the store gives, or has given: others may have renamed a class alike."""
+        new = [label.name for label in labels if label.class_id is None]
+        if not new:
+            return {}
+        taken = {label.class_id for label in labels}
+        newest = {x.name: x.id for x in _newest_classes(self.store) if x.id not in taken}
+        known = {name: newest[name] for name in new if name in newest}
+        return known | self.store.register_classes([name for name in new if name not in known])
 
 
 def find_repository(root: str | Path | None = None, *, labels: str | None = None) -> Repository:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from mir_ops.arrow import load_rows
 from mir_ops.cli.operations import (
     add_destination,
     add_sources,
@@ -46,6 +47,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run_split(arguments: argparse.Namespace, output: Output) -> int:
+    load_rows()
     from mir_ops.dataset import split_dataset
 
     repository = repository_of(arguments)

@@ -139,11 +139,17 @@ def remove_duplicates(
         },
         inputs=(version.id, *(other.id for other in others)),
     )
-    said = message or f"Remove {len(found.asset_ids)} duplicates from {rev}"
     changes = keep(version, kept)
     if found.hashed is not None:
         changes.put_assets(_with_hashes(version, found.hashed, kept))
-    with store.edit(branch, op_id=op_id, operation=operation, message=said, base=version) as edit:
+    with store.edit(
+        branch,
+        op_id=op_id,
+        operation=operation,
+        message=message or f"Remove {len(found.asset_ids)} duplicates from {rev}",
+        base=version,
+        start=version.commit if rev == branch else None,
+    ) as edit:
         edit.take(changes)
     return edit.commit
 

@@ -43,7 +43,12 @@ def filter_dataset(
     parameters = recorded_conditions(version, conditions, taxonomy)
     operation = Operation(kind="filter", parameters=parameters, inputs=(version.id,))
     with store.edit(
-        branch, op_id=op_id, operation=operation, message=message or f"Filter {rev}", base=version
+        branch,
+        op_id=op_id,
+        operation=operation,
+        message=message or f"Filter {rev}",
+        base=version,
+        start=version.commit if rev == branch else None,
     ) as edit:
         edit.take(keep(version, kept))
     return edit.commit
@@ -70,8 +75,14 @@ def sample(
         inputs=(version.id,),
         seed=sampling.seed,
     )
-    said = message or f"Sample {len(kept)} of {len(ids)} images of {rev}"
-    with store.edit(branch, op_id=op_id, operation=operation, message=said, base=version) as edit:
+    with store.edit(
+        branch,
+        op_id=op_id,
+        operation=operation,
+        message=message or f"Sample {len(kept)} of {len(ids)} images of {rev}",
+        base=version,
+        start=version.commit if rev == branch else None,
+    ) as edit:
         edit.take(keep(version, kept))
     return edit.commit
 
@@ -108,6 +119,7 @@ def subset(
         ),
         message=message or f"Keep {len(wanted)} images of {rev}",
         base=version,
+        start=version.commit if rev == branch else None,
         project=project,
         round=round,
         run=run,

@@ -57,6 +57,7 @@ def split_dataset(
         operation=Operation(kind="split", parameters=parameters, inputs=(version.id,), seed=seed),
         message=message or f"Split {rev}: {', '.join(f'{n} {k}' for k, n in amounts.items())}",
         base=version,
+        start=version.commit if rev == branch else None,
     ) as edit:
         edit.put_assets(_moved(version, ids, codes, list(amounts)))
     return edit.commit

@@ -258,7 +258,9 @@ class Edit:
 
         start = None if self._start is None else self._store.read_commit_version(self._start)
         now = self._store.read_commit_version(tip.id)
-        if self._changes.taxonomy and start and start.manifest.taxonomy != now.manifest.taxonomy:
+        ours = self._changes.taxonomy
+        moved = start is not None and start.manifest.taxonomy != now.manifest.taxonomy
+        if ours and moved and ours != now.taxonomy:
             raise self._conflict("both changed the taxonomy")
         both = changed_assets(start, now, self._changes.touched(), self._changes.dropped)
         if both:

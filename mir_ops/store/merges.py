@@ -20,7 +20,6 @@ from mir_ops.store.diffs import candidates, chunks, named_since, read_covered, s
 from mir_ops.store.lookups import count_assets
 from mir_ops.store.schema import SPLITS
 from mir_ops.store.versions import Version
-from mir_ops.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
     from mir_ops.store.store import Store
@@ -240,9 +239,7 @@ class Merge:
             self.changes.taxonomy = theirs
             return
         first, second = (theirs, ours) if self.strategy == "guest" else (ours, theirs)
-        known = {entry.id for entry in first.classes}
-        added = tuple(entry for entry in second.classes if entry.id not in known)
-        self.changes.taxonomy = Taxonomy((*first.classes, *added))
+        self.changes.taxonomy = first.over(second)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,3 +52,25 @@ def test_colleagues_share_a_store_and_its_images(
     )
     keys = [entry["Key"] for entry in listed["Contents"]]
     assert {key.split("/")[0] for key in keys if "/blobs/" in key} == {"media"}
+
+
+def test_colleagues_may_give_a_class_the_same_new_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / name for name in ("alice", "bob")]
+    alice, bob = (["--root", str(folder)] for folder in folders)
+    for words in (alice, bob):
+        run(capsys, *words, "init", "--store", str(tmp_path / "store"))
+    for folder in folders:
+        (folder / "labels.csv").write_text("0,,cat\n1,,dog\n")
+    run(capsys, *alice, "classes", "record", "--to", "master")
+    run(capsys, *bob, "log", "master")  # reads the label file, and commits nothing
+    for folder in folders:
+        (folder / "labels.csv").write_text("0,,feline\n1,,dog\n")
+
+    run(capsys, *alice, "classes", "record", "--to", "master")
+    run(capsys, *bob, "classes", "record", "--to", "master")
+
+    for words in (alice, bob):
+        listed = [(row["id"], row["class"]) for row in run(capsys, *words, "classes")]
+        assert listed == [(0, "feline"), (1, "dog")]
