@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -45,6 +45,7 @@ class RoundView:
     labels: str | None = None
     grown: str | None = None  # the training set with the round's labels
     gates: tuple[str, ...] = ()  # stages that have a report
+    notes: tuple[str, ...] = ()  # what its evaluation says besides, for people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +173,36 @@ def _round_view(catalog: Catalog, store: Store, turn: Round, model: Model | None
         mined=_commit(left, "mine"),
         labels=_commit(left, "import_labels"),
         grown=_commit(left, "merge_labels"),
+        notes=tuple(_notes(metrics)),
         gates=tuple(dict.fromkeys(gate.stage for gate in catalog.gates.list(turn.id))),
     )
+
+
+def _notes(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the model is better than the one before, and where it errs most."""
+    if gain := metrics.get("gain"):
+        told = {
+            "better": "it is better",
+            "worse": "it is worse",
+            "cannot tell": "these images cannot tell which is better",
+        }[gain["verdict"]]
+        yield (
+            f"Against the model of the round before, on the same {gain['images']} images: mAP50 "
+            f"{gain['difference']:+.3f}, {gain['level']:.0%} interval {gain['low']:+.3f} to "
+            f"{gain['high']:+.3f}: {told}."
+        )
+    if mistakes := metrics.get("mistakes"):
+        kinds = sorted(mistakes["counts"], key=lambda kind: -mistakes["gains"][kind])
+        worst = [
+            f"{kind} ({mistakes['counts'][kind]}, {mistakes['gains'][kind]:+.3f})"
+            for kind in kinds[:3]
+            if mistakes["counts"][kind]
+        ]
+        if worst:
+            yield (
+                f"Mistakes at confidence {metrics['confidence']:.2f}, and what mending each kind "
+                f"would add to mAP50: {', '.join(worst)}."
+            )
 
 
 def training_size(store: Store, commit_id: str) -> tuple[int, int] | None:

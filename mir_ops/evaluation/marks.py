@@ -46,6 +46,8 @@ class Marks:
     iou: Floats
     mistake: Texts
     mistakes: Mistakes
+    at_iou: float
+    at_confidence: float
 
     def counts(self) -> dict[str, int]:
         """Predictions that are right, wrong and of no account; boxes that were missed."""
@@ -73,7 +75,7 @@ def marks_of(
     """
     sure = sides.found.only(sides.found.score >= confidence)
     matches = match(sides.truth, sure, thresholds=[iou], areas=[AREAS["all"]], most=most)
-    return _by_row(matches, mistakes_of(matches), truth_rows, found_rows)
+    return _by_row(matches, mistakes_of(matches), truth_rows, found_rows, confidence)
 
 
 def tagged(predictions: pa.Table, marks: Marks, truth: pa.Table) -> pa.Table:
@@ -150,7 +152,9 @@ def with_entries(tags: pa.Array, new: Sequence[Entries]) -> pa.Array:
     )
 
 
-def _by_row(matches: Matches, mistakes: Mistakes, truth_rows: int, found_rows: int) -> Marks:
+def _by_row(
+    matches: Matches, mistakes: Mistakes, truth_rows: int, found_rows: int, confidence: float
+) -> Marks:
     one = np.uint64(1)
     hit = (matches.hit & ~matches.aside & one) != 0
     partner = matches.partner[hit]
@@ -164,6 +168,8 @@ def _by_row(matches: Matches, mistakes: Mistakes, truth_rows: int, found_rows: i
         iou=np.zeros(found_rows),
         mistake=np.full(found_rows, "", mistakes.kind.dtype),
         mistakes=mistakes,
+        at_iou=matches.thresholds[0],
+        at_confidence=confidence,
     )
     marks.truth[there] = truth
     marks.found[here] = np.where(hit, "tp", np.where(matches.aside & one, "ignored", "fp"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,14 @@ from mir_ops.rounds.executing import (
     prepare_predictions,
 )
 from mir_ops.rounds.ledger import Entry, new_entry
+from mir_ops.rounds.opening import earlier_rounds
 from mir_ops.rounds.place import Place
-from mir_ops.store import Branch, Commit, Edit, Operation, Version
+from mir_ops.store import Branch, Commit, Operation, Version
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
+    from mir_ops.evaluation import Material
+    from mir_ops.evaluation.marks import Marks
     from mir_ops.executor import InferenceResult, Job
 
 
@@ -66,15 +70,25 @@ class EvaluationStep:
         return result
 
     def _commit(self, inferred: InferenceResult) -> Commit:
+        from mir_ops.evaluation.versions import put_marked
+
         entry, store = self.entry, self.entry.ws.store
         version = store.read(self.version)
         ids = validation_ids(version)
+        assets, truth = version.assets(ids=ids), version.layer("ground_truth", ids=ids)
+        marks = self._marks(assets, truth, inferred.predictions)
         with store.edit(
             entry.branches.evaluation,
             op_id=entry.op_id,
             operation=Operation(
                 kind="evaluate",
-                parameters={"model": self.model.model_id, "stage": self.model.stage},
+                parameters={
+                    "model": self.model.model_id,
+                    "stage": self.model.stage,
+                    "iou": marks.at_iou,
+                    "confidence": marks.at_confidence,
+                    "marks": marks.counts(),
+                },
                 inputs=(self.version,),
                 executor=image_of(entry.round.spec).image,
                 seed=entry.round.spec.seed,
@@ -83,25 +97,21 @@ class EvaluationStep:
             **entry.provenance,
         ) as edit:
             edit.put_taxonomy(version.taxonomy)
-            assets, truth = version.assets(ids=ids), version.layer("ground_truth", ids=ids)
             if not _holds(store.branch(entry.branches.evaluation), version, ids):
                 edit.put_assets(assets)
                 edit.put_layer("ground_truth", truth, assets=ids)
-            self._put_marked(edit, assets, truth, inferred.predictions)
+            put_marked(edit, self._layer, ids, marks, truth, inferred.predictions)
         return edit.commit
 
-    def _put_marked(
-        self, edit: Edit, assets: pa.Table, truth: pa.Table, predictions: pa.Table
-    ) -> None:
-        """The predictions, each with its mark, and the mistakes in each image."""
+    def _marks(self, assets: pa.Table, truth: pa.Table, predictions: pa.Table) -> Marks:
+        """What became of each box, at the confidence of the best F1."""
         from mir_ops.evaluation.sides import read_sides
-        from mir_ops.evaluation.versions import mark_best, put_marked
+        from mir_ops.evaluation.versions import mark_best
 
         sides = read_sides(
             ground_truth=truth, predictions=predictions, assets=assets, classes=self._classes
         )
-        marks = mark_best(sides, truth, predictions)
-        put_marked(edit, self._layer, sides.asset_ids, marks, truth, predictions)
+        return mark_best(sides, truth, predictions)
 
     def _measure(self, commit: Commit) -> dict[str, Any]:
         from mir_ops.evaluation import evaluate_material, read_material
@@ -109,14 +119,14 @@ class EvaluationStep:
         entry = self.entry
         version = entry.ws.store.read(commit)
         ids = validation_ids(entry.ws.store.read(self.version))
-        found = evaluate_material(
-            read_material(version, layer=self._layer, classes=self._classes, images=ids)
-        )
+        material = read_material(version, layer=self._layer, classes=self._classes, images=ids)
+        found = evaluate_material(material)
         metrics = {
             **found.metrics.to_dict(),
             "confidence": found.report["confidence"],
             "marks": found.report["marks"],
             "mistakes": found.report["mistakes"],
+            "gain": self._gain(version, material),
         }
         entry.ws.catalog.models.set_evaluation(
             self.model.op_id, metrics=metrics, predictions=commit.id
@@ -129,6 +139,33 @@ class EvaluationStep:
                 "metrics": metrics,
             }
         )
+
+    def _gain(self, version: Version, material: Material) -> dict[str, Any] | None:
+        """How much better the model is than that of the round before, on the same images.
+
+        None where there was none, or where its predictions have no such image.
+        """
+        from mir_ops.evaluation import compare, on_the_same_images, read_material
+
+        before = self._layer_before(version)
+        if before is None:
+            return None
+        ids = material.sides.asset_ids
+        with suppress(InvalidInputError):
+            earlier = read_material(version, layer=before, classes=self._classes, images=ids)
+            a, b = on_the_same_images(earlier, material)
+            return {"before": earlier.origin.model, **compare(a.sides, b.sides).to_dict()}
+        return None
+
+    def _layer_before(self, version: Version) -> str | None:
+        """The predictions of the last earlier round's model, which may be the same one."""
+        steps = self.entry.ws.catalog.steps
+        for earlier in reversed(earlier_rounds(self.entry.ws, self.entry.round)):
+            step = steps.find(earlier.id, "evaluate")
+            if step is not None and step.result is not None:
+                layer = f"predictions:{step.result['model_id']}"
+                return layer if layer in version.layers() else None
+        return None
 
     @property
     def _classes(self) -> dict[int, str]:

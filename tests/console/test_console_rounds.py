@@ -60,7 +60,17 @@ def _write_round(catalog: Catalog, shown: Shown, number: int, map50: float) -> N
         seed=0,
         training_metrics={},
     )
-    metrics = {"map50": map50, "map50_95": map50 / 2}
+    metrics = {
+        "map50": map50,
+        "map50_95": map50 / 2,
+        "confidence": 0.31,
+        "mistakes": {
+            "counts": {"localisation": 7, "background": 3, "duplicate": 0, "missed": 9},
+            "gains": {"localisation": 0.02, "background": 0.01, "duplicate": 0.0, "missed": 0.1},
+        },
+        "gain": {"images": 40, "difference": 0.25, "low": -0.01, "high": 0.5, "level": 0.95,
+                 "verdict": "cannot tell"},
+    }  # fmt: skip
     catalog.models.set_evaluation(op_id, metrics=metrics, predictions=shown.commit.id)
     left: dict[str, dict[str, object]] = {
         "mine": {"commit": shown.commit.id, "picked": 5},
@@ -92,6 +102,8 @@ def test_a_project_shows_its_rounds_newest_first(shown: Shown, catalog: Catalog)
     assert re.findall(r'<th scope="row" class="num">(\d)</th>', html) == ["3", "2", "1"]
     assert "mAP50: 0.25 at 40, 0.5 at 40" in html
     assert "target mAP50 0.9" in html
+    assert "mAP50 +0.250, 95% interval -0.010 to +0.500: these images cannot tell" in html
+    assert "missed (9, +0.100), localisation (7, +0.020), background (3, +0.010)." in html
     assert html.count(f'versions/{shown.commit.id}">mined</a>') == 2
     assert HOSTILE not in html
 

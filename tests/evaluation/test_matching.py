@@ -91,7 +91,8 @@ def test_equals_the_definition_read_plainly(truth: list[Truth], found: list[Foun
 
 
 @pytest.mark.long
-@settings(max_examples=3000, deadline=None)
+@pytest.mark.timeout(1200)
+@settings(max_examples=1000, deadline=None)
 @given(truth=_truths, found=_founds)
 def test_equals_the_definition_on_thousands_of_sets(truth: list[Truth], found: list[Found]) -> None:
     check_against_the_definition(truth, found)

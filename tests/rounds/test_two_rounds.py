@@ -73,6 +73,35 @@ def test_labels_are_the_oracles_by_class_name(played: Played) -> None:
     assert labels.layer("ground_truth")["annotator"].unique().to_pylist() == ["oracle"]
 
 
+def test_evaluations_keep_the_mark_of_every_prediction(played: Played) -> None:
+    for result in played.results:
+        evaluated = result["evaluate"]
+        version = played.version(evaluated["commit"])
+        found = version.layer(f"predictions:{evaluated['model_id']}")
+        marks = [dict(tags)["eval_mark"] for tags in found["tags"].to_pylist()]
+
+        metrics, operation = evaluated["metrics"], version.commit.operation
+        assert metrics["predictions"] == len(marks) > 0
+        for mark in ("tp", "fp"):
+            assert marks.count(mark) == metrics["marks"][mark]
+        assert operation.parameters["marks"] == metrics["marks"]
+        assert operation.parameters["confidence"] == metrics["confidence"]
+        scores = version.layer(f"scores:evaluation:{evaluated['model_id']}")
+        assert sum(scores["score"].to_pylist()) == metrics["marks"]["fp"] + metrics["marks"]["fn"]
+
+
+def test_the_second_model_is_compared_with_the_first_on_the_same_images(played: Played) -> None:
+    first, second = (result["evaluate"] for result in played.results)
+
+    assert first["metrics"]["gain"] is None
+    gain = second["metrics"]["gain"]
+    assert gain["before"] == first["model_id"]
+    assert gain["images"] == 4
+    assert gain["a"] == pytest.approx(first["metrics"]["map50"])
+    assert gain["b"] == pytest.approx(second["metrics"]["map50"])
+    assert gain["low"] <= gain["high"]
+
+
 def test_every_job_ran_once(played: Played) -> None:
     assert [run.jobs for run in played.runs] == [["train", "evaluate", "mine"]] * 2
     assert [model.round_number for model in played.house.ws.catalog.models.list("digits")] == [1, 2]
