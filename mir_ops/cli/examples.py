@@ -47,6 +47,8 @@ EXAMPLES: Final = {
     "--model-hash 4fd01be3@best --executor detector --add-prediction\n"
     "mir mining explain mining-0@mined --pictures picks.html",
     "mining explain": "mir mining explain mining-0@mined --pictures picks.html",
+    "simulate": "mir simulate street --strategies random,hybrid --rounds 4 --budget 200 "
+    "--executor detector",
     "infer": "mir infer --src-revs pool --dst-rev pool@predicted --model-hash production "
     "--executor detector",
     "models": "mir models list\nmir models import ~/ymir-models/4fd01be3\n"

@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "store": ("mir_ops.cli.store", "Check a store, and read it with other programs"),
     "train": ("mir_ops.cli.train", "Train a model on a dataset version"),
     "mining": ("mir_ops.cli.mining", "Keep the images that a model finds most worth labelling"),
+    "simulate": ("mir_ops.cli.simulate", "Replay rounds on labelled images: would mining help"),
     "infer": ("mir_ops.cli.infer", "Predict on images with a model"),
     "evaluate": ("mir_ops.cli.evaluate", "Measure a model's predictions against the ground truth"),
     "compare": ("mir_ops.cli.compare", "Compare two models' predictions on the same images"),

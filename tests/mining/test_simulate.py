@@ -1,0 +1,295 @@
+"""`mir simulate`: rounds replayed on labels that exist, and what they say together."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from mir_ops.cli.main import main
+from mir_ops.cli.repository import Repository, create_repository
+from mir_ops.errors import InvalidInputError
+from mir_ops.mining.simulation import Cell, Parts
+from mir_ops.mining.worth import Cost, estimate, weigh
+from mir_ops.store import Operation, Store, schema
+from mir_ops.taxonomy import Taxonomy
+
+WORDS = ("--executor", "sample", "--budget", "3", "--rounds", "1", "--seeds", "4,5", "--json")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """Thirty labelled images: on `parts` six are for testing and four for validation."""
+    made = create_repository(tmp_path)
+    commit(made.store, "parts", ["train"] * 20 + ["val"] * 4 + ["test"] * 6)
+    commit(made.store, "all", [None] * 30)
+    return made
+
+
+def commit(store: Store, branch: str, splits: list[str | None]) -> None:
+    """Images of noise, each with a cat and a dog."""
+    dice = np.random.default_rng(1)
+    images = [picture(dice) for _ in splits]
+    ids = pa.array([hashlib.sha256(image).digest() for image in images], schema.ASSET_ID)
+    count = len(images)
+    for image in images:
+        store.put_blob(image)
+    known = store.register_classes(["cat", "dog"])
+    assets = {
+        "asset_id": ids,
+        "media_type": ["image/png"] * count,
+        "width": [48] * count,
+        "height": [48] * count,
+        "channels": [3] * count,
+        "byte_size": [len(image) for image in images],
+        "orientation": [1] * count,
+        "source_names": [[f"{number}.png"] for number in range(count)],
+        "split": pa.array(splits, pa.string()),
+        "added_at": pa.array([0] * count, schema.TIME),
+        "ymir_sha1": [hashlib.sha1(image).digest() for image in images],
+    }
+    boxes = {
+        "asset_id": ids.take(np.repeat(np.arange(count), 2)),
+        "annotation_id": pa.array([0, 1] * count, pa.uint64()),
+        "class_id": pa.array([known["cat"], known["dog"]] * count, pa.int32()),
+        "kind": ["box"] * (2 * count),
+        **{side: pa.array([8.0] * (2 * count), pa.float32()) for side in "xywh"},
+    }
+    operation = Operation(kind="import")
+    with store.edit(branch, op_id=branch.ljust(8, "0"), operation=operation, message="x") as edit:
+        edit.put_taxonomy(Taxonomy.from_names(known))
+        edit.put_assets(pa.table(assets))
+        edit.put_layer("ground_truth", pa.table(boxes))
+
+
+def picture(dice: np.random.Generator) -> bytes:
+    file = io.BytesIO()
+    noise = dice.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((48, 48), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
+
+
+def run(root: Path, rev: str, *words: str) -> int:
+    return main(["simulate", rev, *WORDS, *words, "--root", str(root)])
+
+
+def test_every_strategy_starts_from_the_same_model(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    branches = {branch.name: branch.seq for branch in repository.store.branches()}
+
+    words = ("--strategies", "random,hybrid,executor", "--rounds", "2", "--seeds", "4")
+    assert run(tmp_path, "parts", *words) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    folder = Path(said["report"]).parent
+    cells = [json.loads(path.read_text()) for path in sorted((folder / "models").iterdir())]
+    assert len(cells) == 1 + 3 * 2
+    assert {cell["images"] for cell in cells} == {3, 6, 9}
+    test_and_val = {*Parts.of(repository.store.read("parts")).test.to_pylist()}
+    for cell in cells:
+        assert len(set(cell["labelled"])) == cell["images"]
+        assert not {bytes.fromhex(one) for one in cell["labelled"]} & test_and_val
+        assert cell["boxes"] == 2 * cell["images"]
+    first = next(cell for cell in cells if cell["number"] == 0)
+    assert set(first["next"]) == {"random", "hybrid", "executor"}
+    assert [len(points) for points in said["curves"].values()] == [3, 3, 3]
+    assert [each["strategy"] for each in said["against"]] == ["hybrid", "executor"]
+    assert "no embeddings" in " ".join(said["notes"])
+    assert {branch.name: branch.seq for branch in repository.store.branches()} == branches
+    assert not list((folder / "jobs").iterdir())
+
+
+def test_what_was_done_is_not_done_again(
+    tmp_path: Path,
+    repository: Repository,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import mir_ops.executor
+
+    ran: list[str] = []
+    really = mir_ops.executor.run_job
+
+    def counted(job: Any, **more: Any) -> None:
+        if len(ran) == 5:
+            raise KeyboardInterrupt
+        ran.append(job.kind)
+        really(job, **more)
+
+    monkeypatch.setattr(mir_ops.executor, "run_job", counted)
+    assert run(tmp_path, "parts") == 130
+    monkeypatch.setattr(mir_ops.executor, "run_job", really)
+    capsys.readouterr()
+
+    assert run(tmp_path, "parts") == 0
+    said = json.loads(capsys.readouterr().out)
+    again = run(tmp_path, "parts"), json.loads(capsys.readouterr().out)
+    elsewhere = run(tmp_path, "parts", "--out", str(tmp_path / "out"))
+
+    assert again == (0, said)
+    assert elsewhere == 0
+    assert json.loads(capsys.readouterr().out)["curves"] == said["curves"]
+
+
+def test_more_seeds_go_on_with_the_others(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "parts", "--seeds", "4") == 0
+    one = json.loads(capsys.readouterr().out)
+    assert "one seed says nothing of chance" in one["against"][0]["verdict"]
+    models = Path(one["report"]).parent / "models"
+    before = {path.name: path.stat().st_mtime_ns for path in models.iterdir()}
+
+    assert run(tmp_path, "parts") == 0
+
+    after = {path.name: path.stat().st_mtime_ns for path in models.iterdir()}
+    assert len(after) == 2 * len(before)
+    assert {name: after[name] for name in before} == before
+
+
+def test_the_report_is_a_page_with_plots(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in WORDS if word != "--json"]
+
+    assert main(["simulate", "parts", *words, "--seeds", "4", "--root", str(tmp_path)]) == 0
+
+    said = capsys.readouterr()
+    page = Path(said.err.splitlines()[-1].removeprefix("Report: "))
+    html = page.read_text()
+    assert html.count("<svg") == 2
+    assert html.count("<polyline") == 4
+    assert "25.0 for a box" in html
+    assert "<script" not in html
+    assert said.out.splitlines()[0].split() == ["STRATEGY", "ROUND", "IMAGES", "BOXES", "MAP50"]
+    assert "hybrid against random, 90 % intervals:" in said.out
+    assert json.loads((page.parent / "simulation.json").read_text())["seeds"] == [4]
+
+
+def test_without_splits_a_fifth_measures(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = Parts.of(repository.store.read("all"))
+
+    assert (len(parts.test), len(parts.pool)) == (6, 24)
+    assert parts.note == "measured on 6 images drawn from all: there is no split"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--rounds", "7"), "20 labelled images can be chosen from, 24 are asked for"),
+        (("--strategies", "random,hybird"), "No mining strategy named `hybird`"),
+        (("--seeds", "1,x"), "`--seeds` is `1,x`"),
+        (("--seeds", "1,1"), "Seeds are 1, 1"),
+        (("--budget", "0"), "`budget` is 0"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(
+    tmp_path: Path,
+    repository: Repository,
+    words: tuple[str, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(tmp_path, "parts", *words) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / ".mir" / "simulations").exists()
+
+
+def cells(strategy: str | None, reached: list[list[float]], boxes: int) -> list[Cell]:
+    """One list of mAP50 for each seed; round 0 is the first model, which all share."""
+    return [
+        Cell(
+            seed=seed,
+            strategy=strategy,
+            number=number,
+            images=100 * (number + 1),
+            boxes=100 + boxes * number,
+            map50=value,
+            map50_95=value / 2,
+            labelled=(),
+            next={},
+        )
+        for seed, values in enumerate(reached)
+        for number, value in enumerate(values, start=0 if strategy is None else 1)
+    ]
+
+
+def verdict(mine: list[list[float]], other: list[list[float]], *, boxes: int = 200) -> str:
+    found = [
+        *cells(None, [[0.5]] * len(mine), 0),
+        *cells("random", other, 200),
+        *cells("hybrid", mine, boxes),
+    ]
+    (against,) = weigh(found, ("random", "hybrid"), Cost()).against
+    return against.verdict
+
+
+RANDOM = [[0.60, 0.65], [0.61, 0.66], [0.59, 0.66]]
+BETTER = [[0.66, 0.72], [0.68, 0.73], [0.66, 0.74]]
+
+
+def test_better_for_the_same_images_and_boxes_is_said() -> None:
+    said = "`hybrid` is better than `random`, for the same images and the same boxes"
+    assert verdict(BETTER, RANDOM) == said
+
+
+def test_better_only_by_more_boxes_is_said() -> None:
+    said = verdict(BETTER, RANDOM, boxes=600)
+    assert said.startswith("`hybrid` is better than `random` for the same images, and labels more")
+
+
+def test_worse_is_said() -> None:
+    assert verdict(RANDOM, BETTER) == "`hybrid` is worse than `random` on this data"
+
+
+def test_no_difference_is_said_plainly() -> None:
+    mine = [[0.61, 0.66], [0.60, 0.65], [0.60, 0.66]]
+    assert verdict(mine, RANDOM) == "`random` is as good as `hybrid`, as far as 3 seeds can tell"
+
+
+def test_saved_is_what_was_needed_less_to_get_as_far() -> None:
+    found = [
+        *cells(None, [[0.5]] * 2, 0),
+        *cells("random", [[0.6, 0.7]] * 2, 200),
+        *cells("hybrid", [[0.7, 0.8]] * 2, 300),
+    ]
+
+    (against,) = weigh(found, ("random", "hybrid"), Cost(per_image=36, per_box=36)).against
+
+    saved = [against.saved_images, against.saved_boxes, against.saved_hours]
+    assert [each and each.mean for each in saved] == pytest.approx([100, 100, 2])
+
+
+def test_nothing_is_said_to_be_saved_where_it_was_not_reached() -> None:
+    found = [*cells(None, [[0.5]] * 3, 0), *cells("random", BETTER, 200)]
+    found += cells("hybrid", RANDOM, 200)
+
+    (against,) = weigh(found, ("random", "hybrid"), Cost()).against
+
+    assert (against.saved_images, against.saved_boxes, against.saved_hours) == (None, None, None)
+
+
+def test_intervals_are_students() -> None:
+    found = estimate([1.0, 2.0, 3.0])
+
+    assert (found.mean, found.low) == (2.0, pytest.approx(2 - 2.920 / 3**0.5))
+    assert estimate([1.0]).low is None
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, repository: Repository) -> None:
+    from mir_ops.mining.simulation import _read
+
+    damaged = tmp_path / "cell.json"
+    damaged.write_text("{")
+    with pytest.raises(InvalidInputError, match="is not what a simulation wrote"):
+        _read(damaged)
