@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -91,38 +91,16 @@ def import_dataset(
     before = _content_before(store, branch, base)
     declared = taxonomy or Taxonomy.from_names(store.classes())
     declared = before.taxonomy.joined(declared) if before else declared
+    wanted = _Wanted(unknown_classes=unknown_classes, split=split, link=link)
     with _opened(source, index_file, gt_dir, pred_dir) as files, listing(report_file) as tally:
         reading = Reading(
             files, tally, annotations=annotations, boxes_only=boxes_only, image_sets=image_sets
         )
-        try:
-            images, opened, (declared, added) = _read_all(
-                store,
-                reading,
-                tally,
-                lambda source: _declare(store, source, declared, unknown_classes, tally),
-                link=link,
-                on_progress=on_progress,
-            )
-        finally:
-            reading.stop()
-        if not images.facts:
-            raise _nothing_taken(files.name, tally)
-        layers = _layers(opened, images, declared, tally)
-        assets = asset_table(images, before, split, opened, tally)
-    report = tally.report(_taken(assets, layers))
-    parameters = {
-        "source": files.name,
-        "annotations": opened.annotations,
-        "unknown_classes": unknown_classes,
-        "split": split,
-        "report": report.to_dict(),
-        "new_classes": list(added),
-    }
+        found = _gather(store, reading, tally, before, declared, wanted, on_progress)
     with store.edit(
         branch,
         op_id=op_id,
-        operation=Operation(kind="import", parameters=parameters),
+        operation=Operation(kind="import", parameters=found.parameters(files.name, wanted)),
         message=message or f"Import {files.name}",
         base=base,
         parents=tuple(parents),
@@ -130,10 +108,75 @@ def import_dataset(
         round=round,
         run=run,
     ) as edit:
-        edit.put_taxonomy(declared)
-        _put_rows(edit, before, assets, layers)
+        edit.put_taxonomy(found.taxonomy)
+        _put_rows(edit, before, found.assets, found.layers)
     on_progress(1.0, "committed")
-    return ImportResult(commit=edit.commit, report=report, new_classes=added)
+    return ImportResult(commit=edit.commit, report=found.report, new_classes=found.new_classes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """How a source is to be taken."""
+
+    unknown_classes: UnknownClasses
+    split: str | None
+    link: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What is taken of a source, ready to be committed; its images are stored."""
+
+    annotations: str
+    taxonomy: Taxonomy
+    new_classes: tuple[str, ...]
+    assets: pa.Table
+    layers: dict[str, Layer]
+    report: Report
+
+    def parameters(self, source: str, wanted: _Wanted) -> dict[str, Any]:
+        return {
+            "source": source,
+            "annotations": self.annotations,
+            "unknown_classes": wanted.unknown_classes,
+            "split": wanted.split,
+            "report": self.report.to_dict(),
+            "new_classes": list(self.new_classes),
+        }
+
+
+def _gather(
+    store: Store,
+    reading: Reading,
+    tally: Tally,
+    before: Version | None,
+    declared: Taxonomy,
+    wanted: _Wanted,
+    on_progress: Progress,
+) -> _Found:
+    try:
+        images, source, (taxonomy, added) = _read_all(
+            store,
+            reading,
+            tally,
+            lambda source: _declare(store, source, declared, wanted.unknown_classes, tally),
+            link=wanted.link,
+            on_progress=on_progress,
+        )
+    finally:
+        reading.stop()
+    if not images.facts:
+        raise _nothing_taken(reading.name, tally)
+    layers = _layers(source, images, taxonomy, tally)
+    assets = asset_table(images, before, wanted.split, source, tally)
+    return _Found(
+        annotations=source.annotations,
+        taxonomy=taxonomy,
+        new_classes=added,
+        assets=assets,
+        layers=layers,
+        report=tally.report(_taken(assets, layers)),
+    )
 
 
 @contextmanager

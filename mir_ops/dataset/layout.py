@@ -96,7 +96,7 @@ def annotation_layout(names: Iterable[str], kind: Format) -> Layout:
         if _is_companion(name, kind):
             companions.append(name)
         elif kind.suffix and _suffix(name) == kind.suffix:
-            annotations[name] = _stem(name)
+            annotations[name] = name[: -len(kind.suffix)]
         elif not _is_clutter(name):
             rest.append(name)
     return _layout({}, annotations, companions, rest, kind)

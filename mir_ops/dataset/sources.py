@@ -152,6 +152,7 @@ class Reading:
         for part in (files.images, files.ground_truth, files.predictions):
             for code, name in part.tree.left_out if part else ():
                 tally.add(code, name)
+        self.name = files.name
         self.kind = FORMATS[_format_of(files, annotations)]
         self.images = files.images.tree
         names = self.images.names
