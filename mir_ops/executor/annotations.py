@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.errors import InvalidInputError
 from mir_ops.executor.jobs import ExecutorImage, Job
 from mir_ops.executor.media import asset_names
-from mir_ops.formats.voc import VocFile, VocObject, write_voc
+from mir_ops.formats.texts import (
+    Part,
+    by_image,
+    decimals,
+    floats,
+    joined_texts,
+    of_stated,
+    shortest,
+    whole,
+)
+from mir_ops.formats.voc import escaped
 
 if TYPE_CHECKING:
     from mir_ops.store import Version
@@ -30,6 +42,8 @@ _COCO_FILE: Final = "coco-annotations.json"
 _COLUMNS: Final = ["asset_id", "class_id", "x", "y", "w", "h", "angle", "quality"]
 _SHAPES: Final = ["kind", "polygon", "rle", "area", "iscrowd"]
 _FOLDERS: Final = {"ground_truth": "annotations"}
+_DEGREES: Final = 180.0
+_TOGETHER: Final = 1 << 16  # images whose texts are in memory at once
 
 
 def check_export_format(settings: Mapping[str, Any], image: ExecutorImage) -> str:
@@ -109,54 +123,108 @@ def _write_files(
     names = [name.rpartition(".")[0] + _SUFFIXES[export_format] for name in image_names]
     for shelf in {name[:2] for name in names}:
         (inputs / folder / shelf).mkdir(exist_ok=True)
-    objects = _objects_by_asset(boxes, classes)
-    rows = assets.select(["asset_id", "width", "height", "channels"]).to_pylist()
-    order = {name: number for number, name in enumerate(classes.values())}
-    for row, name, image_name in zip(rows, names, image_names, strict=True):
-        found = objects.get(row["asset_id"], ())
+    owners = pc.index_in(boxes["asset_id"], value_set=assets["asset_id"].combine_chunks())
+    order = np.argsort(owners.to_numpy(), kind="stable")
+    boxes = boxes.take(order)
+    starts = np.searchsorted(owners.to_numpy()[order], np.arange(len(assets) + 1))
+    for first in range(0, len(assets), _TOGETHER):
+        last = min(first + _TOGETHER, len(assets))
+        part = boxes.slice(starts[first], starts[last] - starts[first])
         if export_format == "voc":
-            content = write_voc(
-                VocFile(
-                    filename=f"/in/assets/{image_name}",
-                    size=(row["width"], row["height"]),
-                    channels=row["channels"],
-                    objects=found,
-                )
-            )
+            objects = _voc_objects(part, classes)
         else:
-            old = export_format == "old-ark"
-            content = "".join(_ark_line(entry, order, old=old) for entry in found).encode()
-        (inputs / folder / name).write_bytes(content)
+            objects = _ark_lines(part, classes, old=export_format == "old-ark")
+        texts = by_image(objects, starts[first : last + 1] - starts[first])
+        if export_format == "voc":
+            texts = _voc_texts(assets.slice(first, last - first), image_names[first:last], texts)
+        for name, text in zip(names[first:last], texts.to_pylist(), strict=True):
+            _write(f"{inputs}/{folder}/{name}", text)
     return [f"/in/{folder}/{name}" for name in names]
 
 
-def _objects_by_asset(
-    boxes: pa.Table, classes: Mapping[int, str]
-) -> dict[bytes, tuple[VocObject, ...]]:
-    found: dict[bytes, list[VocObject]] = {}
-    for row in boxes.to_pylist():
-        found.setdefault(row["asset_id"], []).append(
-            VocObject(
-                name=classes[row["class_id"]],
-                box=(row["x"], row["y"], row["w"], row["h"]),
-                angle=row["angle"],
-                quality=row["quality"],
-                confidence=row["confidence"],
-            )
-        )
-    return {asset_id: tuple(entries) for asset_id, entries in found.items()}
+def _voc_texts(assets: pa.Table, image_names: Sequence[str], objects: pa.Array) -> pa.Array:
+    """The XML of each image, as `write_voc` has it."""
+    return joined_texts(
+        "<annotation>\n  <folder>folder</folder>\n  <filename>/in/assets/",
+        pa.array(image_names, pa.string()),
+        "</filename>\n  <source><database>unknown</database><annotation>unknown</annotation>"
+        "<image>unknown</image></source>\n  <size><width>",
+        whole(assets["width"]),
+        "</width><height>",
+        whole(assets["height"]),
+        "</height><depth>",
+        whole(assets["channels"]),
+        "</depth></size>\n  <segmented>0</segmented>\n",
+        objects,
+        "</annotation>\n",
+    )
 
 
-def _ark_line(entry: VocObject, order: Mapping[str, int], *, old: bool) -> str:
+def _voc_objects(boxes: pa.Table, classes: Mapping[int, str]) -> pa.Array:
+    quality, confidence = boxes["quality"], boxes["confidence"]
+    x, y, last_x, last_y = (whole(side) for side in _corners(boxes))
+    return joined_texts(
+        "  <object>\n    <name>",
+        pa.array([escaped(name) for name in classes.values()], pa.string()).take(
+            _class_numbers(boxes, classes)
+        ),
+        "</name>\n    <pose>unknown</pose>\n    <truncated>unknown</truncated>\n"
+        "    <occluded>0</occluded>\n    <difficult>0</difficult>\n    <bndbox>\n      <xmin>",
+        x,
+        "</xmin>\n      <ymin>",
+        y,
+        "</ymin>\n      <xmax>",
+        last_x,
+        "</xmax>\n      <ymax>",
+        last_y,
+        "</ymax>\n",
+        of_stated(
+            boxes["angle"],
+            "      <rotate_angle>",
+            lambda: decimals(floats(boxes["angle"]) / _DEGREES),
+            "</rotate_angle>\n",
+        ),
+        "    </bndbox>\n",
+        of_stated(quality, "    <box_quality>", lambda: shortest(quality), "</box_quality>\n"),
+        of_stated(confidence, "    <confidence>", lambda: shortest(confidence), "</confidence>\n"),
+        "  </object>\n",
+    )
+
+
+def _ark_lines(boxes: pa.Table, classes: Mapping[int, str], *, old: bool) -> pa.Array:
     """`class, xmin, ymin, xmax, ymax, quality, angle in units of pi`, corners inclusive."""
-    assert entry.box is not None
-    x, y, w, h = (int(side) for side in entry.box)
-    corners = f"{order[entry.name]}, {x}, {y}, {x + w - 1}, {y + h - 1}"
-    if old:
-        return f"{corners}\n"
-    quality = -1.0 if entry.quality is None else entry.quality
-    angle = (entry.angle or 0.0) / 180.0
-    return f"{corners}, {quality:.4f}, {angle:.4f}\n"
+    columns: list[Part] = [", "] * 9
+    columns[::2] = [whole(_class_numbers(boxes, classes)), *map(whole, _corners(boxes))]
+    if not old:
+        quality = pc.fill_null(boxes["quality"], -1.0).to_numpy()
+        angle = floats(boxes["angle"]) / _DEGREES
+        columns += [", ", _four_places(quality), ", ", _four_places(angle)]
+    return joined_texts(*columns, "\n")
+
+
+def _four_places(values: npt.NDArray[Any]) -> pa.Array:
+    return pa.array(np.char.mod("%.4f", values), pa.string())
+
+
+def _corners(boxes: pa.Table) -> list[npt.NDArray[np.int64]]:
+    """First column and row of each box, and its last ones."""
+    x, y, w, h = (boxes[side].to_numpy() for side in "xywh")
+    return [x, y, x + w - 1, y + h - 1]
+
+
+def _class_numbers(boxes: pa.Table, classes: Mapping[int, str]) -> pa.Array:
+    value_set = pa.array(list(classes), boxes["class_id"].type)
+    return pc.index_in(boxes["class_id"].combine_chunks(), value_set=value_set)
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        content = memoryview(text.encode())
+        while content:
+            content = content[os.write(descriptor, content) :]
+    finally:
+        os.close(descriptor)
 
 
 def _coco(

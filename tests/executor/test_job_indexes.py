@@ -12,6 +12,7 @@ from executor_jobs import image_bytes, op_id, sha1_name
 
 from mir_ops.errors import InvalidInputError
 from mir_ops.executor import ModelFiles, bundled_image
+from mir_ops.formats.voc import read_voc, write_voc
 from mir_ops.store import Operation, Store, Version, schema
 
 INDEXES = {
@@ -35,8 +36,10 @@ def predicted(store: Store, version: Version) -> Version:
     )
     asset_id = assets["asset_id"][0].as_py()
     row = {"asset_id": asset_id, "class_id": store.classes()["cat"], "x": 1, "y": 2, "w": 4, "h": 3}
+    ring = [[1, 2, 5, 2, 5, 5]]
     shaped = [
-        {**row, "annotation_id": 0, "kind": "polygon", "polygon": [[1, 2, 5, 2, 5, 5]], "area": 6},
+        {**row, "annotation_id": 0, "kind": "polygon", "polygon": ring, "area": 6}
+        | {"angle": 45.0, "quality": 0.75},
         {**row, "annotation_id": 1, "kind": "mask", "rle": b"52203", "area": 9, "iscrowd": True},
     ]
     guess = {**row, "annotation_id": 0, "kind": "box", "confidence": 0.5}
@@ -61,6 +64,31 @@ def test_every_index_is_there(prepare, predicted: Version) -> None:
     assert lines["pred-train-index.tsv"] == [f"/in/assets/{plain}.jpg\t/in/predictions/{plain}.xml"]
     assert "<confidence>0.5" in (job.inputs / f"predictions/{plain}.xml").read_text()
     assert all("\t" not in line for line in lines["idx-assets.tsv"])
+
+
+def test_voc_files_are_those_of_the_formats_writer(prepare, predicted: Version) -> None:
+    job = prepare(version=predicted, op_id=op_id("voc"))
+
+    files = sorted(job.inputs.glob("*/*/*.xml"))
+    assert len(files) == 8
+    read = [read_voc(path.read_bytes()) for path in files]
+    assert [write_voc(one) for one in read] == [path.read_bytes() for path in files]
+    assert all(one.filename.startswith("/in/assets/") for one in read)
+    objects = [one for file in read for one in file.objects]
+    said = {(one.name, one.box, one.angle, one.quality, one.confidence) for one in objects}
+    assert ("cat", (1, 2, 4, 3), 45.0, 0.75, None) in said
+    assert ("cat", (1, 2, 4, 3), None, None, 0.5) in said
+
+
+def test_ark_lines_say_quality_and_angle(prepare, predicted: Version) -> None:
+    config = {"export_format": "ark:raw"}
+    job = prepare(version=predicted, op_id=op_id("ark"), config=config)
+
+    plain = sha1_name(image_bytes(1))[:-4]
+    assert (job.inputs / f"annotations/{plain}.txt").read_text().splitlines() == [
+        "1, 1, 2, 4, 4, 0.7500, 0.2500",
+        "1, 1, 2, 4, 4, -1.0000, 0.0000",
+    ]
 
 
 def test_coco_counts_classes_from_zero_and_keeps_shapes(prepare, predicted: Version) -> None:
