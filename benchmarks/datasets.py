@@ -152,6 +152,7 @@ class Side:
 
 _IDENTITY = [(who, what) for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
 _TIME = "2022-01-01 00:00:00"
+_TIMES = 3  # how often a version is made; the median counts
 
 
 class Comparison:
@@ -173,6 +174,12 @@ class Comparison:
     def both(self, do: Callable[[Side], Used], times: int = 1) -> list[list[Used]]:
         """What each side used, in turn, a few times."""
         rounds = [[do(side) for side in self.sides] for _ in range(times)]
+        return [list(found) for found in zip(*rounds, strict=True)]
+
+    def made(self, rev: str, *words: object) -> list[list[Used]]:
+        """The same of a command that makes a version: first `rev`, then others like it."""
+        revs = [rev, *(f"again{number}-{rev}" for number in range(1, _TIMES))]
+        rounds = [[side.mir(*words, "--dst-rev", each) for side in self.sides] for each in revs]
         return [list(found) for found in zip(*rounds, strict=True)]
 
     def line(
@@ -238,18 +245,18 @@ def merges(do: Comparison) -> Iterator[Line]:
         (f"merge {size} + {size // 5}", "tr:{}@import;va:dataset-val@import", "tr-va@merged"),
         (f"merge {size} + 200", "tr:{}@import;tr:new200@import", "plus@merged"),
     ):
-        words = ["--src-revs", sources.format("dataset-training"), "--dst-rev", rev, "-s", "host"]
-        found = do.both(lambda side, words=words: side.mir("merge", *words))  # type: ignore[misc]
+        words = ["--src-revs", sources.format("dataset-training"), "-s", "host"]
+        found = do.made(rev, "merge", *words)
         do.same(rev)
         yield do.line(name, found, 10)
 
 
 def selections(do: Comparison) -> Iterator[Line]:
-    words = ["--src-revs", "tr-va@merged", "--dst-rev"]
-    found = do.both(lambda side: side.mir("filter", *words, "tr-va@filtered", "-p", TWO))
+    source = ["--src-revs", "tr-va@merged"]
+    found = do.made("tr-va@filtered", "filter", *source, "-p", TWO)
     do.same("tr-va@filtered")
     yield do.line("filter two classes", found, 8)
-    found = do.both(lambda side: side.mir("sampling", *words, "tr-va@sampled", "--rate", "0.1"))
+    found = do.made("tr-va@sampled", "sampling", *source, "--rate", "0.1")
     do.drawn("tr-va@sampled", "tr-va@merged")
     yield do.line("sampling 10 %", found, 6)
 
