@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +92,13 @@ def run_copy(arguments: argparse.Namespace, output: Output) -> int:
     }
     done = commit_once(repository, destination, "copy", inputs, copy)
     left_out = dict(results[0].left_out)
-    lines = [f"left out: {count} annotations of `{name}`" for name, count in left_out.items()]
-    lines += [f"model: {model_id}" for model_id in models]
-    say_done(output, done, {"left_out": left_out, "models": models}, lines)
+    say_done(output, done, {"left_out": left_out, "models": models}, _lines(left_out, models))
     return 0
+
+
+def _lines(left_out: Mapping[str, int], models: list[str]) -> list[str]:
+    lines = [f"left out: {count} annotations of `{name}`" for name, count in left_out.items()]
+    return [*lines, *(f"model: {model_id}" for model_id in models)]
 
 
 def _copy_models(

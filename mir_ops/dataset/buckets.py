@@ -140,26 +140,29 @@ def _fetch_all(
 
     def fetch(number: int) -> None:
         path, entry = missing[number]
-        arrived = arriving / str(number)
-        if not objects.fetch(entry.key, arrived) or arrived.stat().st_size != entry.size:
-            raise StoreError(
-                f"`{shown(url)}` changed while it was fetched: `{shown(entry.key)}`",
-                code="download-failed",
-                hint="Run the same command again",
-            )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.utime(arrived, (entry.modified, entry.modified))
-            arrived.replace(path)
-        except OSError as error:
-            reason = f"its key `{shown(entry.key)}` cannot be the name of a file: {error.strerror}"
-            raise refused(url, reason) from None
+        _fetch_file(url, objects, entry, arriving / str(number), path)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, len(missing), _BATCH):
             for _ in pool.map(fetch, range(start, min(start + _BATCH, len(missing)))):
                 pace.add(1)
                 on_progress(pace.share, f"download: {pace}")
+
+
+def _fetch_file(url: str, objects: S3Objects, entry: Entry, arrived: Path, path: Path) -> None:
+    if not objects.fetch(entry.key, arrived) or arrived.stat().st_size != entry.size:
+        raise StoreError(
+            f"`{shown(url)}` changed while it was fetched: `{shown(entry.key)}`",
+            code="download-failed",
+            hint="Run the same command again",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.utime(arrived, (entry.modified, entry.modified))
+        arrived.replace(path)
+    except OSError as error:
+        reason = f"its key `{shown(entry.key)}` cannot be the name of a file: {error.strerror}"
+        raise refused(url, reason) from None
 
 
 def _is_same(path: Path, entry: Entry) -> bool:

@@ -53,9 +53,7 @@ def paint_masks(
         return PaintedMasks.none(len(texts))
     runs, good = rle.read_runs(texts)
     owners, starts = images.owners, images.starts
-    width, height = (
-        images.assets[side].to_numpy().astype(np.int64) for side in ("width", "height")
-    )
+    width, height = (images.assets[name].to_numpy().astype(np.int64) for name in _SIDES)
     pixels = (width * height)[owners]
     place = np.arange(len(owners)) - starts[:-1][owners] + 1
     painted = good & (place < VOID) & (pixels <= MAX_PIXELS) & (runs.totals == pixels)
@@ -65,24 +63,30 @@ def paint_masks(
     kinds = class_numbers(classes)
 
     def paint(image: int, group: Ints) -> Ints:
-        objects = np.zeros(width[image] * height[image], np.uint8)
-        shades = np.zeros(len(objects), np.int32)
-        for row in group.tolist():
-            counts = runs.of(row)
-            inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-            objects[inside], shades[inside] = place[row], kinds[row]
-        shape = (width[image], height[image])  # runs go down the columns
-        write(image, _png(objects.reshape(shape).T), _png(shades.reshape(shape).T))
-        counted: Ints = np.bincount(objects, minlength=PALETTE)[place[group]]
+        size = (int(width[image]), int(height[image]))
+        masks = [runs.of(row) for row in group.tolist()]
+        objects, shades = _painted(size, masks, place[group], kinds[group])
+        write(image, _png(objects.T), _png(shades.T))
+        counted: Ints = np.bincount(objects.ravel(), minlength=PALETTE)[place[group]]
         return counted
 
     shown = np.zeros(len(texts), np.int64)
     for group, counted in zip(groups, pool.map(paint, chosen.tolist(), groups), strict=True):
         shown[group] = counted
-    return PaintedMasks(
-        numbers=np.where(painted, place, 0),
-        whole=painted & (shown == runs.areas) & _is_plain(texts, runs),
-    )
+    whole = painted & (shown == runs.areas) & _is_plain(texts, runs)
+    return PaintedMasks(numbers=np.where(painted, place, 0), whole=whole)
+
+
+def _painted(
+    size: tuple[int, int], masks: list[Ints], numbers: Ints, kinds: Ints
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    """The number, and the class, of each pixel of a picture of this size, column by column."""
+    objects = np.zeros(size[0] * size[1], np.uint8)
+    shades = np.zeros(len(objects), np.int32)
+    for counts, number, kind in zip(masks, numbers, kinds, strict=True):
+        inside = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+        objects[inside], shades[inside] = number, kind
+    return objects.reshape(size), shades.reshape(size)
 
 
 def class_numbers(classes: npt.NDArray[Any]) -> Ints:
