@@ -52,7 +52,7 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="Mining strategy",
-        description="How to pick them, such as `entropy` or `random`. Empty: the project's.",
+        description="How to pick them, such as `hybrid` or `random`. Empty: the project's.",
     ),
     "pretrained": Param(
         None,
