@@ -83,10 +83,10 @@ def tagged(predictions: pa.Table, marks: Marks, truth: pa.Table) -> pa.Table:
     hits, wrong = np.flatnonzero(marks.partner >= 0), np.flatnonzero(marks.mistake != "")
     partners = rows.one_array(truth["annotation_id"]).take(pa.array(marks.partner[hits]))
     new = [
-        (np.arange(len(marks.found)), MARK, pa.array(marks.found, pa.string())),
+        (np.arange(len(marks.found)), MARK, _texts(marks.found)),
         (hits, PARTNER, partners.cast(pa.string())),
         (hits, IOU, pa.array(np.round(marks.iou[hits], 4)).cast(pa.string())),
-        (wrong, MISTAKE, pa.array(marks.mistake[wrong], pa.string())),
+        (wrong, MISTAKE, _texts(marks.mistake[wrong])),
     ]
     if "tags" not in predictions.column_names:
         return predictions.append_column("tags", with_entries(_no_tags(predictions), new))
@@ -181,6 +181,12 @@ def _by_row(
 
 def _no_tags(table: pa.Table) -> pa.Array:
     return pa.nulls(table.num_rows, schema.TEXT_MAP)
+
+
+def _texts(values: Texts) -> pa.Array:
+    """Arrow makes several pieces of very many."""
+    found = pa.array(values, pa.string())
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def _offsets(counts: npt.NDArray[np.intp]) -> pa.Array:

@@ -12,7 +12,7 @@ from slow_peers import slow_tide, slow_voc
 
 from mir_ops.evaluation.columns import boxes_of
 from mir_ops.evaluation.confusion import confusion_of
-from mir_ops.evaluation.marks import marks_of, with_entries
+from mir_ops.evaluation.marks import _texts, marks_of, with_entries
 from mir_ops.evaluation.matching import AREAS, Matches, match
 from mir_ops.evaluation.mistakes import KINDS, mistakes_of
 from mir_ops.evaluation.operating import operating_curve
@@ -266,3 +266,7 @@ def test_entries_replace_those_of_their_keys_and_leave_the_rest() -> None:
     ]
     assert with_entries(tags.slice(2), []).to_pylist() == [[("b", "2")], []]
     assert with_entries(tags.slice(0, 0), []).to_pylist() == []
+
+
+def test_millions_of_marks_are_one_array() -> None:
+    assert isinstance(_texts(np.full(3_000_000, "ignored")), pa.StringArray)
