@@ -302,14 +302,22 @@ def _register_import(subparsers: argparse._SubParsersAction[Any]) -> None:
         "branch. What is not taken is counted and listed. The same command again, after a kill "
         "too, finishes and imports once.",
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "source",
         nargs="?",
         metavar="SOURCE",
         help="Folder, archive or index file; an archive at a `http://`, `https://` or `s3://` "
         "URL, or a folder at `s3://bucket/folder/`; or `public:NAME`, a published dataset",
     )
+    _add_annotations(parser)
+    _add_storage(parser)
+    add_destination(parser)
+    parser.set_defaults(run=run_import)
+
+
+def _add_annotations(parser: argparse.ArgumentParser) -> None:
+    """Where images and annotations are, and what they are."""
+    add = parser.add_argument
     add("--asset-path", dest="asset_path", metavar="SOURCE", help=argparse.SUPPRESS)
     add("--index-file", metavar="FILE", help="List of image paths, one a line")
     add("--gt-dir", "--annotation-dir", metavar="DIR", help="Annotation files of the images")
@@ -338,6 +346,11 @@ def _register_import(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     add("--split", choices=_SPLITS, help="What the images are for")
     add("--image-sets", action="store_true", help="Take splits from `ImageSets/Main/train.txt` …")
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    """Where images go, and what is written down."""
+    add = parser.add_argument
     add(
         "--gen-dir",
         "--media-location",
@@ -354,8 +367,6 @@ def _register_import(subparsers: argparse._SubParsersAction[Any]) -> None:
     add("--src-revs", "--src-rev", dest="src_revs", metavar="REV", help="Record this as parent")
     add("--report", metavar="FILE", help="List here what was not taken, a line of JSON each")
     add("--dataset-name", metavar="X", help=argparse.SUPPRESS)  # of YMIR 1: the branch names it
-    add_destination(parser)
-    parser.set_defaults(run=run_import)
 
 
 def _path(text: str | None) -> Path | None:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.operations import (
+    Done,
     add_destination,
     commit_once,
     destination_of,
@@ -16,6 +17,7 @@ from mir_ops.cli.output import Output
 from mir_ops.dataset.revisions import parse_source
 
 if TYPE_CHECKING:
+    from mir_ops.dataset.updating import Increment
     from mir_ops.store import Operation
 
 
@@ -77,6 +79,11 @@ def run_update(arguments: argparse.Namespace, output: Output) -> int:
             )
         ),
     )
+    _say_updated(output, done, increment)
+    return 0
+
+
+def _say_updated(output: Output, done: Done, increment: Increment) -> None:
     replayed = [_said(operation) for operation in increment.replayed]
     left = [_said(operation) for operation in increment.left]
     extra = {
@@ -90,7 +97,6 @@ def run_update(arguments: argparse.Namespace, output: Output) -> int:
         lines += [f"replayed: {said}" for said in replayed]
         lines += [f"not repeated on the new images: {said}" for said in left]
     say_done(output, done, extra, lines)
-    return 0
 
 
 def _said(operation: Operation) -> str:

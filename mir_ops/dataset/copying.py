@@ -62,34 +62,36 @@ def copy_dataset(
         return _result(done)
     version = source.read(rev)
     tip = store.branch(branch).find_tip()
-    known = store.read(tip).taxonomy if tip else Taxonomy()
-    known = known.joined(taxonomy or Taxonomy()).joined(_registered(store, known, taxonomy))
     layers = [] if drop_annotations else version.layers()
-    matched = _match(store, version, layers, known, unknown_classes)
+    matched = _match(store, version, layers, _known(store, tip, taxonomy), unknown_classes)
     _copy_blobs(source, store, version, on_progress)
+    asked = {"unknown_classes": unknown_classes, "drop_annotations": drop_annotations}
+    found = {"origin": _origin(source, version), "left_out": dict(matched.left_out)}
+    with store.edit(
+        branch,
+        op_id=op_id,
+        operation=Operation(kind="copy", parameters=asked | found),
+        message=message or f"Copy {rev}",
+        keywords=version.commit.keywords,
+        start=tip,
+    ) as edit:
+        edit.take(_changes(store.read(tip) if tip else None, version, layers, matched))
+    on_progress(1.0, "committed")
+    return _result(edit.commit)
+
+
+def _changes(
+    before: Version | None, version: Version, layers: list[str], matched: _Matched
+) -> ChangeSet:
+    """All rows of a version, under the other store's class ids, in place of what was before."""
     changes = ChangeSet(taxonomy=matched.taxonomy)
-    if tip is not None:
-        changes.dropped |= {rows.ASSETS, *store.read(tip).layers()}
+    if before is not None:
+        changes.dropped |= {rows.ASSETS, *before.layers()}
     for name in (rows.ASSETS, *layers):
         table = read_covered(version, name, None)
         if table is not None:
             changes.add(name, table if name == rows.ASSETS else matched.translate(table))
-    parameters = {
-        "origin": _origin(source, version),
-        "unknown_classes": unknown_classes,
-        "drop_annotations": drop_annotations,
-        "left_out": dict(matched.left_out),
-    }
-    with store.edit(
-        branch,
-        op_id=op_id,
-        operation=Operation(kind="copy", parameters=parameters),
-        message=message or f"Copy {rev}",
-        keywords=version.commit.keywords,
-    ) as edit:
-        edit.take(changes)
-    on_progress(1.0, "committed")
-    return _result(edit.commit)
+    return changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +195,12 @@ def _renumbered(
             for entry in unknown
         )
     )
+
+
+def _known(store: Store, tip: Commit | None, declared: Taxonomy | None) -> Taxonomy:
+    """The classes of the branch, those that are declared, and those of the store."""
+    known = store.read(tip).taxonomy if tip else Taxonomy()
+    return known.joined(declared or Taxonomy()).joined(_registered(store, known, declared))
 
 
 def _registered(store: Store, known: Taxonomy, declared: Taxonomy | None) -> Taxonomy:

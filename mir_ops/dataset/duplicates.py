@@ -130,22 +130,15 @@ def remove_duplicates(
         store, version, distance=distance, against=others, on_progress=on_progress
     )
     kept = rows.without(version.asset_ids(), found.asset_ids)
-    operation = Operation(
-        kind="dedup",
-        parameters={
-            "distance": distance,
-            "against": list(against),
-            "removed": len(found.asset_ids),
-        },
-        inputs=(version.id, *(other.id for other in others)),
-    )
+    parameters = {"distance": distance, "against": list(against), "removed": len(found.asset_ids)}
+    inputs = (version.id, *(other.id for other in others))
     changes = keep(version, kept)
     if found.hashed is not None:
         changes.put_assets(_with_hashes(version, found.hashed, kept))
     with store.edit(
         branch,
         op_id=op_id,
-        operation=operation,
+        operation=Operation(kind="dedup", parameters=parameters, inputs=inputs),
         message=message or f"Remove {len(found.asset_ids)} duplicates from {rev}",
         base=version,
         start=version.commit if rev == branch else None,

@@ -10,9 +10,12 @@ from mir_ops.dataset.revisions import Source, parse_source
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from mir_ops.dataset.conditions import Conditions
     from mir_ops.dataset.sampling import Sampling
-    from mir_ops.store import Commit, Store
+    from mir_ops.store import Commit, Store, Version
+    from mir_ops.store.merges import Plan
     from mir_ops.taxonomy import Taxonomy
 
 Strategy = Literal["stop", "host", "guest", "union"]
@@ -73,47 +76,31 @@ def fuse(
     message: str | None = None,
 ) -> Commit:
     """Merge, then filter, then sample, in one commit. The same operation fuses once."""
-    from mir_ops.dataset.conditions import matching_assets
     from mir_ops.dataset.filtering import keep, recorded_conditions
     from mir_ops.dataset.previews import preview
-    from mir_ops.dataset.sampling import sampled_assets
     from mir_ops.store import Operation
-    from mir_ops.store.merges import plan_merge
 
     if done := store.find_operation(branch, op_id):
         return done
     found = _resolve(store, sources, strategy, exclude)
-    plan = plan_merge(
-        store,
-        [store.read(commit) for commit in found.commits],
-        strategy=strategy,
-        splits=found.splits,
-        exclude=[store.read(commit) for commit in found.excluded],
-    )
+    plan = _planned(store, found, strategy)
     merged = preview(plan.base, plan.changes)
     parameters = found.parameters | {
         "filter": recorded_conditions(merged, conditions, taxonomy),
         "sample": sampling.to_parameters() if sampling else None,
     }
-    kept = matching_assets(merged, conditions, taxonomy)
-    if sampling:
-        kept = sampled_assets(merged, kept, sampling)
-    changes = keep(merged, kept, base=plan.base, made=plan.changes)
+    kept = _kept(merged, conditions, taxonomy, sampling)
+    seed = sampling.seed if sampling else None
     with store.edit(
         branch,
         op_id=op_id,
-        operation=Operation(
-            kind="fuse",
-            parameters=parameters,
-            inputs=found.inputs,
-            seed=sampling.seed if sampling else None,
-        ),
+        operation=Operation(kind="fuse", parameters=parameters, inputs=found.inputs, seed=seed),
         message=message or f"Fuse {', '.join(parameters['sources'])}: {len(kept)} images",
         base=plan.base.commit,
         start=found.commits[0] if found.host == branch else None,
         parents=plan.parents,
     ) as edit:
-        edit.take(changes)
+        edit.take(keep(merged, kept, base=plan.base, made=plan.changes))
     return edit.commit
 
 
@@ -130,6 +117,28 @@ class _Resolved:
     @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(commit.id for commit in (*self.commits, *self.excluded))
+
+
+def _planned(store: Store, found: _Resolved, strategy: Strategy) -> Plan:
+    from mir_ops.store.merges import plan_merge
+
+    return plan_merge(
+        store,
+        [store.read(commit) for commit in found.commits],
+        strategy=strategy,
+        splits=found.splits,
+        exclude=[store.read(commit) for commit in found.excluded],
+    )
+
+
+def _kept(
+    merged: Version, conditions: Conditions, taxonomy: Taxonomy | None, sampling: Sampling | None
+) -> pa.Array:
+    from mir_ops.dataset.conditions import matching_assets
+    from mir_ops.dataset.sampling import sampled_assets
+
+    kept = matching_assets(merged, conditions, taxonomy)
+    return sampled_assets(merged, kept, sampling) if sampling else kept
 
 
 def _resolve(

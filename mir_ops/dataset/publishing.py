@@ -14,7 +14,7 @@ from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.store import Operation, Store, operation_id, schema
 
 if TYPE_CHECKING:
-    from mir_ops.store import Commit, Version
+    from mir_ops.store import Commit, Edit, Version
 
 _BRANCHES = "public/"
 _LABELS = ("ground_truth", "predictions")
@@ -86,35 +86,32 @@ def import_public(
     layers = [layer for layer in published.layers() if schema.layer_kind(layer) in _LABELS]
     taken = layers if labels else []
     report = Report(taken={"images": published.stats.assets} | _rows(published, taken))
+    said = {"source": f"public:{name}", "labels": labels, "split": split}
+    parameters = said | {"report": report.to_dict(), "new_classes": []}
     with store.edit(
         branch,
         op_id=op_id,
-        operation=Operation(
-            kind="import",
-            inputs=(published.id,),
-            parameters={
-                "source": f"public:{name}",
-                "labels": labels,
-                "split": split,
-                "report": report.to_dict(),
-                "new_classes": [],
-            },
-        ),
+        operation=Operation(kind="import", inputs=(published.id,), parameters=parameters),
         message=message or f"Import public:{name}",
         base=published if before is None else None,
         parents=[published.commit],
     ) as edit:
-        if before is None:
-            for layer in published.layers():
-                if layer not in taken:
-                    edit.clear_layer(layer)
-        else:
-            edit.put_taxonomy(before.taxonomy.joined(published.taxonomy))
-            for layer in taken:
-                edit.put_layer(layer, published.layer(layer), assets=published.layer_assets(layer))
+        _take_over(edit, published, before, taken)
         if before is not None or split is not None:
             edit.put_assets(_assets(published, before, split))
     return ImportResult(commit=edit.commit, report=report)
+
+
+def _take_over(edit: Edit, published: Version, before: Version | None, layers: list[str]) -> None:
+    """These layers: of the version that a new branch starts from, or onto what is there."""
+    if before is None:
+        for layer in published.layers():
+            if layer not in layers:
+                edit.clear_layer(layer)
+        return
+    edit.put_taxonomy(before.taxonomy.joined(published.taxonomy))
+    for layer in layers:
+        edit.put_layer(layer, published.layer(layer), assets=published.layer_assets(layer))
 
 
 def _assets(published: Version, before: Version | None, split: str | None) -> pa.Table:

@@ -46,11 +46,8 @@ def split_dataset(
     ids = version.asset_ids()
     amounts = dict(counts) if counts else _amounts(rates or {}, len(ids))
     codes = _assigned(version, ids, amounts, seed, stratify)
-    parameters: dict[str, Any] = {
-        "rates": dict(rates) if rates else None,
-        "counts": dict(counts) if counts else None,
-        "stratify": stratify,
-    }
+    given = {"rates": dict(rates) if rates else None, "counts": dict(counts) if counts else None}
+    parameters: dict[str, Any] = given | {"stratify": stratify}
     with store.edit(
         branch,
         op_id=op_id,

@@ -123,13 +123,6 @@ def update(
     taken = _replayed(work, source, gained, increment.replayed)
     guest = _without(work, source, rows.without(gained, taken))
     host = _with_returning(work, tip, base, taken)
-    parameters: dict[str, Any] = {
-        "base": increment.base.id,
-        "gained": len(gained),
-        "taken": len(taken),
-        "replayed": [_record(one) for one in increment.replayed],
-        "not_replayed": [_record(one) for one in increment.left],
-    }
     commit = store.merge(
         branch,
         host,
@@ -137,15 +130,23 @@ def update(
         start=increment.tip if increment.rev == branch else None,
         strategy=strategy,
         op_id=op_id,
-        operation=Operation(
-            kind="update",
-            parameters=parameters,
-            inputs=(increment.tip.id, increment.source.id),
-        ),
+        operation=_recorded_update(increment, gained=len(gained), taken=len(taken)),
         message=message or f"Take over {len(taken)} of {len(gained)} new images",
     )
     work.clear()
     return commit
+
+
+def _recorded_update(increment: Increment, *, gained: int, taken: int) -> Operation:
+    parameters = {
+        "base": increment.base.id,
+        "gained": gained,
+        "taken": taken,
+        "replayed": [_record(one) for one in increment.replayed],
+        "not_replayed": [_record(one) for one in increment.left],
+    }
+    inputs = (increment.tip.id, increment.source.id)
+    return Operation(kind="update", parameters=parameters, inputs=inputs)
 
 
 def _record(operation: Operation) -> dict[str, Any]:
