@@ -96,6 +96,7 @@ class Lab:
     folder: Path
     seed: int
     iterations: int | None
+    gpus: int = 0
 
     @property
     def classes(self) -> dict[str, int]:
@@ -143,7 +144,7 @@ class Lab:
             config=config,
             jobs_dir=self.folder / "jobs",
             cache=self._cache,
-            limits=Limits(),
+            limits=Limits(gpus=self.gpus),
             labels={},
         )
         self._run(job)
