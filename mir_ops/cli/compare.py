@@ -31,8 +31,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run_compare(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.evaluation.comparison import compare
-    from mir_ops.evaluation.versions import on_the_same_images
+    from mir_ops.evaluation import compare, on_the_same_images
 
     repository = repository_of(arguments)
     arguments.truth = arguments.truth or arguments.a

@@ -21,7 +21,7 @@ from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from mir_ops.cli.repository import Repository
-    from mir_ops.evaluation.versions import Evaluation, Material, Settings
+    from mir_ops.evaluation import Evaluation, Material, Settings
     from mir_ops.store import Commit
 
 
@@ -93,7 +93,7 @@ def read(
 ) -> Material:
     """The predictions of a revision beside the ground truth that was asked for."""
     from mir_ops.arrow import spare_pandas
-    from mir_ops.evaluation.versions import classes_named, read_material
+    from mir_ops.evaluation.materials import classes_named, read_material
 
     spare_pandas()
     found = repository.store.read(rev)

@@ -8,17 +8,9 @@ says whether one model is better than another, `freeze` makes a test set that no
 from mir_ops.evaluation.coco import evaluate
 from mir_ops.evaluation.comparison import Comparison, compare
 from mir_ops.evaluation.frozen import freeze, frozen_sets, refuse_frozen
+from mir_ops.evaluation.materials import Material, Origin, on_the_same_images, read_material
 from mir_ops.evaluation.metrics import ClassMetrics, Metrics
-from mir_ops.evaluation.versions import (
-    Evaluation,
-    Material,
-    Origin,
-    Settings,
-    commit_marks,
-    evaluate_material,
-    on_the_same_images,
-    read_material,
-)
+from mir_ops.evaluation.versions import Evaluation, Settings, commit_marks, evaluate_material
 
 __all__ = [
     "ClassMetrics",

@@ -73,12 +73,7 @@ def compare(
             code="no-ground-truth",
             hint="Compare on images that have boxes of these classes",
         )
-    rng = np.random.default_rng(seed)
-    differences = np.empty(resamples)
-    for number in range(resamples):
-        weights = np.bincount(rng.integers(0, count, count), minlength=count)
-        differences[number] = sides[1].map(weights) - sides[0].map(weights)
-    differences = differences[~np.isnan(differences)]
+    differences = _resampled(sides[0], sides[1], count, resamples, seed)
     tail = (1 - level) / 2
     low, high = np.quantile(differences, [tail, 1 - tail])
     return Comparison(
@@ -94,6 +89,16 @@ def compare(
         resamples=len(differences),
         seed=seed,
     )
+
+
+def _resampled(a: _Weighted, b: _Weighted, images: int, resamples: int, seed: int) -> Floats:
+    """The difference of b to a in each resample that has a box to find."""
+    rng = np.random.default_rng(seed)
+    differences = np.empty(resamples)
+    for number in range(resamples):
+        weights = np.bincount(rng.integers(0, images, images), minlength=images)
+        differences[number] = b.map(weights) - a.map(weights)
+    return differences[~np.isnan(differences)]
 
 
 def match_for(sides: Sides, metric: str) -> Matches:

@@ -94,14 +94,9 @@ def mistakes_of(matches: Matches, *, background: float = BACKGROUND) -> Mistakes
     gains = _gains(points, kind[counted], best[counted], target[counted], truth)
     measured = points.positives > 0
     base = points.map(measured)
-
-    def without(boxes: Flags) -> float:
-        fewer = np.bincount(truth.label[boxes], minlength=truth.labels)
-        return replace(points, positives=points.positives - fewer).map(measured)
-
-    gains[MISSED] = without(missed)
+    gains[MISSED] = _without(points, truth.label[missed]).map(measured)
     gains["false_positives"] = _kept(points, points.right).map(measured)
-    gains["false_negatives"] = without(counting & ~used)
+    gains["false_negatives"] = _without(points, truth.label[counting & ~used]).map(measured)
     return Mistakes(
         kind=np.asarray([*KINDS, RIGHT])[kind],
         missed=missed,
@@ -185,6 +180,12 @@ def _gains(
         changed = replace(points, label=label, right=points.right | becomes)
         mended[name] = _kept(changed, ~mine | becomes).map(measured)
     return mended
+
+
+def _without(points: _Points, labels: npt.NDArray[np.int32]) -> _Points:
+    """As if boxes of these classes were not there to find."""
+    fewer = np.bincount(labels, minlength=len(points.positives))
+    return replace(points, positives=points.positives - fewer)
 
 
 def _kept(points: _Points, kept: Flags) -> _Points:

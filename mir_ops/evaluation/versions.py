@@ -1,66 +1,29 @@
-"""Evaluating predictions that are in a dataset version, bound to where everything came from."""
+"""Everything that an evaluation tells, and keeping it with a dataset version."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.evaluation.coco import metrics_of
 from mir_ops.evaluation.confusion import confusion_of
 from mir_ops.evaluation.curves import STEPS, Curves, curves_of
 from mir_ops.evaluation.marks import MISTAKES, Marks, marks_of, score_rows, tagged
 from mir_ops.evaluation.matching import AREAS, Matches, match
+from mir_ops.evaluation.materials import Material, Origin
 from mir_ops.evaluation.metrics import Metrics
 from mir_ops.evaluation.operating import operating_curve
-from mir_ops.evaluation.sides import Sides, read_sides
+from mir_ops.evaluation.sides import Sides
 from mir_ops.evaluation.slices import check_slice, slices_of
 from mir_ops.evaluation.voc import evaluate_voc
-from mir_ops.store import Operation, schema
+from mir_ops.store import Operation
 
 if TYPE_CHECKING:
     from mir_ops.store import Commit, Edit, Store, Version
-
-_TRUTH: Final = ("asset_id", "annotation_id", "class_id", "x", "y", "w", "h", "area", "iscrowd")
-_FOUND: Final = ("asset_id", "annotation_id", "class_id", "x", "y", "w", "h", "confidence")
-_ASSETS: Final = ("asset_id", "split", "source_names", "attributes", "width", "height")
-_SHAPES: Final = ("polygon", "rle")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Which commits, layer and model were measured, on what."""
-
-    ground_truth: str  # commit id
-    predictions: str  # commit id
-    layer: str
-    model: str | None
-    stage: str | None
-    split: str | None
-    classes: tuple[str, ...]
-    images: int
-    not_labelled: int  # images with predictions that nobody has labelled: left out
-    not_predicted: int  # labelled images that the model has not looked at: left out
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """Ground truth and the predictions of one model, on the images that both cover."""
-
-    origin: Origin
-    sides: Sides
-    assets: pa.Table
-    ground_truth: pa.Table
-    predictions: pa.Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,137 +56,6 @@ class Evaluation:
     report: Mapping[str, Any]  # everything as plain values for JSON
 
 
-def read_material(
-    truth: Version,
-    predictions: Version | None = None,
-    *,
-    layer: str | None = None,
-    classes: Mapping[int, str] | None = None,
-    split: str | None = None,
-    images: pa.Array | None = None,
-    shapes: bool = False,
-) -> Material:
-    """Read both sides; `classes` is id to name, by default of all that occur on one of them.
-
-    Images count that both have looked at, labelled and predicted, of the split and of `images`
-    if these are given. With `shapes` polygons and masks are read too.
-    """
-    source = predictions or truth
-    layer = find_layer(source, layer)
-    labelled, looked_at = truth.layer_assets("ground_truth"), source.layer_assets(layer)
-    both = pc.is_in(labelled, value_set=looked_at)
-    ids = labelled.filter(both)
-    if images is not None:
-        ids = ids.filter(pc.is_in(ids, value_set=images))
-    assets = truth.assets(columns=list(_ASSETS), ids=ids)
-    if split is not None:
-        assets = assets.filter(pc.fill_null(pc.equal(assets["split"], split), False))
-        ids = assets["asset_id"].combine_chunks()
-    if not len(ids):
-        raise InvalidInputError(
-            f"No image is labelled in commit {truth.id[:12]} and predicted on in {source.id[:12]}"
-            + (f", and in split `{split}`" if split else ""),
-            code="nothing-to-evaluate",
-            hint="Predict on the labelled images first: `mir infer`",
-        )
-    more = _SHAPES if shapes else ()
-    ground_truth = truth.layer("ground_truth", columns=[*_TRUTH, *more], ids=ids)
-    found = source.layer(layer, columns=[*_FOUND, *more], ids=ids)
-    sides = read_sides(
-        ground_truth=ground_truth,
-        predictions=found,
-        assets=assets,
-        classes=_occurring(truth, ground_truth, found) if classes is None else classes,
-    )
-    operation = source.commit.operation.parameters
-    model = layer.partition(":")[2] or None
-    return Material(
-        origin=Origin(
-            ground_truth=truth.id,
-            predictions=source.id,
-            layer=layer,
-            model=model,
-            stage=operation.get("stage") if operation.get("model") == model else None,
-            split=split,
-            classes=sides.names,
-            images=len(ids),
-            not_labelled=len(looked_at) - int(pc.sum(both).as_py() or 0),
-            not_predicted=len(labelled) - int(pc.sum(both).as_py() or 0),
-        ),
-        sides=sides,
-        assets=assets,
-        ground_truth=ground_truth,
-        predictions=found,
-    )
-
-
-def on_the_same_images(a: Material, b: Material) -> tuple[Material, Material]:
-    """Both on the images that both have, and with the classes of either."""
-    common = a.sides.asset_ids.filter(pc.is_in(a.sides.asset_ids, value_set=b.sides.asset_ids))
-    if not len(common):
-        raise InvalidInputError(
-            "The two have no image in common that is labelled and predicted on",
-            code="nothing-to-evaluate",
-            hint="Predict on the same images with both models",
-        )
-    classes = {
-        class_id: name
-        for each in (b, a)
-        for class_id, name in zip(each.sides.class_ids, each.sides.names, strict=True)
-    }
-    return _limited(a, common, classes), _limited(b, common, classes)
-
-
-def _limited(material: Material, ids: pa.Array, classes: Mapping[int, str]) -> Material:
-    assets, truth, found = (
-        table.filter(pc.is_in(table["asset_id"], value_set=ids))
-        for table in (material.assets, material.ground_truth, material.predictions)
-    )
-    sides = read_sides(ground_truth=truth, predictions=found, assets=assets, classes=classes)
-    return replace(
-        material,
-        origin=replace(material.origin, images=len(ids), classes=sides.names),
-        sides=sides,
-        assets=assets,
-        ground_truth=truth,
-        predictions=found,
-    )
-
-
-def classes_named(version: Version, names: Sequence[str]) -> dict[int, str] | None:
-    """The classes with these names or aliases, by id; None, which is all, without names."""
-    taxonomy = version.taxonomy
-    unknown = [name for name in names if taxonomy.id_of(name) is None]
-    if unknown:
-        raise NotFoundError(
-            f"Commit {version.id[:12]} knows no class `{unknown[0]}`",
-            code="unknown-class",
-            hint=f"It knows {', '.join(taxonomy.names)}",
-        )
-    ids = [each for name in names if (each := taxonomy.id_of(name)) is not None]
-    return {each: taxonomy.name_of(each) for each in ids} or None
-
-
-def find_layer(version: Version, name: str | None = None) -> str:
-    """The layer of predictions with this name, or of this model; without a name the only one."""
-    layers = [each for each in version.layers() if schema.layer_kind(each) == "predictions"]
-    if name is not None:
-        matching = [each for each in layers if each == name or each == f"predictions:{name}"]
-        matching = matching or [each for each in layers if each.startswith(f"predictions:{name}")]
-        if len(matching) == 1:
-            return matching[0]
-    elif len(layers) == 1:
-        return layers[0]
-    held = ", ".join(f"`{each}`" for each in layers) or "none"
-    raise NotFoundError(
-        f"Commit {version.id[:12]} has not one layer of predictions"
-        + (f" called `{name}`" if name else "")
-        + f": {held}",
-        code="no-such-layer",
-        hint="Predict with `mir infer`" if not layers else "Choose one with `--layer NAME`",
-    )
-
-
 def evaluate_material(material: Material, settings: Settings | None = None) -> Evaluation:
     """Measure everything that the settings ask for."""
     asked = settings or Settings()
@@ -234,16 +66,14 @@ def evaluate_material(material: Material, settings: Settings | None = None) -> E
     curves = curves_of(matches)
     metrics = metrics_of(sides, curves)
     near = match(sides.truth, sides.found, thresholds=[asked.iou], areas=[AREAS["all"]])
-    confidence = asked.confidence
-    if confidence is None:
-        confidence = _confidence(near)
     marks = marks_of(
         sides,
         material.ground_truth.num_rows,
         material.predictions.num_rows,
         iou=asked.iou,
-        confidence=confidence,
+        confidence=_confidence(near) if asked.confidence is None else asked.confidence,
     )
+    confidence = marks.at_confidence
     slices = [
         each.to_dict()
         for by in asked.by
@@ -261,13 +91,7 @@ def evaluate_material(material: Material, settings: Settings | None = None) -> E
         "confusion": confusion_of(sides, iou=asked.iou, confidence=confidence).to_dict(),
         "slices": slices,
     }
-    if asked.masks or asked.semantic:
-        report |= _by_masks(material, asked)
-    if asked.curves:
-        report["curves"] = _curves(curves, sides.names)
-    if asked.voc is not None:
-        voc = evaluate_voc(sides, ious=asked.voc, confidence=confidence)
-        report["voc"] = voc.to_dict()
+    report |= _more(material, asked, curves, confidence)
     return Evaluation(origin=origin, metrics=metrics, marks=marks, report=report)
 
 
@@ -285,33 +109,38 @@ def commit_marks(
 
     Its operation names the commits, the model, the thresholds and the numbers.
     """
-    origin, report, ids = evaluation.origin, evaluation.report, material.sides.asset_ids
+    origin, ids = evaluation.origin, material.sides.asset_ids
     found = truth if origin.predictions == truth.id else store.read(origin.predictions)
     predictions = found.layer(origin.layer, ids=ids)
     with store.edit(
         branch,
         base=truth,
         op_id=op_id,
-        operation=Operation(
-            kind="evaluate",
-            parameters={
-                "model": origin.model,
-                "stage": origin.stage,
-                "layer": origin.layer,
-                "split": origin.split,
-                "classes": list(origin.classes),
-                "iou": report["iou"],
-                "confidence": report["confidence"],
-                "coco": dict(evaluation.metrics.coco),
-                "marks": report["marks"],
-                "mistakes": report["mistakes"],
-            },
-            inputs=tuple(dict.fromkeys((origin.ground_truth, origin.predictions))),
-        ),
+        operation=_operation(evaluation),
         message=message,
     ) as edit:
         put_marked(edit, origin.layer, ids, evaluation.marks, material.ground_truth, predictions)
     return edit.commit
+
+
+def _operation(evaluation: Evaluation) -> Operation:
+    origin, report = evaluation.origin, evaluation.report
+    return Operation(
+        kind="evaluate",
+        parameters={
+            "model": origin.model,
+            "stage": origin.stage,
+            "layer": origin.layer,
+            "split": origin.split,
+            "classes": list(origin.classes),
+            "iou": report["iou"],
+            "confidence": report["confidence"],
+            "coco": dict(evaluation.metrics.coco),
+            "marks": report["marks"],
+            "mistakes": report["mistakes"],
+        },
+        inputs=tuple(dict.fromkeys((origin.ground_truth, origin.predictions))),
+    )
 
 
 def mark_best(sides: Sides, ground_truth: pa.Table, predictions: pa.Table) -> Marks:
@@ -346,13 +175,6 @@ def _confidence(near: Matches) -> float:
     return best["confidence"] if best else 0.0
 
 
-def _occurring(truth: Version, ground_truth: pa.Table, found: pa.Table) -> dict[int, str]:
-    """Every class on one of the sides; one that the version does not know has its number."""
-    used = {int(each) for t in (ground_truth, found) for each in np.unique(t["class_id"])}
-    names = {each: truth.taxonomy.name_of(each) for each in truth.taxonomy.ids}
-    return {each: names.get(each, f"class {each}") for each in used}
-
-
 def _thresholds(near: Matches, names: Sequence[str], asked: Settings) -> dict[str, Any]:
     """Best F1, precision at recall and recall at precision, of all and of each class."""
 
@@ -368,6 +190,19 @@ def _thresholds(near: Matches, names: Sequence[str], asked: Settings) -> dict[st
         "all": points(None),
         "per_class": {name: points(label) for label, name in enumerate(names)},
     }
+
+
+def _more(material: Material, asked: Settings, curves: Curves, confidence: float) -> dict[str, Any]:
+    """What is told only when it is asked for."""
+    more: dict[str, Any] = {}
+    if asked.masks or asked.semantic:
+        more |= _by_masks(material, asked)
+    if asked.curves:
+        more["curves"] = _curves(curves, material.sides.names)
+    if asked.voc is not None:
+        voc = evaluate_voc(material.sides, ious=asked.voc, confidence=confidence)
+        more["voc"] = voc.to_dict()
+    return more
 
 
 def _by_masks(material: Material, asked: Settings) -> dict[str, Any]:

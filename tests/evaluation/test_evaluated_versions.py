@@ -16,13 +16,8 @@ from mir_ops.console.gallery import score_layer
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError
 from mir_ops.evaluation.comparison import compare
 from mir_ops.evaluation.frozen import freeze, frozen_sets, refuse_frozen
-from mir_ops.evaluation.versions import (
-    Settings,
-    evaluate_material,
-    find_layer,
-    on_the_same_images,
-    read_material,
-)
+from mir_ops.evaluation.materials import find_layer, on_the_same_images, read_material
+from mir_ops.evaluation.versions import Settings, evaluate_material
 from mir_ops.store import Store
 
 LAYER = f"predictions:{MODEL}"
