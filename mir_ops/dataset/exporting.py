@@ -256,7 +256,8 @@ class _Export:
         def copy(chunk: list[tuple[str, int, str]]) -> list[bool]:
             return [self._copy_one(sha256, size, f"{top}/{file}") for sha256, size, file in chunk]
 
-        done = pool.map(copy, chunks) if sum(sizes) >= _SMALL * len(sizes) else map(copy, chunks)
+        small = self._store.blobs.are_local and sum(sizes) < _SMALL * len(sizes)
+        done = map(copy, chunks) if small else pool.map(copy, chunks)
         return [copied for each in done for copied in each]
 
     def _copy_one(self, sha256: str, size: int, target: str) -> bool:

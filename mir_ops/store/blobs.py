@@ -14,6 +14,7 @@ from typing import Final
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.store import keys
 from mir_ops.store.blob_writing import BlobWriter
+from mir_ops.store.local import LocalObjects
 from mir_ops.store.objects import ObjectStore, corrupt_object
 
 _THREADS: Final = 16
@@ -45,6 +46,11 @@ class Blobs:
             opened = (*self._open_shared(), self._own)
             self._opened = sorted(opened, key=lambda root: self._first not in (None, root.url))
         return self._opened
+
+    @property
+    def are_local(self) -> bool:
+        """Whether all of them lie in directories, where one is read without waiting."""
+        return all(isinstance(root, LocalObjects) for root in self.roots)
 
     def put_all(self, sources: Iterable[bytes | Path]) -> list[str]:
         """Store many blobs and return their digests in order; durable when this returns."""
