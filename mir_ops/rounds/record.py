@@ -94,8 +94,10 @@ def _chosen(ws: Workspace, mined: Mapping[str, Any]) -> list[dict[str, Any]]:
             "rank": row["rank"],
             "score": row["score"],
             "reason": row["reason"],
+            "components": dict(row["components"] or ()),
+            "nearest": row["nearest"].hex() if row["nearest"] else None,
         }
-        for row in picked.select(["asset_id", "rank", "score", "reason"]).to_pylist()
+        for row in picked.to_pylist()
     ]
 
 

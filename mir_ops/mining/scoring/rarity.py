@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 from pydantic import Field
 
-from mir_ops.mining.candidates import Candidates, Floats
+from mir_ops.mining.candidates import Candidates, Floats, Integers
 from mir_ops.mining.registry import Scored, register
 from mir_ops.mining.scoring.uncertainty import Aggregate, Top, over_boxes
 
 Power = Annotated[float, Field(ge=0, le=2)]
+
+_LARGEST_TABLE: Final = 1 << 20
 
 NOT_LABELLED = "the labelled classes are not known: rarity is that among the predictions"
 
@@ -59,6 +61,11 @@ def class_weights(candidates: Candidates, power: float) -> Floats:
     return weights / weights.mean() if len(weights) else weights
 
 
-def class_places(candidates: Candidates, class_ids: np.ndarray) -> np.ndarray:
+def class_places(candidates: Candidates, class_ids: Integers) -> Integers:
     """Where each class is in `candidates.classes`."""
-    return np.searchsorted(np.array(list(candidates.classes), dtype=np.int64), class_ids)
+    known = np.array(list(candidates.classes), dtype=np.int64)
+    if len(known) == 0 or known[-1] >= _LARGEST_TABLE:
+        return np.searchsorted(known, class_ids)
+    places = np.zeros(known[-1] + 1, np.int64)
+    places[known] = np.arange(len(known))
+    return places[class_ids]

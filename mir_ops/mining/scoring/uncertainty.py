@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +13,8 @@ from mir_ops.mining.registry import Scored, register
 
 Aggregate = Literal["max", "mean", "sum", "top"]
 Top = Annotated[int, Field(ge=1)]
+
+_TINY: Final = 1e-300  # 0 times its logarithm is 0
 
 
 @register("entropy", "Prefer images with a box that the model is unsure about")
@@ -151,6 +153,5 @@ def _leaders(boxes: Boxes) -> tuple[Floats, Floats]:
 
 
 def _terms(shares: Floats) -> Floats:
-    positive = np.where(shares > 0, shares, 1.0)
-    terms: Floats = -positive * np.log2(positive)
+    terms: Floats = shares * -np.log2(np.maximum(shares, _TINY))
     return terms
