@@ -97,7 +97,9 @@ class MiningStep:
         vectors = found.embeddings
         return select(
             spec.mining.strategy,
-            assets=self.entry.ws.store.read(pool.commit).assets(ids=pool.candidates),
+            assets=self.entry.ws.store.read(pool.commit).assets(
+                columns=_columns(spec), ids=pool.candidates
+            ),
             predictions=found.predictions,
             classes=classes,
             budget=spec.mining.budget,
@@ -169,6 +171,12 @@ def mining_step(ws: Workspace, place: Place, round_id: int) -> MiningStep:
 def picking(spec: ProjectSpec) -> dict[str, Any]:
     """What decides over the pick: into how many shards the work was cut does not."""
     return spec.mining.model_dump(mode="json", exclude={"shard_size"})
+
+
+def _columns(spec: ProjectSpec) -> list[str]:
+    """What picking needs of the assets."""
+    column = spec.mining.source.partition(".")[0]
+    return ["asset_id"] if spec.mining.per_source is None else ["asset_id", column]
 
 
 def _limits(pool: Pool, class_ids: dict[str, int]) -> Limits:
