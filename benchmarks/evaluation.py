@@ -5,8 +5,7 @@ Every tool gets the same columns and answers with COCO's twelve numbers, which m
 tool builds for itself included and its import not; memory is what its process peaked at. Then marks
 and mAP50 alone, and 200 000 images with 4 million predictions.
 
-pycocotools is looked for here and at `--pycocotools DIR`; without it its line is not ok and says
-so. With `--json` one object a line.
+Without pycocotools its line is not ok and says so. With `--json` one object a line.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ import numpy as np
 CLASSES, IMAGES, TRUTHS, FOUNDS = 80, 5_000, 40_000, 100_000
 LARGE = 40
 TOLERANCE = 1e-9
-NO_PEER = "pycocotools is not installed: `pip install pycocotools`, or see --pycocotools"
+NO_PEER = "pycocotools is not installed: `pip install pycocotools`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,20 +241,15 @@ def child(tool: str, scale: float) -> None:
     print(json.dumps({"cpu": cpu, "peak": peak, "answer": answer}))
 
 
-def measured(tool: str, scale: float, path: str | None, times: int = 1) -> Used:
+def measured(tool: str, scale: float, times: int = 1) -> Used:
     """The least CPU seconds of some runs, each in a process of its own."""
-    runs = [_measured(tool, scale, path) for _ in range(times)]
+    runs = [_measured(tool, scale) for _ in range(times)]
     return min(runs, key=lambda used: used.cpu)
 
 
-def _measured(tool: str, scale: float, path: str | None) -> Used:
-    places = [os.environ.get("PYTHONPATH", ""), path or ""]
+def _measured(tool: str, scale: float) -> Used:
     # One thread: CPU seconds are compared, and waiting threads would burn some.
-    known = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, places)),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+    known = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--child", tool, "--scale", str(scale)]
     done = subprocess.run(command, env=known, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -263,25 +257,25 @@ def _measured(tool: str, scale: float, path: str | None) -> Used:
     return Used(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def lines(scale: float, path: str | None, *, large: bool, times: int) -> Iterator[Line]:
+def lines(scale: float, *, large: bool, times: int) -> Iterator[Line]:
     """Each tool in turn on the same boxes, then ours on many."""
-    mine = measured("ours", scale, path, times)
-    fast = measured("faster-coco-eval", scale, path, times)
+    mine = measured("ours", scale, times)
+    fast = measured("faster-coco-eval", scale, times)
     apart = _difference(mine, fast)
     yield Line(name="COCO summary, CPU s: faster-coco-eval", ours=mine.cpu, other=fast.cpu, bar=1)
     yield Line(name="COCO summary, MiB: faster-coco-eval", ours=mine.peak, other=fast.peak, bar=2)
     yield Line(name="difference to faster-coco-eval", ours=apart, limit=TOLERANCE)
-    if path or importlib.util.find_spec("pycocotools"):
-        peer = measured("pycocotools", scale, path)
+    if importlib.util.find_spec("pycocotools"):
+        peer = measured("pycocotools", scale)
         yield Line(name="COCO summary, CPU s: pycocotools", ours=mine.cpu, other=peer.cpu, bar=5)
         apart = _difference(mine, peer)
         yield Line(name="difference to pycocotools", ours=apart, limit=TOLERANCE)
     else:
         yield Line(name="COCO summary, CPU s: pycocotools", ours=mine.cpu, note=NO_PEER)
-    small = measured("marks", scale, path, times)
+    small = measured("marks", scale, times)
     yield Line(name="marks and mAP50 alone, CPU s", ours=small.cpu, limit=1.0)
     if large:
-        many = measured("ours", LARGE, path)
+        many = measured("ours", LARGE)
         yield Line(name="200 000 images, 4 M predictions: peak MiB", ours=many.peak, limit=4096)
         yield Line(name="200 000 images, 4 M predictions: CPU s", ours=many.cpu)
 
@@ -296,16 +290,13 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="times the images and boxes")
     parser.add_argument("--times", type=int, default=3, help="runs of the quick tools")
     parser.add_argument("--small", action="store_true", help="without the 4 million predictions")
-    parser.add_argument("--pycocotools", metavar="DIR", help="folder that pycocotools is in")
     parser.add_argument("--child", choices=TOOLS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child, options.scale)
         return 0
     missed = 0
-    for line in lines(
-        options.scale, options.pycocotools, large=not options.small, times=options.times
-    ):
+    for line in lines(options.scale, large=not options.small, times=options.times):
         print(line.to_json() if options.json else line, flush=True)
         missed += not line.ok
     return 1 if missed else 0
