@@ -17,7 +17,10 @@ def cpu() -> float:
 def fpsample(vectors: np.ndarray, wanted: int) -> list[int]:
     from fpsample import fps_sampling
 
-    return [int(pick) for pick in fps_sampling(vectors, wanted, start_idx=0)]
+    # Of equals it takes the last, ours the first.
+    last = len(vectors) - 1
+    picks = fps_sampling(np.ascontiguousarray(vectors[::-1]), wanted, start_idx=last)
+    return [last - int(pick) for pick in picks]
 
 
 def activeml(vectors: np.ndarray, wanted: int) -> list[int]:
