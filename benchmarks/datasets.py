@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import compileall
 import filecmp
-import json
 import os
 import re
 import shutil
@@ -28,6 +27,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from lines import Line, report
 
 HERE = Path(__file__).parent
 PEER = ("ymir-cmd==2.3.0", "pycocotools<2.0.8", "numpy==1.22.0")
@@ -44,51 +45,6 @@ class Used:
     wall: float
     peak: float
     said: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One comparison. `bar`: the peer must need so many times more; `limit`: ours at most this."""
-
-    name: str
-    ours: float
-    other: float | None = None
-    bar: float | None = None
-    limit: float | None = None
-    note: str = ""
-
-    @property
-    def ratio(self) -> float | None:
-        return round(self.other / self.ours, 2) if self.other and self.ours else None
-
-    @property
-    def ok(self) -> bool | None:
-        if self.bar is None and self.limit is None:
-            return None
-        if self.bar is not None and (self.ratio is None or self.ratio < self.bar):
-            return False
-        return self.limit is None or self.ours <= self.limit
-
-    def to_json(self) -> str:
-        values = {
-            "name": self.name,
-            "ours": round(self.ours, 4),
-            "other": None if self.other is None else round(self.other, 4),
-            "ratio": self.ratio,
-            "bar": self.bar,
-            "limit": self.limit,
-            "ok": self.ok,
-        }
-        return json.dumps(values | ({"note": self.note} if self.note else {}))
-
-    def __str__(self) -> str:
-        judged = {None: "", True: "ok", False: "MISSED"}[self.ok]
-        other = "" if self.other is None else f"{self.other:.3f}"
-        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
-        bar = "" if self.bar is None else f">= {self.bar:g}"
-        limit = "" if self.limit is None else f"<= {self.limit:.4g}"
-        columns = f"{self.name:44} {self.ours:10.3f} {other:>10} {ratio:>8} {bar:7} {limit:9}"
-        return f"{columns} {judged} {self.note}".rstrip()
 
 
 def run(command: Sequence[object], folder: Path) -> Used:
@@ -188,7 +144,15 @@ class Comparison:
         seconds = [statistics.median(one.cpu for one in side) for side in found]
         other = seconds[1] if len(seconds) > 1 else None
         note = "" if other is not None else NO_PEER
-        return Line(name=name, ours=seconds[0], other=other, bar=bar, limit=limit, note=note)
+        return Line(
+            name=name,
+            ours=seconds[0],
+            other=other,
+            bar=bar,
+            sense="times less",
+            limit=limit,
+            note=note,
+        )
 
     def same(self, rev: str) -> None:
         """Images, splits and boxes of a version are the same on both sides."""
@@ -419,11 +383,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    missed = 0
-    for line in measure(options):
-        print(line.to_json() if options.json else line, flush=True)
-        missed += line.ok is False
-    return 1 if missed else 0
+    return report(measure(options), as_json=options.json)
 
 
 if __name__ == "__main__":

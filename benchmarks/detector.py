@@ -8,16 +8,15 @@ a second are reported for both at 640 pixels. Without a GPU its lines say so, an
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from lines import Line, report
 
 from mir_ops.executor import bundled_folder
 from mir_ops.store import Store
@@ -25,17 +24,6 @@ from mir_ops.store import Store
 LEAST_MAP, MOST_SECONDS, MOST_APART = 0.70, 60.0, 0.03
 SIDE = 640
 NO_GPU = "CUDA finds no GPU here"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One value; `ok` is null where it is reported and not judged."""
-
-    name: str
-    value: float | None
-    limit: str = ""
-    ok: bool | None = None
-    note: str = ""
 
 
 def learn(options: argparse.Namespace) -> Iterator[Line]:
@@ -57,16 +45,15 @@ def learn(options: argparse.Namespace) -> Iterator[Line]:
                 reached[device] = lab.train("trained", ["first"]).metrics.map50
                 seconds = _seconds(Path(name))
             if device == "cpu":
-                yield _at_least(f"map50, seed {seed}", reached["cpu"], LEAST_MAP)
-                ok = seconds <= MOST_SECONDS
-                limit = f"<= {MOST_SECONDS:g}"
-                yield Line(name=f"CPU s, seed {seed}", value=seconds, limit=limit, ok=ok)
-        name, limit = f"map50 on CUDA less that on CPU, seed {seed}", f"within {MOST_APART}"
+                name = f"map50 against {LEAST_MAP}, seed {seed}"
+                yield Line(name=name, ours=reached["cpu"], other=LEAST_MAP, bar=1, sense=">=")
+                yield Line(name=f"CPU s, seed {seed}", ours=seconds, limit=MOST_SECONDS)
+        name = f"map50 on CUDA and on CPU, difference, seed {seed}"
         if "cuda" in reached:
-            apart = reached["cuda"] - reached["cpu"]
-            yield Line(name=name, value=apart, limit=limit, ok=abs(apart) <= MOST_APART)
+            apart = abs(reached["cuda"] - reached["cpu"])
+            yield Line(name=name, ours=apart, limit=MOST_APART)
         else:
-            yield Line(name=name, value=None, limit=limit, ok=False, note=NO_GPU)
+            yield Line(name=name, ours=None, limit=MOST_APART, note=NO_GPU)
 
 
 def speed(_: argparse.Namespace) -> Iterator[Line]:
@@ -74,10 +61,10 @@ def speed(_: argparse.Namespace) -> Iterator[Line]:
     sys.path[:0] = [str(bundled_folder("detector")), str(bundled_folder("detector").parent / "sdk")]
     for device in ("cpu", "cuda"):
         if device == "cuda" and not torch.cuda.is_available():
-            yield Line(name=f"images/s at {SIDE} pixels, cuda", value=None, note=NO_GPU)
+            yield Line(name=f"images/s at {SIDE} pixels, cuda", ours=None, note=NO_GPU)
             continue
         for what, rate in _rates(torch.device(device), 2 if device == "cpu" else 64):
-            yield Line(name=f"images/s at {SIDE} pixels, {device}, {what}", value=rate)
+            yield Line(name=f"images/s at {SIDE} pixels, {device}, {what}", ours=rate)
 
 
 def _rates(device: torch.device, batch: int) -> Iterator[tuple[str, float]]:
@@ -118,10 +105,6 @@ def _seconds(folder: Path) -> float:
     return max(float(match[1]) for match in found if match)
 
 
-def _at_least(name: str, value: float, least: float) -> Line:
-    return Line(name=name, value=value, limit=f">= {least:g}", ok=value >= least)
-
-
 SECTIONS = {"learn": learn, "speed": speed}
 
 
@@ -133,12 +116,8 @@ def main() -> int:
     options = parser.parse_args()
     missed = 0
     for section in options.only.split(",") if options.only else SECTIONS:
-        for line in SECTIONS[section](options):
-            missed += line.ok is False
-            told = asdict(line)
-            print(json.dumps(told) if options.json else " ".join(map(str, told.values())))
-            sys.stdout.flush()
-    return 1 if missed else 0
+        missed |= report(SECTIONS[section](options), as_json=options.json)
+    return missed
 
 
 if __name__ == "__main__":

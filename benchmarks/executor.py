@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import filecmp
 import hashlib
-import json
 import os
 import resource
 import shutil
@@ -30,6 +29,7 @@ from typing import Any
 
 from datasets import NO_PEER, Side, compile_both, find_peer
 from datasets_children import exported, generate
+from lines import Line, report
 
 from mir_ops.dataset import import_dataset
 from mir_ops.errors import MirError
@@ -54,38 +54,6 @@ MOST_OF_PEER = 1 / 4
 MOST_FOLLOWING = 0.01
 FOLLOWED_SECONDS = 20
 TURNS = 3
-OF_A_CORE = "of a core"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One comparison; `bar` is the largest ratio, or value, that is good enough."""
-
-    name: str
-    ours: float | None
-    other: float | None = None
-    bar: float | None = None
-    unit: str = "CPU s"
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        ratio = self.ours / self.other if self.other and self.ours is not None else None
-        return {
-            "name": self.name,
-            "ours": None if self.ours is None else round(self.ours, 5),
-            "other": None if self.other is None else round(self.other, 5),
-            "ratio": None if ratio is None else round(ratio, 3),
-            "unit": self.unit,
-            "bar": self.bar,
-            "ok": self._ok(ratio),
-            **({"note": self.note} if self.note else {}),
-        }
-
-    def _ok(self, ratio: float | None) -> bool | None:
-        if self.bar is None:
-            return None
-        judged = ratio if self.unit != OF_A_CORE else self.ours
-        return judged is not None and judged <= self.bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,8 +144,7 @@ def measure_step(world: World, options: argparse.Namespace) -> Iterator[Line]:
 def measure_following(world: World, _: argparse.Namespace) -> Iterator[Line]:
     """What a task uses of a core while its executor runs."""
     for runner in ("process", "docker"):
-        line = Line(name=f"following, {runner} runner", ours=None, bar=MOST_FOLLOWING)
-        line = replace(line, unit=OF_A_CORE)
+        line = Line(name=f"following, {runner} runner: of a core", ours=None, limit=MOST_FOLLOWING)
         job = world.prepare(f"follow {runner}", idle_seconds=FOLLOWED_SECONDS)
         try:
             yield replace(line, ours=_follow(job, runner))
@@ -189,18 +156,17 @@ def measure_task(world: World, options: argparse.Namespace) -> Iterator[Line]:
     """A whole task that trains nothing, beside a bare DockerOperator, in one real Airflow."""
     from executor_tasks import run_tasks
 
-    name = "one empty task, against a bare DockerOperator (median)"
+    name = "one empty task, against a bare DockerOperator: median s"
     try:
         ours, bare = run_tasks(world.root / "airflow", options.tasks)
     except MirError as error:
-        yield Line(name=name, ours=None, bar=MOST_OVERHEAD, unit="s", note=str(error))
+        yield Line(name=name, ours=None, bar=MOST_OVERHEAD, note=str(error))
         return
     yield Line(
         name=name,
         ours=statistics.median(ours),
         other=statistics.median(bare),
         bar=MOST_OVERHEAD,
-        unit="s",
         note=f"of {options.tasks} runs in turn; bare {_span(bare)} s, ours {_span(ours)} s",
     )
 
@@ -272,12 +238,6 @@ def _span(seconds: Sequence[float]) -> str:
     return f"{min(seconds):.1f} to {max(seconds):.1f}"
 
 
-def _text(line: dict[str, Any]) -> str:
-    mark = {True: "ok", False: "FAILED", None: ""}[line["ok"]]
-    beside = f" beside {line['other']} (× {line['ratio']})" if line["other"] is not None else ""
-    return f"{line['name']}: {line['ours']} {line['unit']}{beside} {mark} {line.get('note', '')}"
-
-
 SECTIONS = {"step": measure_step, "following": measure_following, "task": measure_task}
 
 
@@ -301,11 +261,8 @@ def main() -> int:
         size = options.images if "step" in chosen else 100
         world = make_world(Path(folder), size)
         for section in chosen:
-            for line in SECTIONS[section](world, options):
-                told = line.to_dict()
-                missed += told["ok"] is False
-                print(json.dumps(told) if options.json else _text(told).rstrip(), flush=True)
-    return 1 if missed else 0
+            missed |= report(SECTIONS[section](world, options), as_json=options.json)
+    return missed
 
 
 if __name__ == "__main__":

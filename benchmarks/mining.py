@@ -21,63 +21,16 @@ import tempfile
 import time
 import venv
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lines import Line, report
 
 HERE = Path(__file__).parent
 PEERS = ("fpsample==1.0.2", "scikit-activeml==1.0.1")
 LEAST_CPU, MOST_CPU, MOST_MIB = 5.0, 60.0, 4096.0
 CLASSES, DIMENSIONS, PER_IMAGE = 80, 128, 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """`limit`: ours may be that much. `bar`: the peer must need so many times more."""
-
-    name: str
-    ours: float
-    unit: str = "CPU s"
-    other: float | None = None
-    limit: float | None = None
-    bar: float | None = None
-    note: str = ""
-    agreed: bool = True
-
-    @property
-    def ratio(self) -> float | None:
-        return round(self.other / self.ours, 2) if self.other is not None and self.ours else None
-
-    @property
-    def ok(self) -> bool | None:
-        if not self.agreed:
-            return False
-        if self.limit is None and self.bar is None:
-            return None
-        in_time = self.limit is None or self.ours <= self.limit
-        return in_time and (self.bar is None or (self.ratio or 0.0) >= self.bar)
-
-    def to_json(self) -> str:
-        values = {
-            "name": self.name,
-            "unit": self.unit,
-            "ours": round(self.ours, 3),
-            "other": None if self.other is None else round(self.other, 3),
-            "ratio": self.ratio,
-            "limit": self.limit,
-            "bar": self.bar,
-            "ok": self.ok,
-        }
-        return json.dumps(values | ({"note": self.note} if self.note else {}))
-
-    def __str__(self) -> str:
-        judged = {None: "reported", True: "ok", False: "MISSED"}[self.ok]
-        other = "" if self.other is None else f"{self.other:.2f}"
-        limit = "" if self.limit is None else f"<= {self.limit:g}"
-        columns = f"{self.name:58} {self.ours:9.2f} {self.unit:6} {other:>9} {limit:>8}"
-        return f"{columns} {judged} {self.note}".rstrip()
 
 
 def make_vectors(count: int, seed: int) -> np.ndarray:
@@ -197,7 +150,7 @@ def measure(args: argparse.Namespace, folder: Path, peer: Path | None) -> Iterat
         ours = _child(task, args.candidates, args.wanted, path)
         name = f"{task}: {args.wanted} of {args.candidates}"
         yield Line(name=name, ours=ours["cpu"], limit=limit)
-        yield Line(name=f"{name}, peak", ours=ours["mib"], unit="MiB", limit=MOST_MIB)
+        yield Line(name=f"{name}, peak MiB", ours=ours["mib"], limit=MOST_MIB)
     for what, file, wanted in (
         ("fpsample", path, args.wanted),
         ("activeml", small, args.wanted // 10),
@@ -209,7 +162,7 @@ def measure(args: argparse.Namespace, folder: Path, peer: Path | None) -> Iterat
 
 def _beside(name: str, ours: dict[str, Any], other: dict[str, Any] | None, file: Path) -> Line:
     if other is None:
-        return Line(name=name, ours=ours["cpu"], note="the peer is not at hand", agreed=False)
+        return Line(name=name, ours=ours["cpu"], note="the peer is not at hand", failed=True)
     vectors = np.load(file, mmap_mode="r")  # of copies either may be picked
     mine, theirs = vectors[ours["picks"]], vectors[other["picks"]]
     differing = np.flatnonzero((mine != theirs).any(axis=1))
@@ -219,8 +172,9 @@ def _beside(name: str, ours: dict[str, Any], other: dict[str, Any] | None, file:
         ours=ours["cpu"],
         other=other["cpu"],
         bar=1.0,
+        sense="times less",
         note=note,
-        agreed=not len(differing),
+        failed=bool(len(differing)),
     )
 
 
@@ -272,14 +226,12 @@ def main() -> int:
     if args.child:
         print(json.dumps(child(args.child, args.candidates, args.wanted, args.file)))
         return 0
-    started, bad = time.monotonic(), False
+    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mir-mining-") as folder:
         peer = find_peer(args.peer or Path(folder) / "peer")
-        for line in measure(args, Path(folder), peer):
-            bad |= line.ok is False
-            print(line.to_json() if args.json else line, flush=True)
+        missed = report(measure(args, Path(folder), peer), as_json=args.json)
     print(f"{time.monotonic() - started:.0f} seconds", file=sys.stderr)
-    return int(bad)
+    return missed
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ and not judged.
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import sys
 import tempfile
 import time
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from lines import Line, report
 
 from mir_ops import mining
 from mir_ops.dataset import import_dataset, merge, subset
@@ -41,41 +42,6 @@ from mir_ops.store import Store, Version, operation_id
 from mir_ops.taxonomy import Taxonomy
 
 CONTROL = "random"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One comparison; `bar` is the least ratio that is good enough, None: reported only."""
-
-    name: str
-    ours: float
-    other: float
-    bar: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        return round(self.ours / self.other, 4) if self.other else None
-
-    @property
-    def ok(self) -> bool | None:
-        return None if self.bar is None else self.ours > self.other * self.bar
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "name": self.name,
-                "ours": round(self.ours, 4),
-                "other": round(self.other, 4),
-                "ratio": self.ratio,
-                "bar": self.bar,
-                "ok": self.ok,
-            }
-        )
-
-    def to_text(self) -> str:
-        verdict = {True: "ok", False: "NOT OK", None: "reported"}[self.ok]
-        ratio = "-" if self.ratio is None else f"{self.ratio:.3f}"
-        return f"{self.name:<44} {self.ours:8.3f} {self.other:8.3f} {ratio:>7}  {verdict}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +203,7 @@ def run_seed(args: argparse.Namespace, seed: int) -> Iterator[Line]:
         ours=mined.metrics.map50,
         other=before.map50,
         bar=1.0,
+        sense=">",
     )
     yield Line(
         name=f"second model against first: map50-95, seed {seed}",
@@ -282,13 +249,10 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, help="of each training; default: the detector's")
     args = parser.parse_args()
     started = time.monotonic()
-    lines = []
-    for seed in args.seeds:
-        for line in run_seed(args, seed):
-            lines.append(line)
-            print(line.to_json() if args.json else line.to_text(), flush=True)
+    lines = itertools.chain.from_iterable(run_seed(args, seed) for seed in args.seeds)
+    missed = report(lines, as_json=args.json)
     print(f"{time.monotonic() - started:.0f} seconds", file=sys.stderr)
-    return 1 if any(line.ok is False for line in lines) else 0
+    return missed
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import store_operations
+from lines import Line, report
 
 import mir_ops
 
@@ -37,45 +37,6 @@ APART = {
     "many": "1600 relabelled boxes",
 }
 UPLOADED = ("count", "each", "megabytes")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One comparison; `bar` is the largest ratio that is good enough, None: reported only."""
-
-    name: str
-    ours: float
-    other: float
-    bar: float | None = None
-    at_least: bool = False
-
-    @property
-    def ratio(self) -> float | None:
-        return round(self.ours / self.other, 3) if self.other else None
-
-    @property
-    def ok(self) -> bool | None:
-        if self.bar is None or self.ratio is None:
-            return None
-        return self.ratio >= self.bar if self.at_least else self.ratio <= self.bar
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "name": self.name,
-                "ours": round(self.ours, 4),
-                "other": round(self.other, 4),
-                "ratio": self.ratio,
-                "bar": self.bar,
-                "ok": self.ok,
-            }
-        )
-
-    def __str__(self) -> str:
-        judged = {None: "", True: "ok", False: "MISSED"}[self.ok]
-        bar = "" if self.bar is None else f"{'>=' if self.at_least else '<='} {self.bar}"
-        ratio = "" if self.ratio is None else f"{self.ratio:.3f}"
-        return f"{self.name:64} {self.ours:12.4f} {self.other:12.4f} {ratio:>9} {bar:8} {judged}"
 
 
 class Runs:
@@ -192,7 +153,7 @@ def uploads(runs: Runs, _sizes: list[int]) -> Iterator[Line]:
             ours=megabytes / ours["wall"],
             other=megabytes / other["wall"],
             bar=0.8,
-            at_least=True,
+            sense=">=",
         )
 
 
@@ -246,11 +207,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    missed = 0
-    for line in measure(options):
-        print(line.to_json() if options.json else line, flush=True)
-        missed += line.ok is False
-    return 1 if missed else 0
+    return report(measure(options), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from mir_ops.formats.texts import (
     whole,
 )
 from mir_ops.formats.voc import escaped
+from mir_ops.formats.voc_texts import heads
 
 if TYPE_CHECKING:
     from mir_ops.store import Version
@@ -144,20 +145,8 @@ def _write_files(
 
 def _voc_texts(assets: pa.Table, image_names: Sequence[str], objects: pa.Array) -> pa.Array:
     """The XML of each image, as `write_voc` has it."""
-    return joined_texts(
-        "<annotation>\n  <folder>folder</folder>\n  <filename>/in/assets/",
-        pa.array(image_names, pa.string()),
-        "</filename>\n  <source><database>unknown</database><annotation>unknown</annotation>"
-        "<image>unknown</image></source>\n  <size><width>",
-        whole(assets["width"]),
-        "</width><height>",
-        whole(assets["height"]),
-        "</height><depth>",
-        whole(assets["channels"]),
-        "</depth></size>\n  <segmented>0</segmented>\n",
-        objects,
-        "</annotation>\n",
-    )
+    names = joined_texts("/in/assets/", pa.array(image_names, pa.string()))
+    return joined_texts(*heads(names, assets, "0"), objects, "</annotation>\n")
 
 
 def _voc_objects(boxes: pa.Table, classes: Mapping[int, str]) -> pa.Array:

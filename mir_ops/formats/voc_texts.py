@@ -47,8 +47,18 @@ def voc_texts(images: ExportedImages, masks: PaintedMasks) -> pa.Array:
     segmented[images.owners[masks.numbers > 0]] = True
     names = [escaped(name.rpartition("/")[2]) for name in images.file_names.to_pylist()]
     return joined_texts(
+        *heads(pa.array(names, pa.string()), assets, where(pa.array(segmented), "1", "0")),
+        of_maps(assets["attributes"], _attributes),
+        by_image(_objects(images, masks), images.starts),
+        "</annotation>\n",
+    )
+
+
+def heads(names: pa.Array, assets: pa.Table, segmented: Part) -> tuple[Part, ...]:
+    """What stands before the attributes and objects of each image; `names` are escaped."""
+    return (
         "<annotation>\n  <folder>folder</folder>\n  <filename>",
-        pa.array(names, pa.string()),
+        names,
         "</filename>\n  <source><database>unknown</database><annotation>unknown</annotation>"
         "<image>unknown</image></source>\n  <size><width>",
         whole(assets["width"]),
@@ -57,11 +67,8 @@ def voc_texts(images: ExportedImages, masks: PaintedMasks) -> pa.Array:
         "</height><depth>",
         whole(assets["channels"]),
         "</depth></size>\n  <segmented>",
-        where(pa.array(segmented), "1", "0"),
+        segmented,
         "</segmented>\n",
-        of_maps(assets["attributes"], _attributes),
-        by_image(_objects(images, masks), images.starts),
-        "</annotation>\n",
     )
 
 
