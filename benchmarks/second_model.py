@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from lines import Line, report
 
@@ -28,6 +27,7 @@ from mir_ops.demo.scenes import CLASS_NAMES, write_dataset
 from mir_ops.evaluation import Metrics, evaluate
 from mir_ops.executor import (
     AssetCache,
+    InferenceResult,
     Job,
     Limits,
     ModelFiles,
@@ -126,13 +126,16 @@ class Lab:
 
     def pick(self, model: ModelFiles, *, strategies: Sequence[str], budget: int) -> None:
         """Commit one branch of labelled images per strategy, all from the same predictions."""
-        pool = self.store.read("pool")
-        predictions = self._predict(model, pool, "pool")
+        pool, first = self.store.read("pool"), self.store.read("first")
+        found, seen = self._infer(model, pool, "pool"), self._infer(model, first, "first")
+        labelled = mining.read_labelled(first.layer("ground_truth"), seen.embeddings)
         for strategy in strategies:
             scores = mining.select(
                 strategy,
                 assets=pool.assets(columns=["asset_id"]),
-                predictions=predictions,
+                predictions=found.predictions,
+                embeddings=found.embeddings,
+                labelled=labelled,
                 classes={number: name for name, number in self.classes.items()},
                 budget=budget,
                 seed=self.seed,
@@ -146,14 +149,15 @@ class Lab:
 
     def _measure(self, model: ModelFiles, version: Version) -> Metrics:
         validation = self.store.read("validation")
+        found = self._infer(model, validation, f"validation/{version.commit.id}")
         return evaluate(
             ground_truth=validation.layer("ground_truth"),
-            predictions=self._predict(model, validation, f"validation/{version.commit.id}"),
+            predictions=found.predictions,
             assets=validation.assets(columns=["asset_id"]),
             classes={number: name for name, number in self.classes.items()},
         )
 
-    def _predict(self, model: ModelFiles, version: Version, what: str) -> pa.Table:
+    def _infer(self, model: ModelFiles, version: Version, what: str) -> InferenceResult:
         job = prepare_inference(
             self.store,
             version,
@@ -168,7 +172,7 @@ class Lab:
             labels={},
         )
         self._run(job)
-        return collect_inference(job, self.classes).predictions
+        return collect_inference(job, self.classes)
 
     def _run(self, job: Job) -> None:
         run_job(job, runner="process", on_progress=lambda _: None)
@@ -241,7 +245,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--strategy", default="entropy", choices=sorted(mining.strategies()))
+    parser.add_argument("--strategy", default="hybrid", choices=sorted(mining.strategies()))
     parser.add_argument("--images", type=int, default=100, help="labelled at the start")
     parser.add_argument("--budget", type=int, default=100, help="labelled in between")
     parser.add_argument("--validation", type=int, default=240)
