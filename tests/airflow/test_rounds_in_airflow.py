@@ -294,7 +294,7 @@ def test_people_label_while_nothing_waits_on_a_worker(
     _until(lambda: _state(airflow, run, "wait_for_labels") == "deferred")
 
     second = _wait(airflow, airflow.client.trigger(PEOPLE, conf={"project": "people"}))
-    _label(world.people)
+    _label(world.people, "people")
     first = _wait(airflow, run)
 
     assert (first.state, second.state) == ("success", "failed")
@@ -372,9 +372,9 @@ def _everything(world: RoundWorld, project: str) -> dict[str, Any]:
     }
 
 
-def _label(folder: Path) -> None:
+def _label(folder: Path, project: str) -> None:
     """What a person does: one box on each image."""
-    (task,) = (each for each in folder.iterdir() if not each.name.startswith("."))
+    (task,) = folder.glob(f"{project}-*")
     (task / "done").mkdir(exist_ok=True)
     for image in (task / "images").iterdir():
         box = VocObject(name="cat", box=(2.0, 2.0, 10.0, 10.0))

@@ -55,13 +55,19 @@ def typed(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
         words += ["--task-config-file", f"{tmp_path}/slow.yaml", "-w", f"{tmp_path}/{work}"]
         words += ["--executant-name", tmp_path.name, *_more(command, world)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(words, cwd=world / "repo", text=True, **pipes))  # type: ignore[call-overload]
+        start = {"cwd": world / "repo", "text": True, "preexec_fn": _hear_hangups}
+        started.append(subprocess.Popen(words, **start, **pipes))  # type: ignore[call-overload]
         return started[-1]
 
     yield type_
     for process in started:
         process.kill()
         process.communicate()
+
+
+def _hear_hangups() -> None:
+    """As from a terminal, although `nohup` may have started the tests."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.docker
