@@ -1,5 +1,6 @@
 """Mining: score the images nobody has labelled yet and pick the ones worth labelling next."""
 
+from mir_ops.mining.arms import Arms, Control, arm_of, control_seed, read_arms
 from mir_ops.mining.candidates import Boxes, Candidates, Labelled, Vectors
 from mir_ops.mining.limits import Limits
 from mir_ops.mining.reading import read_labelled
@@ -15,8 +16,10 @@ from mir_ops.mining.registry import (
 from mir_ops.mining.selection import Selection, select
 
 __all__ = [
+    "Arms",
     "Boxes",
     "Candidates",
+    "Control",
     "Labelled",
     "Limits",
     "Registered",
@@ -24,8 +27,11 @@ __all__ = [
     "Selection",
     "Strategy",
     "Vectors",
+    "arm_of",
     "check_parameters",
+    "control_seed",
     "find_strategy",
+    "read_arms",
     "read_labelled",
     "register",
     "select",

@@ -90,16 +90,8 @@ class Candidates:
         return np.bincount(self.boxes.owner, minlength=len(self)).astype(np.int64)
 
     def draws(self) -> Floats:
-        """One number in [0, 1) per candidate, made of the seed and the asset's id alone.
-
-        An asset keeps its draw whoever else is a candidate, on every machine and in every version
-        of numpy.
-        """
-        words = words_of(self.asset_ids)
-        mixed = np.full(len(self), _seed_word(self.seed), dtype=np.uint64)
-        for column in range(4):
-            mixed = _mix(mixed ^ words[:, column].astype(np.uint64))
-        return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+        """One number in [0, 1) per candidate, by the seed."""
+        return draws_of(self.asset_ids, self.seed)
 
     def place_unseen(self, score: Floats, seen: Flags) -> Floats:
         """The scores, with images on which nothing was seen placed by chance among the others.
@@ -116,6 +108,18 @@ class Candidates:
         placed = score.copy()
         placed[~seen] = np.quantile(score[seen], draws[~seen])
         return placed
+
+
+def draws_of(asset_ids: pa.Array, seed: int) -> Floats:
+    """One number in [0, 1) per asset, made of the seed and the asset's id alone.
+
+    An asset keeps its draw whoever else is there, on every machine and in every version of numpy.
+    """
+    words = words_of(asset_ids)
+    mixed = np.full(len(asset_ids), _seed_word(seed), dtype=np.uint64)
+    for column in range(4):
+        mixed = _mix(mixed ^ words[:, column].astype(np.uint64))
+    return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
 def sum_by(owner: Integers, values: Floats, size: int) -> Floats:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mir_ops.mining.arms import Control, Division
 from mir_ops.mining.candidates import Candidates, Floats, Integers, Labelled
 from mir_ops.mining.limits import Limits
 from mir_ops.mining.reading import read_candidates
@@ -45,8 +46,9 @@ def select(
     labelled: Labelled | None = None,
     ranking: pa.Table | None = None,
     limits: Limits | None = None,
+    control: Control | None = None,
 ) -> Selection:
-    """Score every asset and pick among them within the budget.
+    """Score every asset and pick among them within the budget, a slice of it at random.
 
     The same inputs and seed give the same selection, whatever the order of their rows. Candidates
     that are as good are picked in the order of their asset ids. `ranking` is the executor's own:
@@ -68,9 +70,15 @@ def select(
     if len(candidates) == 0:
         return Selection(scores=SCORES.empty_table(), notes=scored.notes)
     score = np.round(scored.score, _DECIMALS)
-    picks, notes = limits.cut(_order(score, scored), candidates, assets, budget)
+    order = _order(score, scored)
+    if control is not None and control.share:
+        division = control.divide(order, candidates, assets, budget, limits)
+    else:
+        picks, notes = limits.cut(order, candidates, assets, budget)
+        division = Division(mined=picks, drawn=picks[:0], alone=picks[:0], notes=notes)
     return Selection(
-        scores=_to_table(candidates, scored, score, picks), notes=(*scored.notes, *notes)
+        scores=_to_table(candidates, scored, score, division),
+        notes=(*scored.notes, *division.notes),
     )
 
 
@@ -88,13 +96,17 @@ def _order(score: Floats, scored: Scored) -> Integers:
     return np.concatenate([scored.order, falling[~named[falling]]])
 
 
-def _to_table(candidates: Candidates, scored: Scored, score: Floats, picks: Integers) -> pa.Table:
-    size = len(candidates)
+def _to_table(
+    candidates: Candidates, scored: Scored, score: Floats, division: Division
+) -> pa.Table:
+    size, picks = len(candidates), division.picks
     rank = np.full(size, -1, np.int64)
     rank[picks] = np.arange(len(picks))
     near, apart = _nearest_labelled(candidates, picks)
     components = {**scored.components, **({} if apart is None else {"nearest_labelled": apart})}
-    reasons = [scored.reason(pick) for pick in picks.tolist()]
+    if len(division.drawn):
+        components |= division.components(size)
+    reasons = division.reasons(scored.reason)
     mask = rank < 0
     return pa.table(
         [
