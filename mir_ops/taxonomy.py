@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from mir_ops.errors import InvalidInputError, NotFoundError
 
@@ -101,13 +100,6 @@ def _unambiguous(entries: Iterable[ClassName]) -> Taxonomy:
         tuple(alias for alias in entry.aliases if taken[alias] == entry.id) for entry in classes
     )
     return Taxonomy(tuple(replace(e, aliases=a) for e, a in zip(classes, kept, strict=True)))
-
-
-def add_labels(path: Path, names: Sequence[str]) -> list[str]:
-    """Append the names that a label file does not know yet, and return them."""
-    from mir_ops.label_files import LabelFiles
-
-    return LabelFiles(yaml=path).declare(names)
 
 
 def _ids_by_name(classes: Iterable[ClassName]) -> dict[str, int]:

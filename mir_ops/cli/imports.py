@@ -238,17 +238,18 @@ def _import_public(
 
 def _learn(repository: Repository, result: ImportResult) -> None:
     """Write classes that came with an import into the label file."""
-    from mir_ops.taxonomy import add_labels
+    from mir_ops.label_files import LabelFiles
 
     if result.new_classes and repository.labels_path.exists():
-        add_labels(repository.labels_path, result.new_classes)
+        LabelFiles(yaml=repository.labels_path).declare(result.new_classes)
 
 
 @contextmanager
 def _opened(
     arguments: argparse.Namespace, repository: Repository, source: str, output: Output
 ) -> Iterator[SourceFiles]:
-    from mir_ops.dataset.downloads import Network, fetched, is_url
+    from mir_ops.dataset.downloads import fetched, is_url
+    from mir_ops.dataset.network import Network
     from mir_ops.dataset.sources import named, open_files
 
     beside = {"gt_dir": _path(arguments.gt_dir), "pred_dir": _path(arguments.pred_dir)}

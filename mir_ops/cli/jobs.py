@@ -292,7 +292,7 @@ def taxonomy_of(call: Call) -> Taxonomy:
 def class_ids_of(call: Call) -> dict[str, int]:
     """The ids of the model's classes; what the dataset does not know is refused unless allowed."""
     from mir_ops.executor.importing import check_classes
-    from mir_ops.taxonomy import add_labels
+    from mir_ops.label_files import LabelFiles
 
     repository, taxonomy = call.repository, taxonomy_of(call)
     names = call.predictor.package.classes
@@ -303,7 +303,7 @@ def class_ids_of(call: Call) -> dict[str, int]:
     unknown = [name for name in names if name not in found]
     if strategy == "add" and unknown:
         registered = repository.store.register_classes(unknown)
-        add_labels(repository.labels_path, unknown)
+        LabelFiles(yaml=repository.labels_path).declare(unknown)
         found |= {name: registered[name.strip().lower()] for name in unknown}
     return found
 

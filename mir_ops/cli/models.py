@@ -118,7 +118,7 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
 
 def run_import(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.executor.models import export_model, import_model
-    from mir_ops.taxonomy import add_labels
+    from mir_ops.label_files import LabelFiles
 
     repository = repository_of(arguments)
     strict = arguments.unknown_types_strategy == "stop"
@@ -128,7 +128,7 @@ def run_import(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.unknown_types_strategy == "add":
         known = _known_classes(repository)
         new = [name for name in package.classes if name.strip().lower() not in known]
-        add_labels(repository.labels_path, new)
+        LabelFiles(yaml=repository.labels_path).declare(new)
     if arguments.model_location:
         folder = Path(arguments.model_location).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,8 @@ def _fetched(
     arguments: argparse.Namespace, repository: Repository, output: Output
 ) -> Iterator[Path]:
     """The package as a file; one at a URL is downloaded first."""
-    from mir_ops.dataset.downloads import Network, fetched, is_url
+    from mir_ops.dataset.downloads import fetched, is_url
+    from mir_ops.dataset.network import Network
 
     if not is_url(arguments.package):
         yield Path(arguments.package).expanduser()

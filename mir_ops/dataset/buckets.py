@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from mir_ops.dataset.downloads import (
+from mir_ops.dataset.network import (
+    PORTS,
     Network,
-    Progress,
     address_of,
     check_size,
     check_url,
     refused,
     shown,
 )
-from mir_ops.dataset.pace import Pace
+from mir_ops.dataset.pace import Pace, Progress
 from mir_ops.dataset.unfinished import find_unfinished
 from mir_ops.errors import NotFoundError, StoreError
-from mir_ops.formats.archive import ArchiveLimits, is_safe_name
+from mir_ops.formats.trees import ArchiveLimits, is_safe_name
 
 if TYPE_CHECKING:
     from mir_ops.store.objects import Entry
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _THREADS: Final = 16
 _BATCH: Final = 1024
-_PORTS: Final = {"http": 80, "https": 443}
 
 
 def fetch_s3(
@@ -57,7 +56,7 @@ def _opened(url: str, network: Network, workspace: Workspace | None) -> tuple[S3
     ours = workspace is not None and _endpoint(workspace.store_url) == endpoint
     if endpoint and not ours:
         server = check_url(endpoint)
-        address_of(server.hostname or "", server.port or _PORTS[server.scheme], network)
+        address_of(server.hostname or "", server.port or PORTS[server.scheme], network)
     folder, _, key = parts.path.rpartition("/")
     objects = S3Objects.open(
         parts._replace(path=folder).geturl(),

@@ -7,44 +7,37 @@ that resolves differently the second time gains nothing.
 from __future__ import annotations
 
 import http.client
-import ipaddress
-import shutil
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin
 
-from mir_ops.dataset.pace import Pace
+from mir_ops.dataset.network import (
+    PORTS,
+    Network,
+    address_of,
+    check_size,
+    check_url,
+    failed,
+    no_space,
+    refused,
+    shown,
+)
+from mir_ops.dataset.pace import Pace, Progress
 from mir_ops.dataset.unfinished import Unfinished, download_place, find_unfinished
-from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
+from mir_ops.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from mir_ops.workspace import Workspace
 
-Progress = Callable[[float, str], None]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _CHUNK: Final = 2**20
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _GONE: Final = (404, 410)
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_PORTS: Final = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
-    """What a download may do. `private` allows addresses that only this machine or network has."""
-
-    private: bool = False
-    max_bytes: int = 64 * 2**30
-    silence: float = 30.0  # seconds without a byte
-    slowest: float = 1024.0  # bytes a second, on average, after the first minute
-    redirects: int = 5
 
 
 def is_url(source: str) -> bool:
@@ -133,24 +126,8 @@ def _onward(url: str, where: str) -> str:
         raise refused(url, f"it leads to no address: {error}") from None
 
 
-def check_url(url: str) -> SplitResult:
-    """The parts of an address that may be asked for."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise refused(url, str(error)) from None
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise refused(url, "it is no `http://` or `https://` address")
-    if parts.username is not None or parts.password is not None:
-        raise refused(url, "it holds a user name or password")
-    if any(ord(char) <= 0x20 or ord(char) == 0x7F for char in url):
-        raise refused(url, "it holds spaces or control characters")
-    return parts
-
-
 def _connection(parts: SplitResult, network: Network) -> http.client.HTTPConnection:
-    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
     address = address_of(host, port, network)
     connection = http.client.HTTPConnection(host, port, timeout=network.silence)
     try:
@@ -167,40 +144,8 @@ def _connection(parts: SplitResult, network: Network) -> http.client.HTTPConnect
         ) from None
     except OSError as error:
         connection.close()
-        raise _failed(host, str(error)) from None
+        raise failed(host, str(error)) from None
     return connection
-
-
-def address_of(host: str, port: int, network: Network) -> Address:
-    """An address of the host that may be connected to: all that it has must be public."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise NotFoundError(
-            f"There is no host `{host}`", code="no-such-host", hint="Check the address"
-        ) from None
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-    hidden = [address for address in addresses if not is_public(address)]
-    if hidden and not network.private:
-        raise InvalidInputError(
-            f"`{host}` is the private address {hidden[0]}",
-            code="private-address",
-            hint="Allow it with `--allow-private`, if you know the server",
-        )
-    return addresses[0]
-
-
-def is_public(address: Address) -> bool:
-    """Whether anybody on the internet reaches the same machine under this address."""
-    inner: list[ipaddress.IPv4Address | None] = []
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        if address in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-    outer = address.is_global and not address.is_multicast and not address.is_reserved
-    return (outer or address in _NAT64) and all(is_public(one) for one in inner if one is not None)
 
 
 def _answer(
@@ -216,7 +161,7 @@ def _answer(
         connection.request("GET", path, headers=headers)
         return connection.getresponse()
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _failed(parts.hostname or "", str(error) or type(error).__name__) from None
+        raise failed(parts.hostname or "", str(error) or type(error).__name__) from None
 
 
 def _check_status(response: http.client.HTTPResponse, url: str) -> None:
@@ -229,7 +174,7 @@ def _check_status(response: http.client.HTTPResponse, url: str) -> None:
             hint="Check the address",
         )
     if response.status >= 500:
-        raise _failed(shown(url), f"{response.status} {response.reason}")
+        raise failed(shown(url), f"{response.status} {response.reason}")
     raise refused(url, f"the server answers {response.status} {response.reason}")
 
 
@@ -251,64 +196,19 @@ def _save(
                 check_size(url, total, here.path, network)
             seconds = time.monotonic() - start
             if seconds > 60 and total - before < network.slowest * seconds:
-                raise _failed(shown(url), f"{total - before} bytes came in {seconds:.0f} s")
+                raise failed(shown(url), f"{total - before} bytes came in {seconds:.0f} s")
             try:
                 file.write(chunk)
             except OSError as error:
-                raise _no_space(url, here.path, str(error)) from None
+                raise no_space(url, here.path, str(error)) from None
             pace.add(len(chunk))
             on_progress(pace.share if length else 0.0, f"download: {pace}")
     if length is not None and total != length:
-        raise _failed(shown(url), f"it ended after {total} of {length} bytes")
+        raise failed(shown(url), f"it ended after {total} of {length} bytes")
 
 
 def _next(response: http.client.HTTPResponse, url: str) -> bytes:
     try:
         return response.read1(_CHUNK)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _failed(shown(url), str(error) or type(error).__name__) from None
-
-
-def check_size(url: str, size: int, target: Path, network: Network, *, held: int = 0) -> None:
-    """Refuse what is larger than allowed, or than there is space, of which `held` is used by it."""
-    if size > network.max_bytes:
-        raise InvalidInputError(
-            f"`{shown(url)}` is too large: {size} bytes, at most {network.max_bytes} are fetched",
-            code="download-too-large",
-            hint="Fetch it yourself and import the file, or split it",
-        )
-    if size - held > shutil.disk_usage(target.parent).free:
-        raise _no_space(url, target, f"it has {size} bytes")
-
-
-def _no_space(url: str, target: Path, reason: str) -> StoreError:
-    return StoreError(
-        f"No space for `{shown(url)}`: {reason}",
-        code="disk-full",
-        hint=f"Free some space at `{target.parent}`",
-    )
-
-
-def shown(url: str) -> str:
-    """A URL without a query, which may hold a signature, nor a password; bounded."""
-    bare = url.partition("?")[0].partition("#")[0]
-    start, _, rest = bare.partition("//")
-    text = f"{start}//{rest.rpartition('@')[2]}"[:300]
-    return "".join(char if char.isprintable() else "�" for char in text)
-
-
-def refused(url: str, reason: str) -> InvalidInputError:
-    """The error that says why nothing is fetched from there."""
-    return InvalidInputError(
-        f"Cannot import from `{shown(url)}`: {reason}",
-        code="bad-url",
-        hint="Give the address of a zip or tar archive",
-    )
-
-
-def _failed(what: str, reason: str) -> StoreError:
-    return StoreError(
-        f"Cannot fetch from `{what}`: {reason}",
-        code="download-failed",
-        hint="Run the same command again; if it fails again, fetch the file yourself",
-    )
+        raise failed(shown(url), str(error) or type(error).__name__) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.dataset.filtering import keep
+from mir_ops.dataset.pace import Progress
 from mir_ops.dataset.perceptual import (
     NO_CONTRAST,
     Hashed,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 Index = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Progress = Callable[[float, str], None]
 
 DISTANCE: Final = 4
 

@@ -28,9 +28,9 @@ from mir_ops.dataset.export_losses import asset_losses, object_losses
 from mir_ops.dataset.pace import Pace
 from mir_ops.dataset.report import Report, Tally
 from mir_ops.errors import NotFoundError
-from mir_ops.formats.archive import is_safe_name
 from mir_ops.formats.images import EXTENSIONS
 from mir_ops.formats.texts import ExportedImages
+from mir_ops.formats.trees import is_safe_name
 from mir_ops.formats.yolo_texts import yolo_data
 from mir_ops.store import schema
 from mir_ops.store.file_systems import write_file

@@ -19,8 +19,8 @@ from typing import IO, Any, Final, Self
 
 from mir_ops.dataset.pipes import must_receive, receive, send
 from mir_ops.dataset.reading import Batch, Read, ReadImage, bodies_of, read_image
-from mir_ops.formats.archive import FileTree
 from mir_ops.formats.images import ImageFacts
+from mir_ops.formats.trees import FileTree
 from mir_ops.store.blob_writing import BlobWriter
 from mir_ops.store.blobs import Blobs
 from mir_ops.store.file_systems import read_file

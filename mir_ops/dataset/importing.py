@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.dataset.reading import store_images
+from mir_ops.dataset.pace import Progress
 from mir_ops.dataset.report import Report, Tally, listing
 from mir_ops.dataset.sources import (
     AnnotationFormat,
@@ -21,6 +21,7 @@ from mir_ops.dataset.sources import (
     SourceFiles,
     open_files,
 )
+from mir_ops.dataset.storing import store_images
 from mir_ops.dataset.tables import (
     ImportedImages,
     Layer,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from mir_ops.store.edits import Edit
 
 UnknownClasses = Literal["stop", "ignore", "add"]
-Progress = Callable[[float, str], None]
 Declared = tuple[Taxonomy, tuple[str, ...]]  # the classes to read with, and those that are new
 
 GROUND_TRUTH = "ground_truth"

@@ -10,7 +10,7 @@ from typing import Final
 
 from mir_ops.errors import InvalidInputError
 from mir_ops.formats import FORMATS, SPLIT_FOLDERS, Format, FormatName
-from mir_ops.formats.archive import EXPECTED_TREE
+from mir_ops.formats.trees import EXPECTED_TREE
 
 _IMAGE_FOLDERS: Final = ("images", "jpegimages")
 _CLUTTER: Final = ("thumbs.db", "desktop.ini", "index.tsv", "index.txt")

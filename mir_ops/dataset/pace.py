@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+Progress = Callable[[float, str], None]  # the share that is done, and a word about it
+
 
 class Pace:
     """Counts things done and tells what people want to know: how many, how fast, how long still.

@@ -21,9 +21,9 @@ import pyarrow as pa
 from mir_ops.dataset.pipes import must_receive, receive, send
 from mir_ops.errors import InvalidInputError
 from mir_ops.formats import FormatName
-from mir_ops.formats.archive import DamagedEntryError, FileTree
 from mir_ops.formats.parsed import Finding, Parsed, joined
 from mir_ops.formats.reading import read_annotations
+from mir_ops.formats.trees import DamagedEntryError, FileTree
 from mir_ops.store.file_systems import read_file
 
 _FROM_FILES: Final = 2500  # below, starting a process takes longer than parsing does

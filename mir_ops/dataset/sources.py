@@ -22,10 +22,11 @@ from mir_ops.dataset.matching import match_files, match_names, match_rows
 from mir_ops.dataset.parsing import Parsing
 from mir_ops.dataset.report import Tally
 from mir_ops.formats import FORMATS, FormatName
-from mir_ops.formats.archive import DamagedEntryError, FileTree, open_tree
+from mir_ops.formats.archive import open_tree
 from mir_ops.formats.indexes import INDEX_SUFFIXES, open_index
 from mir_ops.formats.parsed import Matched, Parsed
 from mir_ops.formats.reading import read_annotations
+from mir_ops.formats.trees import DamagedEntryError, FileTree
 
 AnnotationFormat = Literal["auto", "voc", "coco", "yolo", "none"]
 _LONGEST_LIST: Final = 2**28  # bytes of a list of names

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from mir_ops.errors import InvalidInputError, NotFoundError
-from mir_ops.formats.archive import (
+from mir_ops.formats.trees import (
     ArchiveLimits,
     FileTree,
     readable_name,

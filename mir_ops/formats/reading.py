@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from mir_ops.formats import FORMATS, FormatName
-from mir_ops.formats.archive import DamagedEntryError
 from mir_ops.formats.parsed import EMPTY, Finding, Parsed
+from mir_ops.formats.trees import DamagedEntryError
 
 Read = Callable[[str], bytes]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from mir_ops.errors import StoreError
-from mir_ops.formats.archive import (
+from mir_ops.formats.trees import (
     ArchiveLimits,
     FileTree,
     check_ratio,

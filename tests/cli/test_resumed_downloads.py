@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from mir_ops.cli.main import main
-from mir_ops.dataset.downloads import Network, fetched
+from mir_ops.dataset.downloads import fetched
+from mir_ops.dataset.network import Network
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.store import Store
 
@@ -268,7 +269,8 @@ def killed_in_s3(url: str, folder: Path, share: float) -> None:
     """Fetch in a process that is killed when so much is here."""
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from mir_ops.dataset.downloads import Network, fetched\n"
+        "from mir_ops.dataset.downloads import fetched\n"
+        "from mir_ops.dataset.network import Network\n"
         f"end = lambda share, _: os.kill(os.getpid(), 9) if share >= {share} else None\n"
         "with fetched(sys.argv[1], Network(private=True), folder=Path(sys.argv[2]),"
         " on_progress=end): pass"

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mir_ops.dataset import downloads
-from mir_ops.dataset.downloads import Network, fetched, is_public, is_url
+from mir_ops.dataset import network as networks
+from mir_ops.dataset.downloads import fetched, is_url
+from mir_ops.dataset.network import Network, is_public
 from mir_ops.dataset.sharing import shared_path
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError, StoreError
 from mir_ops.workspace import Workspace
@@ -104,9 +105,9 @@ def test_redirects_are_followed_and_each_is_checked(
             fetch(server + path)
         assert "secret" not in str(caught.value)
     # The first address is one of ours; where it leads to is checked like any other.
-    public = downloads.is_public
+    public = networks.is_public
     ours = ipaddress.ip_address("127.0.0.1")
-    monkeypatch.setattr(downloads, "is_public", lambda one: one == ours or public(one))
+    monkeypatch.setattr(networks, "is_public", lambda one: one == ours or public(one))
     with pytest.raises(InvalidInputError, match=r"private address 10\.0\.0\.1"):
         fetch(f"{server}/inside", Network())
 

@@ -11,7 +11,8 @@ from dataset_sources import OPERATIONS, box, folder_of, image, voc, zip_of
 
 from mir_ops.dataset import ImportResult, import_dataset
 from mir_ops.errors import InvalidInputError
-from mir_ops.formats.archive import ArchiveLimits, open_tree
+from mir_ops.formats.archive import open_tree
+from mir_ops.formats.trees import ArchiveLimits
 from mir_ops.store import Store
 
 CAT = voc(box("cat", 0, 0, 9, 9))

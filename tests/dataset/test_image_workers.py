@@ -27,7 +27,7 @@ FILES = {
 
 @pytest.fixture(autouse=True)
 def processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_BATCH_FILES", 2)
+    monkeypatch.setattr(storing, "_BATCH_FILES", 2)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
 
 
@@ -47,7 +47,7 @@ def source(tmp_path: Path) -> Path:
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others get their share although this process is fast."""
     read = reading.read_image
-    monkeypatch.setattr(reading, "read_image", lambda *given: (time.sleep(0.1), read(*given))[1])
+    monkeypatch.setattr(storing, "read_image", lambda *given: (time.sleep(0.1), read(*given))[1])
 
 
 @pytest.mark.parametrize("link", [False, True])

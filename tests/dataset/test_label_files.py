@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
 from mir_ops.label_files import LabelFiles, taxonomy_of
 from mir_ops.label_formats import CSV_HEADER, Label, read_labels, to_csv, to_yaml, write_labels
-from mir_ops.taxonomy import add_labels
 
 YMIR = """
 labels:
@@ -150,7 +149,7 @@ def test_adding_keeps_what_is_there_and_a_shared_link(tmp_path: Path) -> None:
     shared.chmod(0o664)
     link.symlink_to(shared)
 
-    added = add_labels(link, ["Cat", "television", "cat"])
+    added = LabelFiles(yaml=link).declare(["Cat", "television", "cat"])
 
     assert added == ["cat"]
     assert link.is_symlink()

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mir_ops.errors import InvalidInputError, MirError
-from mir_ops.formats.archive import ArchiveLimits, FileTree, open_tree
+from mir_ops.formats.archive import open_tree
 from mir_ops.formats.indexes import open_index
+from mir_ops.formats.trees import ArchiveLimits, FileTree
 
 FILES = {"images/a.jpg": b"pixels", "images/day/b.jpg": b"more", "annotations/a.xml": b"<x/>"}
 
