@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dataset_sources import OPERATIONS, box, folder_of, image, voc, zip_of
 
-from mir_ops.dataset import image_workers, import_dataset, reading
+from mir_ops.dataset import image_workers, import_dataset, reading, storing
 from mir_ops.dataset.image_workers import ImageWorkers
 from mir_ops.dataset.report import Tally
 from mir_ops.formats.archive import open_tree
@@ -95,7 +95,7 @@ def test_processes_end_when_the_import_does(
     started = time.monotonic()
     with open_tree(source) as tree:
         names = [name for name in tree.names if name.startswith("images")]
-        batches = reading.store_images(local_store.blobs, tree, names, Tally())
+        batches = storing.store_images(local_store.blobs, tree, names, Tally())
         assert len(next(batches)) == 2
         batches.close()
 
