@@ -44,14 +44,17 @@ class Layout:
 def guess_format(names: Iterable[str], *, in_folder: bool) -> FormatName:
     """The annotation format of files with these names: Pascal VOC before COCO before YOLO.
 
-    `in_folder`: they lie in a folder of annotations. Else a text file is one only if its folder
-    says so: it may be anything.
+    `in_folder`: they lie in a folder of annotations. Else a text file is one only if a folder
+    above it says so: it may be anything.
     """
-    kinds = {(_suffix(n), _shelf(_parent(n))) for n in names if not _is_clutter(n)}
+    kinds = {(_suffix(n), _shelves(_parent(n))) for n in names if not _is_clutter(n)}
     suffixes = {suffix for suffix, _ in kinds}
     for guess in _GUESSED:
         wanted = FORMATS[guess]
-        beside = any((wanted.suffix, folder) in kinds for folder in wanted.folders)
+        beside = any(
+            suffix == wanted.suffix and not shelves.isdisjoint(wanted.folders)
+            for suffix, shelves in kinds
+        )
         if wanted.suffix in suffixes and (beside or in_folder or guess == "voc"):
             return guess
     return "none"
@@ -260,6 +263,11 @@ def _parent(name: str) -> str:
 
 def _last(name: str) -> str:
     return name.rpartition("/")[2]
+
+
+@lru_cache(65536)
+def _shelves(folder: str) -> frozenset[str]:
+    return frozenset(folder.lower().split("/"))
 
 
 @lru_cache(65536)

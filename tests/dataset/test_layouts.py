@@ -25,6 +25,8 @@ from mir_ops.formats import FORMATS
         (["images/a.jpg", "annotations/coco-annotations.json"], "coco"),
         (["train2017/a.jpg", "annotations/instances_train2017.json"], "coco"),
         (["train/images/a.jpg", "train/labels/a.txt", "data.yaml"], "yolo"),
+        (["images/train/a.jpg", "labels/train/a.txt", "data.yaml"], "yolo"),
+        (["images/a.jpg", "annotations/2017/a.json"], "coco"),
         (["images/a.jpg", "README.txt", "package.json"], "none"),
         (["images/a.jpg"], "none"),
         ([], "none"),

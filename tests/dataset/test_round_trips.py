@@ -129,7 +129,6 @@ def there_and_back(
         op_id=OPERATIONS[2],
         image_sets=True,
         pred_dir=pred_dir,
-        annotations=annotations if annotations != "ark" else "auto",
     )
     return exported, result.report
 
