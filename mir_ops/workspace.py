@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mir_ops.store import Store
 
 Runner = Literal["process", "docker"]
+ImagesFrom = Literal["store", "console"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class Workspace:
 
     `store_url` is `file:///…` or `s3://bucket/prefix?endpoint_url=…`, `catalog_url` SQLAlchemy's.
     `work_dir` is local and absolute: executor folders and the asset cache live there. Callers who
-    are not the shell's user name sources below `sharing_dir`.
+    are not the shell's user name sources below `sharing_dir`. People's label tools load images
+    from the S3 store, or from the console at `console_url`, where `image_secret` signs addresses.
     """
 
     store_url: str
@@ -31,6 +33,9 @@ class Workspace:
     sharing_dir: Path | None = None
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
+    console_url: str | None = None
+    image_secret: str | None = field(default=None, repr=False)
+    images_from: ImagesFrom = "store"
 
     @cached_property
     def store(self) -> Store:

@@ -10,12 +10,21 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from mir_ops.errors import InvalidInputError
 
 NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-Names = Annotated[tuple[str, ...], Field(strict=False)]
+Strictless: Final = Field(strict=False)  # a list in the file
+Names = Annotated[tuple[str, ...], Strictless]
 
 
 class Section(BaseModel):
@@ -91,11 +100,38 @@ class MiningSpec(Section):
 
 
 class LabelsSpec(Section):
-    """Who answers, and how long a round waits; where and with which key is a connection's."""
+    """Who answers, and how long a round waits; where and with which key is a connection's.
 
-    backend: Literal["oracle", "folder"] = "folder"
+    `classes` are those to label, all by default; `shapes` the kinds of annotation to draw. People
+    read `guide`, a text file or the address of a page; `annotators` are their e-mail addresses.
+    What the model sees is shown from `confidence` on.
+    """
+
+    backend: Literal["label-studio", "folder", "oracle"] = "folder"
+    classes: Names = ()
+    shapes: Annotated[tuple[Literal["box", "rotated_box", "polygon", "mask"], ...], Strictless] = (
+        "box",
+    )
+    guide: str | None = None
+    annotators: Names = ()
+    confidence: float = Field(default=0.25, ge=0, le=1)
     timeout_days: float = Field(default=90, gt=0)
     poll_seconds: float = Field(default=60, gt=0)
+
+    @field_validator("shapes")
+    @classmethod
+    def _are_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one shape")
+        return value
+
+    @field_validator("annotators")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[^@\s,]+@[^@\s,]+", name):
+                raise ValueError(f"`{name}` is not an e-mail address")
+        return value
 
 
 class Plateau(Section):
@@ -144,6 +180,20 @@ class ProjectSpec(Section):
         if "" in names or len(set(names)) < len(names):
             raise ValueError("class names must be distinct and not empty")
         return names
+
+    @model_validator(mode="after")
+    def _labels_known_classes(self) -> ProjectSpec:
+        unknown = [name for name in self.label_classes if name not in self.classes]
+        if unknown:
+            raise ValueError(f"labels.classes: `{unknown[0]}` is no class of the project")
+        return self
+
+    @property
+    def label_classes(self) -> tuple[str, ...]:
+        """The classes that people label, in the project's order."""
+        chosen = {name.strip().lower() for name in self.labels.classes}
+        known = tuple(name for name in self.classes if not chosen or name in chosen)
+        return known + tuple(sorted(chosen - set(known)))
 
     def to_mapping(self) -> dict[str, Any]:
         """What JSON keeps; `read_project` of it is this project again."""
@@ -199,9 +249,17 @@ def _with_absolute_paths(spec: ProjectSpec, folder: Path) -> ProjectSpec:
         update={
             "sources": Sources.model_validate(sources),
             "executor": spec.executor.model_copy(update={"folder": absolute(spec.executor.folder)}),
+            "labels": spec.labels.model_copy(update={"guide": _guide(spec.labels.guide, folder)}),
             "gates": spec.gates.model_copy(update={"rules": absolute(spec.gates.rules)}),
         }
     )
+
+
+def _guide(guide: str | None, folder: Path) -> str | None:
+    """A file, or the address of a page as it is."""
+    if guide is None or urlsplit(guide).scheme in ("http", "https"):
+        return guide
+    return str((folder / guide).resolve())
 
 
 def _validated(kind: type[Kind], mapping: Mapping[str, Any], *, what: str, code: str) -> Kind:

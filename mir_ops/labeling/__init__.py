@@ -1,4 +1,4 @@
-"""Labelling: the oracle and the folder behind one interface; other tools join them here."""
+"""Labelling: Label Studio, a folder and the oracle behind one interface."""
 
 from __future__ import annotations
 
@@ -6,9 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from mir_ops.errors import InvalidInputError
-from mir_ops.labeling.backend import LabelBackend, LabelProgress, LabelRequest, LabelResult
+from mir_ops.labeling.backend import (
+    FindAddresses,
+    ImageAddresses,
+    LabelBackend,
+    LabelProgress,
+    LabelRequest,
+    LabelResult,
+    ShowsImages,
+)
 
-__all__ = ["LabelBackend", "LabelProgress", "LabelRequest", "LabelResult", "open_backend"]
+__all__ = [
+    "FindAddresses",
+    "ImageAddresses",
+    "LabelBackend",
+    "LabelProgress",
+    "LabelRequest",
+    "LabelResult",
+    "ShowsImages",
+    "open_backend",
+]
 
 
 def open_backend(kind: str, *, options: Mapping[str, Any]) -> LabelBackend:
@@ -21,8 +38,12 @@ def open_backend(kind: str, *, options: Mapping[str, Any]) -> LabelBackend:
         from mir_ops.labeling.folder import open_folder
 
         return open_folder(options)
+    if kind == "label-studio":
+        from mir_ops.labeling.label_studio import open_label_studio
+
+        return open_label_studio(options)
     raise InvalidInputError(
         f"No label backend named `{kind}`",
         code="unknown-label-backend",
-        hint="Use `oracle` or `folder`",
+        hint="Use `label-studio`, `folder` or `oracle`",
     )

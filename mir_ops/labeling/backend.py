@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAddresses:
+    """Where a browser loads images, by asset id in hex; nobody can after `until`."""
+
+    urls: Mapping[str, str]
+    until: datetime
+
+
+FindAddresses = Callable[[Sequence[str]], ImageAddresses]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRequest:
-    """The images that a round wants labelled. `key` is the same for every try of a request."""
+    """The images that a round wants labelled. `key` is the same for every try of a request.
+
+    `shapes` are the kinds of annotation to draw. `guide` is a text, or the URL of a page, for
+    the people who label; `annotators` are their e-mail addresses, if they are chosen. Whoever
+    posts to `wake_url` says that something was labelled.
+    """
 
     key: str
     title: str
@@ -21,6 +37,12 @@ class LabelRequest:
     assets: pa.Table  # schema.ASSETS
     predictions: pa.Table  # schema.PREDICTIONS: what the model sees, as a start
     fetch_image: Callable[[str, Path], None] = field(repr=False)  # asset id in hex, where to
+    find_addresses: FindAddresses | None = field(default=None, repr=False)
+    model_id: str = ""
+    shapes: tuple[str, ...] = ("box",)
+    guide: str = ""
+    annotators: tuple[str, ...] = ()
+    wake_url: str | None = field(default=None, repr=False)
 
     @property
     def asset_ids(self) -> list[str]:
@@ -29,13 +51,17 @@ class LabelRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelProgress:
-    """How far people are. A task with no images at all is lost, not complete."""
+    """How far people are. A task with no images at all is lost, not complete.
+
+    `by` counts the images of each annotator, skipped ones included.
+    """
 
     total: int
     done: int
     skipped: int = 0
     last_activity: datetime | None = None
     message: str = ""
+    by: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -44,12 +70,19 @@ class LabelProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelResult:
-    """What was labelled so far. An image in `done` without annotations has nothing on it."""
+    """What was labelled so far. An image in `done` without annotations has nothing on it.
+
+    An image in `refused` was answered in a way that cannot be taken: it is not done, and the
+    text says to a person what to change. `seconds` is what people spent on all of it; None where
+    the tool does not measure.
+    """
 
     annotations: pa.Table  # schema.GROUND_TRUTH, with the ids of the request's classes
     done: pa.Array
     skipped: pa.Array
     issues: Mapping[str, int] = field(default_factory=dict)  # what was not taken, and how often
+    refused: Mapping[str, str] = field(default_factory=dict)  # asset id in hex: why
+    seconds: float | None = None
 
 
 class LabelBackend(Protocol):
@@ -64,8 +97,16 @@ class LabelBackend(Protocol):
     def progress(self, task_id: str) -> LabelProgress:
         """How far the task is; `NotFoundError` when the tool no longer has it."""
 
-    def fetch(self, task_id: str) -> LabelResult:
-        """What is done, also before everything is."""
+    def fetch(self, task_id: str, request: LabelRequest) -> LabelResult:
+        """What is done of the request, also before everything is."""
 
     def close(self, task_id: str) -> None:
         """Nobody needs to label any more."""
+
+
+@runtime_checkable
+class ShowsImages(Protocol):
+    """A label tool whose users load images from elsewhere, by addresses that do not last."""
+
+    def renew_addresses(self, task_id: str, find_addresses: FindAddresses) -> int:
+        """Replace the addresses that end soon; how many were."""

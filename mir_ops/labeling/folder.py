@@ -87,22 +87,21 @@ class FolderBackend:
             else "",
         )
 
-    def fetch(self, task_id: str) -> LabelResult:
+    def fetch(self, task_id: str, request: LabelRequest) -> LabelResult:
         folder = self._folder(task_id)
-        request = _read_request(folder)
-        assets = {asset["name"]: asset for asset in request["assets"]}
+        assets = {row["asset_id"].hex(): row for row in request.assets.to_pylist()}
         answers = _answers(folder, assets.keys())
         read = {name: found for name, found in answers.items() if isinstance(found, VocFile)}
         tally = _Issues()
         for found in answers.values():
             if isinstance(found, str):
                 tally.add(found)
-        annotations = _annotations(read, assets, request["classes"], tally)
+        annotations = _annotations(read, assets, request.classes, tally)
         skipped = _skipped(folder, assets.keys() - answers.keys())
         return LabelResult(
             annotations=annotations,
-            done=_ids(assets[name] for name in sorted(read)),
-            skipped=_ids(assets[name] for name in sorted(skipped)),
+            done=_ids(sorted(read)),
+            skipped=_ids(sorted(skipped)),
             issues=tally.counts,
         )
 
@@ -159,9 +158,7 @@ def _write_task(folder: Path, request: LabelRequest) -> None:
             objects=tuple(boxes.get(asset["asset_id"], ())),
         )
         (folder / "annotations" / f"{name}.xml").write_bytes(write_voc(start))
-        entries.append(
-            {"name": name, **{key: asset[key] for key in ("width", "height", "orientation")}}
-        )
+        entries.append({"name": name})
     _write_request(folder, request, entries)
 
 
@@ -249,10 +246,10 @@ def _last_change(folder: Path) -> datetime | None:
 def _annotations(
     read: Mapping[str, VocFile],
     assets: Mapping[str, Mapping[str, Any]],
-    classes: Mapping[str, str],
+    classes: Mapping[int, str],
     issues: _Issues,
 ) -> pa.Table:
-    ids = {name: int(id_) for id_, name in classes.items()}
+    ids = {name.lower(): id_ for id_, name in classes.items()}
     names, objects = sorted(read), Collected()
     class_ids: list[int] = []
     for position, name in enumerate(names):
@@ -290,5 +287,5 @@ def _turn(file: VocFile, asset: Mapping[str, Any]) -> int:
     return int(asset["orientation"]) if turned and asset["orientation"] >= 5 else 1
 
 
-def _ids(assets: Iterable[Mapping[str, Any]]) -> pa.Array:
-    return pa.array([bytes.fromhex(asset["name"]) for asset in assets], ASSET_ID)
+def _ids(names: Iterable[str]) -> pa.Array:
+    return pa.array([bytes.fromhex(name) for name in names], ASSET_ID)

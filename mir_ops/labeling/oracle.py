@@ -40,7 +40,6 @@ class OracleBackend:
         asked = {
             "key": request.key,
             "assets": request.asset_ids,
-            "classes": {str(id_): name for id_, name in request.classes.items()},
         }
         return f"oracle-{self._store.put_blob(json.dumps(asked, sort_keys=True).encode())}"
 
@@ -49,12 +48,12 @@ class OracleBackend:
         done = int(pc.sum(known).as_py() or 0)
         return LabelProgress(total=len(asked["assets"]), done=done, skipped=len(known) - done)
 
-    def fetch(self, task_id: str) -> LabelResult:
+    def fetch(self, task_id: str, request: LabelRequest) -> LabelResult:
         asked, known = self._asked(task_id)
         ids = pa.array([bytes.fromhex(asset) for asset in asked["assets"]], ASSET_ID)
         done = ids.filter(known)
         truth = self._version.layer("ground_truth", ids=done)
-        annotations, dropped = _with_class_ids(truth, self._version, asked["classes"])
+        annotations, dropped = _with_class_ids(truth, self._version, request.classes)
         return LabelResult(
             annotations=annotations,
             done=done,
@@ -98,10 +97,10 @@ def open_oracle(options: Mapping[str, Any]) -> OracleBackend:
 
 
 def _with_class_ids(
-    truth: pa.Table, version: Version, classes: Mapping[str, str]
+    truth: pa.Table, version: Version, classes: Mapping[int, str]
 ) -> tuple[pa.Table, int]:
     """Two stores number classes differently: names carry over, what nobody asked for is dropped."""
-    theirs = {version.taxonomy.id_of(name): int(id_) for id_, name in classes.items()}
+    theirs = {version.taxonomy.id_of(name): id_ for id_, name in classes.items()}
     theirs.pop(None, None)
     pairs = sorted((their, our) for their, our in theirs.items() if their is not None)
     index = pc.index_in(

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mir_ops.catalog import Round
 from mir_ops.dataset import merge
-from mir_ops.errors import NotFoundError
-from mir_ops.labeling import LabelBackend, LabelProgress, LabelRequest, LabelResult
+from mir_ops.errors import InvalidInputError, NotFoundError
+from mir_ops.labeling import (
+    LabelBackend,
+    LabelProgress,
+    LabelRequest,
+    LabelResult,
+    ShowsImages,
+)
+from mir_ops.labeling.addresses import find_addresses, wake_url
 from mir_ops.rounds.candidates import without
-from mir_ops.rounds.executing import class_ids
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.opening import opened
 from mir_ops.rounds.place import Place
 from mir_ops.store import Operation
-from mir_ops.store.schema import ASSET_ID
+from mir_ops.store.schema import ASSET_ID, PREDICTIONS
 from mir_ops.workspace import Workspace
+
+_LONGEST_GUIDE: Final = 1 << 18
+_TOLD: Final = 3  # answers that cannot be taken, in a message
 
 
 def create_label_task(
@@ -31,7 +44,8 @@ def create_label_task(
     def work(entry: Entry) -> dict[str, Any]:
         if not mined["picked"]:
             return {"task": None, "backend": backend.kind, "requested": 0, "op_id": entry.op_id}
-        task = backend.create(_request(entry, mined["commit"], mined["model_id"]))
+        request = _request(ws, entry.round, entry.op_id, mined)
+        task = backend.create(replace(request, guide=_guide(entry.round.spec.labels.guide)))
         ws.catalog.label_tasks.add(
             round_id=round_id,
             op_id=entry.op_id,
@@ -52,7 +66,8 @@ def create_label_task(
 def label_progress(ws: Workspace, round_id: int, backend: LabelBackend) -> LabelProgress:
     """How far people are, also written into the catalog.
 
-    A request for no images is complete; a task that lost its images is an error.
+    A request for no images is complete; a task that lost its images is an error. When everything
+    is answered the answers are looked at: one that cannot be taken is not done.
     """
     asked = ws.catalog.steps.result(round_id, "create_label_task")
     if asked["task"] is None:
@@ -64,6 +79,8 @@ def label_progress(ws: Workspace, round_id: int, backend: LabelBackend) -> Label
             code="label-task-lost",
             hint="Restore the task in the label tool, or clear `create_label_task`",
         )
+    if progress.complete:
+        progress = _without_refused(progress, backend.fetch(asked["task"], _asked(ws, round_id)))
     ws.catalog.label_tasks.update(
         asked["op_id"],
         state="done" if progress.complete else "open",
@@ -74,6 +91,15 @@ def label_progress(ws: Workspace, round_id: int, backend: LabelBackend) -> Label
     )
     _follow(ws, round_id, asked["op_id"], progress)
     return progress
+
+
+def renew_addresses(ws: Workspace, round_id: int, backend: LabelBackend) -> int:
+    """See to it that people's browsers can load the images for another while; of how many."""
+    asked = ws.catalog.steps.result(round_id, "create_label_task")
+    if asked["task"] is None or not isinstance(backend, ShowsImages):
+        return 0
+    find = _asked(ws, round_id).find_addresses
+    return 0 if find is None else backend.renew_addresses(asked["task"], find)
 
 
 def labels_ready(ws: Workspace, round_id: int, backend: LabelBackend) -> bool:
@@ -88,7 +114,9 @@ def import_labels(
     """Commit the ground truth of what is done. More labels later are a new operation."""
     asked = ws.catalog.steps.result(round_id, "create_label_task")
     mined = ws.catalog.steps.result(round_id, "mine")
-    result = backend.fetch(asked["task"]) if asked["task"] is not None else None
+    result = None
+    if asked["task"] is not None:
+        result = backend.fetch(asked["task"], _asked(ws, round_id))
     inputs = {"task": asked["task"], "labels": _digest(result) if result else None}
 
     def work(entry: Entry) -> dict[str, Any]:
@@ -101,7 +129,7 @@ def import_labels(
             "done": len(result.done),
             "skipped": len(result.skipped),
             "boxes": result.annotations.num_rows,
-            "seconds": _seconds(result.annotations),
+            "seconds": _seconds(result),
             "issues": dict(result.issues),
         }
 
@@ -156,17 +184,58 @@ def _stop_waiting(ws: Workspace, round_id: int) -> None:
         ws.catalog.steps.finish(round_id, found.step, found.op_id, {"partial": True})
 
 
-def _request(entry: Entry, mined: str, model_id: str) -> LabelRequest:
-    store = entry.ws.store
-    version = store.read(mined)
+def _asked(ws: Workspace, round_id: int) -> LabelRequest:
+    """The request of a round, as it was made."""
+    op_id = ws.catalog.steps.result(round_id, "create_label_task")["op_id"]
+    mined = ws.catalog.steps.result(round_id, "mine")
+    return _request(ws, ws.catalog.rounds.get(round_id), op_id, mined)
+
+
+def _request(ws: Workspace, round_: Round, op_id: str, mined: Mapping[str, Any]) -> LabelRequest:
+    version, spec, ids = ws.store.read(mined["commit"]), round_.spec, ws.store.classes()
+    model_id = mined["model_id"] or ""
+    seen = version.layer(f"predictions:{model_id}") if model_id else PREDICTIONS.empty_table()
     return LabelRequest(
-        key=entry.op_id,
-        title=f"{entry.round.project} round {entry.round.number}",
-        classes={id_: name for name, id_ in class_ids(entry).items()},
+        key=op_id,
+        title=f"{round_.project} round {round_.number}",
+        classes={ids[name]: name for name in spec.label_classes},
         assets=version.assets(),
-        predictions=version.layer(f"predictions:{model_id}"),
-        fetch_image=store.fetch_blob,
+        predictions=seen.filter(pc.greater_equal(seen["confidence"], spec.labels.confidence)),
+        fetch_image=ws.store.fetch_blob,
+        find_addresses=find_addresses(ws, round_.project, version),
+        model_id=model_id,
+        shapes=spec.labels.shapes,
+        annotators=spec.labels.annotators,
+        wake_url=wake_url(ws, op_id),
     )
+
+
+def _guide(guide: str | None) -> str:
+    """The text of a guide's file, or the address of its page."""
+    if guide is None or guide.startswith(("http://", "https://")):
+        return guide or ""
+    try:
+        with Path(guide).open("rb") as file:
+            content = file.read(_LONGEST_GUIDE + 1)
+        if len(content) > _LONGEST_GUIDE:
+            raise ValueError(f"it is longer than {_LONGEST_GUIDE >> 10} kB")
+        return content.decode()
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"Cannot read the label guide `{guide}`: {error}",
+            code="label-guide",
+            hint="Name a UTF-8 text file, or the address of a page",
+        ) from None
+
+
+def _without_refused(progress: LabelProgress, result: LabelResult) -> LabelProgress:
+    """What was answered and cannot be taken is still to do, and people are told why."""
+    if not result.refused:
+        return progress
+    told = "; ".join(list(result.refused.values())[:_TOLD])
+    count = len(result.refused)
+    message = f"{count} {'answer' if count == 1 else 'answers'} cannot be taken: {told}"
+    return replace(progress, done=max(0, progress.done - count), message=message)
 
 
 def _commit(entry: Entry, mined: str, result: LabelResult, backend: str) -> str | None:
@@ -222,5 +291,7 @@ def _digest(result: LabelResult) -> str:
     return digest.hexdigest()
 
 
-def _seconds(annotations: pa.Table) -> float:
-    return round(float(pc.sum(annotations["lead_time"]).as_py() or 0.0), 3)
+def _seconds(result: LabelResult) -> float:
+    if result.seconds is not None:
+        return round(result.seconds, 3)
+    return round(float(pc.sum(result.annotations["lead_time"]).as_py() or 0.0), 3)

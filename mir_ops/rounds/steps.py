@@ -17,6 +17,7 @@ from mir_ops.rounds.labels import (
     label_progress,
     labels_ready,
     merge_labels,
+    renew_addresses,
 )
 from mir_ops.rounds.ledger import STEPS
 from mir_ops.rounds.mining import mining_step
@@ -44,6 +45,7 @@ __all__ = [
     "merge_training",
     "mining_step",
     "open_round",
+    "renew_addresses",
     "shard_numbers",
     "shard_step",
     "training_step",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.store import keys
 from mir_ops.store.blob_writing import BlobWriter
 from mir_ops.store.local import LocalObjects
-from mir_ops.store.objects import ObjectStore, corrupt_object
+from mir_ops.store.objects import ObjectStore, SignsUrls, corrupt_object
 
 _THREADS: Final = 16
 _BATCH: Final = 256
@@ -97,15 +97,32 @@ class Blobs:
 
     def has(self, digests: Sequence[str]) -> set[str]:
         """Which of these blobs are stored."""
+        return set(self._find(digests))
+
+    def signed_urls(self, media_types: Mapping[str, str], *, seconds: int) -> dict[str, str]:
+        """Addresses, by digest, from which a browser may load blobs as of these media types.
+
+        Blobs that lie where no browser reaches, or nowhere, are left out.
+        """
+        return {
+            digest: root.signed_url(key, seconds=seconds, media_type=media_types[digest])
+            for digest, (root, key) in self._find(list(media_types)).items()
+            if isinstance(root, SignsUrls)
+        }
+
+    def _find(self, digests: Sequence[str]) -> dict[str, tuple[ObjectStore, str]]:
+        """Where each of these blobs is, of those that are stored."""
         wanted = {keys.check_sha256(digest) for digest in digests}
-        found: set[str] = set()
+        found: dict[str, tuple[ObjectStore, str]] = {}
         with ThreadPoolExecutor(_THREADS) as pool:
             for root in self.roots:
                 for place in range(2):
-                    left = sorted(wanted - found)
-                    sizes = pool.map(root.size, (keys.blob_places(one)[place] for one in left))
-                    pairs = zip(left, sizes, strict=True)
-                    found |= {one for one, size in pairs if size is not None}
+                    left = sorted(wanted - found.keys())
+                    places = [keys.blob_places(one)[place] for one in left]
+                    sizes = pool.map(root.size, places)
+                    for digest, key, size in zip(left, places, sizes, strict=True):
+                        if size is not None:
+                            found[digest] = (root, key)
         return found
 
     def _places(self, sha256: str) -> Iterator[tuple[ObjectStore, str]]:

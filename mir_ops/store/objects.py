@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mir_ops.errors import ConflictError, MirError, NotFoundError, StoreError
 
@@ -98,6 +98,14 @@ class ObjectStore(Protocol):
 
     def clock(self) -> float:
         """Seconds since 1970 by the server's clock, as far as we know it."""
+
+
+@runtime_checkable
+class SignsUrls(Protocol):
+    """An object store that browsers can read from, object by object, for a while."""
+
+    def signed_url(self, key: str, *, seconds: int, media_type: str) -> str:
+        """An address that needs no keys."""
 
 
 class MemoryObjects:

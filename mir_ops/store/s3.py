@@ -138,6 +138,18 @@ class S3Objects:
     def local_path(self, key: str) -> Path | None:  # noqa: ARG002 - no files here
         return None
 
+    def signed_url(self, key: str, *, seconds: int, media_type: str) -> str:
+        with self._errors(key):
+            return self.client.generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": self._bucket,
+                    "Key": self._key(key),
+                    "ResponseContentType": media_type,
+                },
+                ExpiresIn=seconds,
+            )
+
     def fetch(self, key: str, destination: Path) -> bool:
         with self._errors(key):
             try:

@@ -120,7 +120,7 @@ def test_partial_answers_can_be_fetched(folder: LabelBackend, request_: LabelReq
     answer(folder, task, SECOND)
     place(folder, task, f"skipped/{THIRD}.png").touch()
 
-    progress, result = folder.progress(task), folder.fetch(task)
+    progress, result = folder.progress(task), folder.fetch(task, request_)
 
     assert (progress.total, progress.done, progress.skipped) == (3, 2, 1)
     assert progress.complete
@@ -131,7 +131,7 @@ def test_partial_answers_can_be_fetched(folder: LabelBackend, request_: LabelReq
     (row,) = result.annotations.to_pylist()
     assert (row["asset_id"].hex(), row["class_id"], row["x"], row["w"]) == (FIRST, 3, 5.0, 10.0)
     assert row["annotator"] == "folder"
-    assert folder.fetch(task).annotations.equals(result.annotations)
+    assert folder.fetch(task, request_).annotations.equals(result.annotations)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_unreadable_answer_is_not_done_and_is_named(
     task = folder.create(request_)
     place(folder, task, f"done/{FIRST}.xml").write_bytes(data)
 
-    progress, result = folder.progress(task), folder.fetch(task)
+    progress, result = folder.progress(task), folder.fetch(task, request_)
 
     assert progress.done == 0
     assert progress.message == f"1 files in `done` cannot be read: {FIRST}.xml ({code})"
@@ -171,7 +171,7 @@ def test_links_and_pipes_are_not_read(
     place(folder, task, f"done/{THIRD}.xml").mkdir()
 
     assert folder.progress(task).done == 0
-    assert len(folder.fetch(task).done) == 0
+    assert len(folder.fetch(task, request_).done) == 0
 
 
 def test_what_cannot_be_taken_is_counted(folder: LabelBackend, request_: LabelRequest) -> None:
@@ -184,7 +184,7 @@ def test_what_cannot_be_taken_is_counted(folder: LabelBackend, request_: LabelRe
         VocObject(name="one", box=(35.0, 1.0, 50.0, 5.0)),
     )  # fmt: skip
 
-    result = folder.fetch(task)
+    result = folder.fetch(task, request_)
 
     assert result.issues == {
         "class-unknown": 1,
@@ -203,7 +203,7 @@ def test_boxes_of_a_tool_that_ignores_exif_are_turned(
     box = VocObject(name="one", box=(0.0, 0.0, 4.0, 10.0))
     answer(folder, task, FIRST, box, size=(HEIGHT, WIDTH))
 
-    (row,) = folder.fetch(task).annotations.to_pylist()
+    (row,) = folder.fetch(task, turned).annotations.to_pylist()
 
     assert (row["x"], row["y"], row["w"], row["h"]) == (WIDTH - 10.0, 0.0, 10.0, 4.0)
 
@@ -218,8 +218,9 @@ def test_files_that_nobody_asked_for_are_left_alone(
 
 
 @pytest.mark.parametrize("task", ["../labels", "", ".", "a/../b", "never-asked", "x" * 300])
-def test_unknown_task_is_an_error(folder: LabelBackend, task: str) -> None:
-    for call in (folder.progress, folder.fetch, folder.close):
+def test_unknown_task_is_an_error(folder: LabelBackend, request_: LabelRequest, task: str) -> None:
+    calls = (folder.progress, lambda task: folder.fetch(task, request_), folder.close)
+    for call in calls:
         with pytest.raises(NotFoundError) as caught:
             call(task)
         assert caught.value.code == "no-such-label-task"
@@ -257,7 +258,7 @@ def test_oracle_answers_with_the_ids_of_the_request(
     oracle: LabelBackend, request_: LabelRequest
 ) -> None:
     task = oracle.create(request_)
-    result = oracle.fetch(task)
+    result = oracle.fetch(task, request_)
 
     assert oracle.create(request_) == task
     assert oracle.progress(task) == LabelProgress(total=3, done=2, skipped=1)
@@ -287,6 +288,11 @@ def test_oracle_does_not_show_where_it_is(oracle: LabelBackend) -> None:
         ("folder", {"path": "relative"}),
         ("folder", {"path": "/tmp/x", "user": "y"}),
         ("label-studio", {}),
+        ("label-studio", {"url": "http://127.0.0.1:1"}),
+        ("label-studio", {"url": "ftp://127.0.0.1", "secret_key": "a"}),
+        ("label-studio", {"url": "http://me:pw@127.0.0.1", "secret_key": "a"}),
+        ("label-studio", {"url": "http://127.0.0.1", "secret_key": "a\nHost: b"}),
+        ("cvat", {}),
     ],
 )
 def test_options_are_checked_by_name(kind: str, options: dict[str, str]) -> None:

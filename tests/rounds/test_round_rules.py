@@ -147,8 +147,8 @@ class BoxesOutside:
     def progress(self, task_id: str) -> LabelProgress:
         return self.oracle.progress(task_id)
 
-    def fetch(self, task_id: str) -> LabelResult:
-        found = self.oracle.fetch(task_id)
+    def fetch(self, task_id: str, request: LabelRequest) -> LabelResult:
+        found = self.oracle.fetch(task_id, request)
         table = found.annotations
         far = pa.array([1000.0] * table.num_rows, pa.float32())
         moved = table.set_column(table.schema.get_field_index("x"), table.schema.field("x"), far)
