@@ -26,6 +26,7 @@ settings.load_profile("mir")
 
 ROOT = Path(__file__).parents[1]
 REQUIRED = frozenset(filter(None, os.environ.get("MIR_REQUIRE", "").split(",")))
+SERVED = ("tests/airflow/", "tests/console/")  # rooms whose tests ask one Airflow
 _passed: set[str] = set()
 _skipped_files: list[str] = []
 
@@ -45,7 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("--results"):
-        config.pluginmanager.register(Results(path, config.rootpath))
+        worker = hasattr(config, "workerinput")  # it reports to whoever started it
+        config.pluginmanager.register(Results(path, config.rootpath, writes=not worker))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -54,12 +56,16 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     required = REQUIRED & {marker.name for marker in item.iter_markers()}
-    if report.when == "call" and report.passed:
-        _passed.update(required)
+    report.required = sorted(required)  # travels with the report from a worker
     if report.skipped and required and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"MIR_REQUIRE names {', '.join(sorted(required))}: {report.longrepr}"
     return report
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    if report.when == "call" and report.passed:
+        _passed.update(report.required)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
@@ -79,6 +85,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"MIR_REQUIRE: {name} was skipped as a whole", red=True)
     for marker in sorted(REQUIRED - _passed):
         terminalreporter.write_line(f"MIR_REQUIRE: no test of `{marker}` passed", red=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, what one process runs in order: a file, or a room whose tests share a server."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Shares(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return next((room for room in SERVED if file.startswith(room)), file)
+
+    config.option.loadscopereorder = False  # Airflow's room takes longest, and comes first
+    return Shares(config, log)
 
 
 @pytest.fixture(scope="session")
