@@ -105,15 +105,46 @@ def compose(part: Part, count: int, *, seed: int, size: int = 96) -> Iterator[Sc
     classes = _draw_classes(plan, part, count)
     for index, kind in enumerate(kinds.tolist()):
         rng = np.random.default_rng([seed, number, index])
-        pixels, boxes = _paint(rng, part, kind, classes[index], size)
+        pixels, boxes = paint(rng, part, kind, classes[index], size)
         suffix = "png" if index % 10 == 9 else "jpg"
         yield Scene(
             name=f"{part}-{index:05d}.{suffix}",
-            content=_encode(pixels, suffix),
+            content=encode(pixels, suffix),
             size=size,
             kind=kind,
             boxes=boxes,
         )
+
+
+def paint(
+    rng: np.random.Generator, part: Part, kind: str, classes: NDArray[np.int64], size: int
+) -> tuple[Pixels, tuple[Box, ...]]:
+    """Return one scene, its pixels not yet clipped, and the boxes of what found room on it."""
+    pixels = _background(rng, size, striped=kind == "hard" and rng.random() < 0.6)
+    _clutter(rng, pixels, lines=int(rng.integers(1, 5)), strength=40)
+    boxes: list[Box] = []
+    if kind != "empty":
+        for class_id in classes.tolist():
+            mask = _glyph_mask(rng, part, class_id, hard=kind == "hard")
+            box = _place(rng, boxes, mask, CLASS_NAMES[class_id], size)
+            if box is not None:
+                _ink(rng, pixels, mask, box, hard=kind == "hard")
+                boxes.append(box)
+        _occlude(rng, pixels, boxes)
+    noise = 10.0 if kind == "hard" else 5.0
+    pixels += rng.normal(0, noise, pixels.shape).astype(np.float32)
+    return pixels, tuple(boxes)
+
+
+def encode(pixels: Pixels, suffix: str) -> bytes:
+    """Return the pixels as a file of this kind: `png` or `jpg`."""
+    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    buffer = io.BytesIO()
+    if suffix == "png":
+        image.save(buffer, "PNG", compress_level=1)
+    else:
+        image.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
 
 
 def to_voc(scene: Scene) -> str:
@@ -174,25 +205,6 @@ def _glyphs(part: Part) -> dict[int, NDArray[np.uint8]]:
         class_id: (images[targets == class_id] * (255 / 16)).astype(np.uint8)
         for class_id in range(len(CLASS_NAMES))
     }
-
-
-def _paint(
-    rng: np.random.Generator, part: Part, kind: str, classes: NDArray[np.int64], size: int
-) -> tuple[Pixels, tuple[Box, ...]]:
-    pixels = _background(rng, size, striped=kind == "hard" and rng.random() < 0.6)
-    _clutter(rng, pixels, lines=int(rng.integers(1, 5)), strength=40)
-    boxes: list[Box] = []
-    if kind != "empty":
-        for class_id in classes.tolist():
-            mask = _glyph_mask(rng, part, class_id, hard=kind == "hard")
-            box = _place(rng, boxes, mask, CLASS_NAMES[class_id], size)
-            if box is not None:
-                _ink(rng, pixels, mask, box, hard=kind == "hard")
-                boxes.append(box)
-        _occlude(rng, pixels, boxes)
-    noise = 10.0 if kind == "hard" else 5.0
-    pixels += rng.normal(0, noise, pixels.shape).astype(np.float32)
-    return pixels, tuple(boxes)
 
 
 def _background(rng: np.random.Generator, size: int, *, striped: bool) -> Pixels:
@@ -272,13 +284,3 @@ def _occlude(rng: np.random.Generator, pixels: Pixels, boxes: list[Box]) -> None
             y = box.y + int(rng.integers(0, max(1, box.height - thickness)))
             x = max(0, box.x - 3)
             pixels[y : y + thickness, x : box.x + box.width + 3] = rng.uniform(60, 200, 3)
-
-
-def _encode(pixels: Pixels, suffix: str) -> bytes:
-    image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-    buffer = io.BytesIO()
-    if suffix == "png":
-        image.save(buffer, "PNG", compress_level=1)
-    else:
-        image.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
