@@ -54,6 +54,15 @@ PARAMS = {
         title="Mining strategy",
         description="How to pick them, such as `hybrid` or `random`. Empty: the project's.",
     ),
+    "control": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        maximum=0.5,
+        title="Control arm",
+        description="Which share of the budget is drawn at random, to measure what mining is worth. "
+        "Empty: the project's.",
+    ),
     "pretrained": Param(
         None,
         type=["null", "string"],

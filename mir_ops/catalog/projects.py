@@ -86,7 +86,8 @@ class MiningSpec(Section):
     """How a round picks images. `exclude` is YMIR's: never look at an image twice (`chunk`),
     never label one twice (`dedup`), or neither. More candidates than `shard_size` are looked at
     by several tasks. `quotas` are images to pick, at least, in which a class was found;
-    `per_source` is the most of one `source`: `group_id`, `parent_id` or `attributes.NAME`."""
+    `per_source` is the most of one `source`: `group_id`, `parent_id` or `attributes.NAME`.
+    `control` is the share of the budget that is drawn at random, to measure mining by."""
 
     strategy: str = "hybrid"
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
@@ -95,6 +96,7 @@ class MiningSpec(Section):
     quotas: dict[str, int] = Field(default_factory=dict)
     per_source: int | None = Field(default=None, ge=1)
     source: str = "group_id"
+    control: float = Field(default=0.1, ge=0, le=0.5)
     exclude: Literal["dedup", "chunk", "none"] = "dedup"
     shard_size: int | None = Field(default=None, ge=1)
 
@@ -207,6 +209,7 @@ class RoundConf(Section):
     new_data: str | None = None
     budget: int | None = Field(default=None, ge=1)
     strategy: str | None = None
+    control: float | None = Field(default=None, ge=0, le=0.5)
     pretrained: str | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
 

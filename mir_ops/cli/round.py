@@ -42,6 +42,7 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def run_show(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.rounds.control import control_lines
     from mir_ops.rounds.record import read_record
 
     workspace = _workspace(arguments)
@@ -54,6 +55,9 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
     output.table(
         ("step", "state", "percent", "seconds", "what"), rows, right=("percent", "seconds")
     )
+    closing = catalog.steps.find(found.id, "close_round")
+    for line in control_lines((closing.result or {}).get("control") if closing else None):
+        output.record({}, [line])
     output.note(_summary(found))
     return 0
 
@@ -82,7 +86,7 @@ def run_start(arguments: argparse.Namespace, output: Output) -> int:
         )
     conf = {
         name: value
-        for name in ("project", "new_data", "budget", "strategy", "pretrained", "seed")
+        for name in ("project", "new_data", "budget", "strategy", "control", "pretrained", "seed")
         if (value := getattr(arguments, name)) is not None
     }
     read_conf(conf)
@@ -107,6 +111,7 @@ def _register_start(actions: Any) -> None:
     start.add_argument("--new-data", metavar="PATH", help="VOC zip or folder, as Airflow sees it")
     start.add_argument("--budget", type=int, metavar="N", help="Images to pick")
     start.add_argument("--strategy", metavar="NAME", help="Mining strategy")
+    start.add_argument("--control", type=float, metavar="SHARE", help="Share drawn at random")
     start.add_argument("--pretrained", metavar="ID[@STAGE]", help="Model to start from")
     start.add_argument("--seed", type=int, metavar="N")
     start.add_argument("--dag", default="active_learning_round", metavar="ID")

@@ -63,7 +63,7 @@ def compare(
     interval is the percentiles of the differences. A resample without a box to find is left out.
     """
     _check(a, b, metric, resamples, level)
-    sides = [_Weighted.of(match_for(side, metric)) for side in (a, b)]
+    sides = [Weighted.of(match_for(side, metric)) for side in (a, b)]
     count = len(a.asset_ids)
     every = np.ones(count, np.int64)
     ours, theirs = (side.map(every) for side in sides)
@@ -91,7 +91,7 @@ def compare(
     )
 
 
-def _resampled(a: _Weighted, b: _Weighted, images: int, resamples: int, seed: int) -> Floats:
+def _resampled(a: Weighted, b: Weighted, images: int, resamples: int, seed: int) -> Floats:
     """The difference of b to a in each resample that has a box to find."""
     rng = np.random.default_rng(seed)
     differences = np.empty(resamples)
@@ -107,8 +107,8 @@ def match_for(sides: Sides, metric: str) -> Matches:
 
 
 @dataclass(frozen=True, slots=True)
-class _Weighted:
-    """mAP where image n counts as often as its weight says."""
+class Weighted:
+    """mAP where image n counts as much as its weight says: none below 0."""
 
     truth_image: Ints
     truth_label: Ints
@@ -119,7 +119,7 @@ class _Weighted:
     right: tuple[Ints, ...]  # where the hits are, for each threshold
 
     @classmethod
-    def of(cls, matches: Matches) -> _Weighted:
+    def of(cls, matches: Matches) -> Weighted:
         found, truth, count = matches.found, matches.truth, len(matches.thresholds)
         place = np.lexsort((-found.score, found.label))
         counting = matches.ignored & np.uint64(1) == 0
@@ -135,7 +135,7 @@ class _Weighted:
             tuple(np.flatnonzero(row) for row in hits),
         )
 
-    def map(self, weights: Ints) -> float:
+    def map(self, weights: Ints | Floats) -> float:
         """NaN where no class has ground truth."""
         share = weights[self.truth_image].astype(np.float64)
         positives = np.bincount(self.truth_label, share, self.labels).astype(np.float64)
@@ -150,7 +150,12 @@ class _Weighted:
         return float(np.mean(values))
 
     def _ap(
-        self, weight: Ints, counted: Flags, hits: Ints, positives: Floats, measured: Ints
+        self,
+        weight: Ints | Floats,
+        counted: Flags,
+        hits: Ints,
+        positives: Floats,
+        measured: Ints,
     ) -> float:
         everything = np.concatenate([[0], np.cumsum(np.where(counted, weight, 0))])
         found = np.concatenate([[0], np.cumsum(weight[hits])])
@@ -162,7 +167,7 @@ class _Weighted:
                 continue
             right = found[start + 1 : end + 1] - found[start]
             reached = everything[hits[start:end] + 1] - everything[self.bounds[label]]
-            height = right / np.maximum(reached, 1)
+            height = np.divide(right, reached, out=np.zeros(len(right)), where=reached > 0)
             height = np.maximum.accumulate(height[::-1])[::-1]
             at = np.searchsorted(right / positives[label], STEPS, side="left")
             total += height[at[at < len(right)]].sum() / len(STEPS)

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from mir_ops.mining.candidates import Floats
+from mir_ops.mining.intervals import student
 from mir_ops.mining.simulation import CONTROL, Cell
-
-# 95 % of Student's t distribution lies below, for 1, 2, … degrees of freedom.
-_T95: Final = (
-    6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812,
-    1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725,
-    1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699, 1.697,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +112,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     mean = float(known.mean())
     if len(known) < 2:
         return Estimate(mean=mean, low=None, high=None, values=tuple(values))
-    t = _T95[min(len(known) - 1, len(_T95)) - 1]
-    half = t * float(known.std(ddof=1)) / len(known) ** 0.5
+    half = student(len(known)) * float(known.std(ddof=1)) / len(known) ** 0.5
     return Estimate(mean=mean, low=mean - half, high=mean + half, values=tuple(values))
 
 

@@ -31,6 +31,7 @@ def close_round(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
             "record": blob,
             "metrics": record["metrics"],
             "stop": record["stop"],
+            "control": record["control"],
         }
 
     result = once(new_entry(ws, place, round_id, "close_round", inputs), work)

@@ -89,7 +89,7 @@ class MiningStep:
         return edit.commit
 
     def _select(self, found: Found) -> Selection:
-        from mir_ops.mining import select
+        from mir_ops.mining import Control, control_seed, select
 
         pool, spec = self.pool, self.entry.round.spec
         ids = class_ids(self.entry)
@@ -109,6 +109,10 @@ class MiningStep:
             labelled=pool.known(classes, None if vectors is None else _on(vectors, pool.labelled)),
             ranking=found.ranking,
             limits=_limits(pool, ids),
+            control=Control(
+                share=spec.mining.control,
+                seed=control_seed(spec.seed, self.entry.round.number),
+            ),
         )
 
     def _pick(self, mining: Commit) -> dict[str, Any]:

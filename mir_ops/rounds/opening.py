@@ -84,6 +84,8 @@ def _mining(mining: MiningSpec, asked: RoundConf) -> MiningSpec:
     given: dict[str, Any] = {}
     if asked.budget is not None:
         given["budget"] = asked.budget
+    if asked.control is not None:
+        given["control"] = asked.control
     if asked.strategy not in (None, mining.strategy):
         given |= {"strategy": asked.strategy, "parameters": {}}
     return mining.model_copy(update=given)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from mir_ops import __version__
 from mir_ops.catalog import RoundStep
 from mir_ops.errors import NotFoundError
+from mir_ops.rounds.control import assess_control
 from mir_ops.rounds.executing import image_record
 from mir_ops.rounds.ledger import Entry
 from mir_ops.workspace import Workspace
@@ -51,6 +52,7 @@ def write_record(entry: Entry, training: str) -> dict[str, Any]:
             {"stage": gate.stage, "blocked": gate.blocked, "report": gate.json_blob}
             for gate in ws.catalog.gates.list(round_.id)
         ],
+        "control": assess_control(entry),
         "cost": _cost(results.get("import_labels", {})),
     }
 
@@ -84,6 +86,8 @@ def _commits(results: Mapping[str, Mapping[str, Any]], training: str) -> dict[st
 
 def _chosen(ws: Workspace, mined: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The picked images in the order of their rank, each with its score and why."""
+    from mir_ops.mining.arms import arm_of
+
     if not mined.get("commit"):
         return []
     scores = ws.store.read(mined["commit"]).layer(mined["scores"])
@@ -95,6 +99,7 @@ def _chosen(ws: Workspace, mined: Mapping[str, Any]) -> list[dict[str, Any]]:
             "score": row["score"],
             "reason": row["reason"],
             "components": dict(row["components"] or ()),
+            "arm": arm_of(dict(row["components"] or ())),
             "nearest": row["nearest"].hex() if row["nearest"] else None,
         }
         for row in picked.to_pylist()

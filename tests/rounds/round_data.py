@@ -64,13 +64,14 @@ class House:
 
     root: Path
     settings: Mapping[str, Any] = field(default_factory=dict)
+    pool: int = 12
 
     def __post_init__(self) -> None:
         data = self.root / "data"
         write_voc_zip(data / "training.zip", count=6, seed=1)
         write_voc_zip(data / "validation.zip", count=4, seed=2)
-        write_voc_zip(data / "pool.zip", count=12, seed=3, labelled=False)
-        truth = write_voc_zip(self.root / "truth.zip", count=12, seed=3)
+        write_voc_zip(data / "pool.zip", count=self.pool, seed=3, labelled=False)
+        truth = write_voc_zip(self.root / "truth.zip", count=self.pool, seed=3)
         self.ws = self.workspace()
         Store.open(self.ws.store_url, create=True)
         self._fill_oracle(truth)
