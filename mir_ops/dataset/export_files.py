@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.errors import ConflictError, NotFoundError
+from mir_ops.errors import NotFoundError
 from mir_ops.formats.coco_texts import FILE as COCO_FILE
 from mir_ops.formats.coco_texts import annotation_texts, categories_text, image_texts
 from mir_ops.formats.mask_images import PaintedMasks, label_map, paint_masks
@@ -201,20 +201,6 @@ class CocoFile:
 
 def mask_folders(place: Path) -> tuple[Path, Path]:
     return place / "SegmentationObject", place / "SegmentationClass"
-
-
-def make_folders(folders: Iterable[Path], *, later: Iterable[Path]) -> None:
-    """Make the folders of an export, some only when needed; refuses one that has files."""
-    folders = list(folders)
-    for folder in (*folders, *later):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ConflictError(
-                f"The folder `{folder}` is not empty",
-                code="folder-not-empty",
-                hint="Choose another folder: an export never mixes with other files",
-            )
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_late(path: Path, text: str) -> None:

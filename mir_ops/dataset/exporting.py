@@ -20,11 +20,11 @@ from mir_ops.dataset.export_files import (
     ExportClasses,
     MaskFiles,
     TextFiles,
-    make_folders,
     mask_folders,
     write_late,
 )
 from mir_ops.dataset.export_losses import asset_losses, object_losses
+from mir_ops.dataset.export_places import export_places
 from mir_ops.dataset.pace import Pace
 from mir_ops.dataset.report import Report, Tally
 from mir_ops.errors import NotFoundError
@@ -102,24 +102,24 @@ def export_dataset(
 
     An image that nobody looked at gets no annotation file and one without objects an empty one,
     so importing the folder again gives the same dataset. `index.tsv` in each folder lists its
-    files and is written last. What the format has no place for is counted. Raises `ConflictError`
-    where a folder has files already.
+    files and is written last. What the format has no place for is counted. An export that is
+    interrupted or fails takes its files away; a killed one is started over by the next. Raises
+    `ConflictError` where a folder has other files already.
     """
     version = store.read(rev)
     wanted = class_ids_of(version.taxonomy, class_names) if class_names else None
     places = folders.mask_places().values() if annotations == "voc" else ()
-    make_folders(
-        folders.named().values(), later=(part for place in places for part in mask_folders(place))
-    )
-    export = _Export(store, version, folders, annotations, names, sub_folders, wanted)
+    masks = [part for place in places for part in mask_folders(place)]
     ids = version.asset_ids()
     pace = Pace("images", len(ids))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(ids), _BATCH):
-            export.write(ids.slice(start, _BATCH), pool)
-            pace.add(min(_BATCH, len(ids) - start))
-            on_progress(pace.share, str(pace))
-    export.finish()
+    with export_places(folders.named().values(), later=masks):
+        export = _Export(store, version, folders, annotations, names, sub_folders, wanted)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for start in range(0, len(ids), _BATCH):
+                export.write(ids.slice(start, _BATCH), pool)
+                pace.add(min(_BATCH, len(ids) - start))
+                on_progress(pace.share, str(pace))
+        export.finish()
     return export.report()
 
 
