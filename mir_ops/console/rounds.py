@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from mir_ops.console.charts import Series, line_chart
 from mir_ops.errors import NotFoundError
+from mir_ops.rounds.control import control_lines
 
 if TYPE_CHECKING:
     from mir_ops.catalog import Catalog, Model, Project, Round
@@ -46,6 +47,7 @@ class RoundView:
     grown: str | None = None  # the training set with the round's labels
     gates: tuple[str, ...] = ()  # stages that have a report
     notes: tuple[str, ...] = ()  # what its evaluation says besides, for people
+    control: tuple[str, ...] = ()  # what its control arm says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,7 @@ def _round_view(catalog: Catalog, store: Store, turn: Round, model: Model | None
         labels=_commit(left, "import_labels"),
         grown=_commit(left, "merge_labels"),
         notes=tuple(_notes(metrics)),
+        control=tuple(control_lines(left.get("close_round", {}).get("control"))),
         gates=tuple(dict.fromkeys(gate.stage for gate in catalog.gates.list(turn.id))),
     )
 

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import pytest
 from round_data import BEFORE_LABELS, TASKS, House, Run
 
+from mir_ops.cli.main import main
+from mir_ops.console.report import write_report
 from mir_ops.labeling import LabelBackend, LabelRequest, LabelResult
 from mir_ops.mining import read_arms
 from mir_ops.rounds.control import control_lines
@@ -169,6 +171,26 @@ def test_people_read_it_in_sentences(played: Played) -> None:
     assert any(line.startswith("The model on the whole pool, at confidence ") for line in lines)
     assert any(line.startswith("Misses per image: mined ") for line in lines)
     assert control_lines(None) == []
+
+
+def test_the_report_and_the_command_say_it_too(
+    played: Played,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ws, path = played.house.ws, tmp_path / "report.html"
+    write_report(ws.store, ws.catalog, "digits", path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIR_STORE", ws.store_url)
+    monkeypatch.setenv("MIR_CATALOG", ws.catalog_url)
+    assert main(("round", "show", "1")) == 0
+
+    first = control_lines(played.result["close_round"]["control"])[0]
+    assert first in capsys.readouterr().out
+    page = path.read_text()
+    assert "Mined against random" in page
+    assert first in page
 
 
 def test_one_run_may_go_without(tmp_path: Path) -> None:
