@@ -49,6 +49,11 @@ try: install ## Look at your own folder of images: make try DIR=path
 #> CLASSES=cat,dog takes these classes only; by default every class that occurs
 	@$(BIN)/python -m mir_ops.demo.try_folder --classes '$(CLASSES)' -- '$(DIR)'
 
+.PHONY: label-studio
+label-studio: ## Install Label Studio, in an environment of its own, for make demo and tests
+#> about 1 GB in .mir-label-studio
+	@PYTHON='$(PYTHON)' bash scripts/install-label-studio.sh
+
 .PHONY: install
 install: ## Make .venv with everything in it, at the versions of constraints.txt
 	@PYTHON='$(PYTHON)' VENV='$(VENV)' bash scripts/install.sh
@@ -92,7 +97,7 @@ images: ## Build the executors' images, and the base they are made of, with no r
 
 .PHONY: clean
 clean: ## Remove what make demo, make try and make install left in this checkout
-	@rm -rf .mir-demo .mir-try .mir-test $(VENV) build *.egg-info
+	@rm -rf .mir-demo .mir-try .mir-test .mir-label-studio $(VENV) build *.egg-info
 
 ## Deploy it (docker-compose.yaml; needs a filled-in .env, see .env.example)
 

@@ -20,6 +20,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from results_file import Results
 
+from mir_ops.demo.label_studio import LocalLabelStudio
+
 # Tests assert no times: a busy machine is no failure.
 settings.register_profile("mir", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mir")
@@ -55,7 +57,7 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    required = REQUIRED & {marker.name for marker in item.iter_markers()}
+    required = REQUIRED & {marker.name.replace("_", "-") for marker in item.iter_markers()}
     report.required = sorted(required)  # travels with the report from a worker
     if report.skipped and required and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -123,3 +125,12 @@ def sample_image(engine: Any) -> str:
     subprocess.run([ROOT / "executors" / "build.sh", "sample"], check=True)
     image: str = bundled_image("sample").image
     return image
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalLabelStudio]:
+    """A real Label Studio; where it is not installed the test is skipped."""
+    if not LocalLabelStudio.is_installed():
+        pytest.skip("Label Studio is not installed here: run `make label-studio`")
+    with LocalLabelStudio(tmp_path_factory.mktemp("label-studio") / "data") as running:
+        yield running

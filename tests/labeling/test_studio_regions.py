@@ -1,0 +1,83 @@
+"""Regions and masks as people's tools send them: hostile, and the same after a way and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from label_requests import FIRST, SECOND, small_request
+
+from mir_ops.labeling.brush import BrushError, read_brush, write_brush
+from mir_ops.labeling.studio_answers import read_answers, settled
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "value", "x", "y", "width", "height", "rotation", "rectanglelabels",
+                 "polygonlabels", "brushlabels", "points", "rle", "format", "id", "result",
+                 "was_cancelled", "completed_by", "updated_at", "lead_time", "original_width"]
+            ),
+            inner | st.sampled_from(["rectanglelabels", "polygonlabels", "brushlabels", ["one"]]),
+            max_size=8,
+        )
+    ),
+    max_leaves=24,
+)  # fmt: skip
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_a_mask_is_the_same_after_a_way_and_back(width: int, height: int, seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    mask = dice.random((height, width)) < dice.random()
+
+    assert (read_brush(write_brush(mask), width, height) == mask).all()
+
+
+def test_a_mask_of_a_large_image_is_read_quickly() -> None:
+    mask = np.zeros((3000, 4000), np.bool_)
+    mask[500:2500, 1000:3000] = True
+
+    encoded = write_brush(mask)
+
+    assert len(encoded) < 50_000
+    assert (read_brush(encoded, 4000, 3000) == mask).all()
+
+
+@given(st.lists(st.integers(0, 255), max_size=60))
+def test_bytes_that_are_no_mask_are_refused(encoded: list[int]) -> None:
+    with pytest.raises(BrushError):
+        read_brush(encoded, 640, 480)
+
+
+@pytest.mark.parametrize("encoded", [[256], [-1], ["a"], [1.5], [None], [[1]], [True], [2**70]])
+def test_a_list_of_something_else_is_no_mask(encoded: list[Any]) -> None:
+    with pytest.raises(BrushError):
+        read_brush(encoded, 1, 1)
+
+
+@given(st.lists(JSON, max_size=5), JSON)
+def test_an_answer_may_be_anything_and_is_taken_whole_or_not(result: Any, more: Any) -> None:
+    request = small_request()
+    annotation = {"was_cancelled": False, "completed_by": 1, "result": result, "lead_time": 1.0}
+    tasks = [
+        {"id": 1, "data": data(FIRST), "annotations": [annotation]},
+        {"id": 2, "data": data(SECOND), "annotations": more},
+        {"id": 3, "data": more, "annotations": [annotation]},
+    ]
+
+    answers = settled(tasks, f"1-{request.key[:12]}")
+    found = read_answers(answers, request, {1: "a@b.co"}, page="p")
+
+    taken, refused = len(found.done) + len(found.skipped), len(found.refused)
+    assert taken + refused == sum(answer.state != "open" for answer in answers.values())
+    assert set(found.annotations["class_id"].to_pylist()) <= set(request.classes)
+
+
+def data(name: str) -> dict[str, Any]:
+    return {"asset_id": name, "request": small_request().key[:12], "image": "i"}
