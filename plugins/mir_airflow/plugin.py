@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
@@ -12,6 +13,12 @@ class MirPlugin(AirflowPlugin):
     """Every Airflow process loads this class; only the API server asks for the console."""
 
     name = "mir"
+
+    @cached_property
+    def listeners(self) -> list[ModuleType]:  # type: ignore[override]
+        from mir_airflow import preloading
+
+        return [preloading]
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]

@@ -6,7 +6,7 @@ import ctypes
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +97,11 @@ class ExecutorOperator(DockerOperator):
         self._context = context
         spare_pandas()
         try:
-            with explained(self.log), dying_with_parent():
+            with ExitStack() as stack:
+                stack.enter_context(explained(self.log))
+                stack.enter_context(dying_with_parent())
                 workspace = MirHook(self.mir_conn_id).workspace()
+                stack.enter_context(workspace.catalog.kept_open())
                 place = place_of(context, workspace.deployment)
                 step = self.open_step(workspace, place, int(self.round_id))
                 result = step.finished

@@ -1,0 +1,56 @@
+"""A listener that loads our library once, in the process whose forks are tasks.
+
+A task that imported it for itself would do that longer than an empty executor runs. A scheduler
+with a LocalExecutor forks workers when it starts, and these fork a process for each task: what
+was loaded before, all of them have.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib import import_module
+from typing import Final
+
+from airflow.listeners import hookimpl
+from airflow.sdk.configuration import conf
+
+# What steps import when they come to it; these bring the rest of the library with them.
+MODULES: Final = (
+    "mir_ops.dataset.image_workers",
+    "mir_ops.executor.engine",
+    "mir_ops.executor.images",
+    "mir_ops.executor.models",
+    "mir_ops.executor.mounts",
+    "mir_ops.executor.process",
+    "mir_ops.mining",
+    "mir_ops.rounds.steps",
+    "mir_ops.store.merges",
+    "numpy.ma",
+)
+
+
+@hookimpl
+def on_starting(component: object) -> None:  # noqa: ARG001 - a job that has no type yet
+    """Every component calls this, a scheduler before it starts its executors."""
+    if forks_tasks(sys.argv, conf.get("core", "executor")):
+        preload()
+
+
+def forks_tasks(command: list[str], executor: str) -> bool:
+    """Whether tasks are grandchildren of this process, by forks alone."""
+    is_scheduler = command[1:2] == ["scheduler"]
+    return is_scheduler and "LocalExecutor" in executor and sys.platform == "linux"
+
+
+@cache  # a task, whose command is still its scheduler's, calls the listener too
+def preload() -> None:
+    """Load what tasks need. No threads are left that a fork would lose.
+
+    OpenBLAS ends its own before a fork, and Arrow's allocator looks after its one.
+    """
+    from mir_ops.arrow import spare_pandas
+
+    spare_pandas()
+    for name in MODULES:
+        import_module(name)
