@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mir_ops.cli.jobs import find_executor
+from mir_ops.cli.jobs import RUNNER_HELP, find_executor
 from mir_ops.cli.operations import repository_of
 from mir_ops.cli.output import Output
 from mir_ops.errors import ConflictError, NotFoundError
@@ -31,7 +31,9 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     actions.add_parser("list", help="List the executors").set_defaults(run=run_list)
     add = actions.add_parser("add", help="Register an image, and what it needs")
     _name_image(add)
-    add.add_argument("--name", help="What to call it (default: the image's own name)")
+    add.add_argument(
+        "--name", metavar="NAME", help="What to call it (default: the image's own name)"
+    )
     add.add_argument("--network", action="store_true", help="It downloads: give it a network")
     add.add_argument("--run-as-root", action="store_true", help="It only runs as root")
     add.add_argument(
@@ -43,20 +45,31 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     add.set_defaults(run=run_add)
     templates = actions.add_parser("templates", help="Write the settings of one kind of job")
     _name_image(templates)
-    templates.add_argument("--type", required=True, choices=tuple(_TYPES))
-    templates.add_argument("--object-type", type=int, metavar="N", help="2, 3, 4 or 50")
+    templates.add_argument("--type", required=True, choices=tuple(_TYPES), help="Kind of job")
+    templates.add_argument(
+        "--object-type",
+        type=int,
+        metavar="N",
+        help="2 boxes, 3 semantic, 4 instance segmentation, 50 multi-modal (default: its first)",
+    )
     templates.add_argument("--output", metavar="FILE", help="Default: standard output")
     templates.set_defaults(run=run_templates)
     check = actions.add_parser("check", help="Try whether an image keeps the contract")
     _name_image(check)
     check.add_argument("--task-config-file", metavar="FILE", help="Settings of its training")
-    check.add_argument("--runner", choices=("process", "docker"))
-    check.add_argument("--time-limit", type=float, default=10.0, metavar="MINUTES")
-    check.add_argument("--network", action="store_true")
-    check.add_argument("--run-as-root", action="store_true")
+    check.add_argument("--runner", choices=("process", "docker"), help=RUNNER_HELP)
+    check.add_argument(
+        "--time-limit",
+        type=float,
+        default=10.0,
+        metavar="MINUTES",
+        help="Of each of its jobs (default: 10)",
+    )
+    check.add_argument("--network", action="store_true", help="Give it a network")
+    check.add_argument("--run-as-root", action="store_true", help="Let it be root")
     check.set_defaults(run=run_check)
     new = actions.add_parser("new", help="Write the start of an executor of your own")
-    new.add_argument("name")
+    new.add_argument("name", metavar="NAME", help="What it is called: small letters and digits")
     new.add_argument("--to", metavar="DIR", help="Where (default: a folder of that name here)")
     new.set_defaults(run=run_new)
 
@@ -157,11 +170,16 @@ def run_new(arguments: argparse.Namespace, output: Output) -> int:
         {"executor": arguments.name, "folder": str(target), "files": files},
         [
             *(f"{target}/{file}" for file in files),
-            f"Try it: mir executor check {target}",
-            f"Build it: docker build -t {arguments.name}:1 {target}",
+            f"Try it: mir executor check {_as_folder(target)}",
+            f"Build it: docker build -t {arguments.name}:1 {_as_folder(target)}",
         ],
     )
     return 0
+
+
+def _as_folder(path: Path) -> str:
+    """So that nobody takes it for the name of an image."""
+    return str(path) if path.is_absolute() or ".." in path.parts else f"./{path}"
 
 
 def _name_image(parser: argparse.ArgumentParser) -> None:

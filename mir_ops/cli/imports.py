@@ -74,7 +74,13 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="Write an example of an archive that can be imported",
         description="Write a zip archive with a few images and their annotations, as an example.",
     )
-    sample.add_argument("file", nargs="?", default="sample.zip", metavar="FILE")
+    sample.add_argument(
+        "file",
+        nargs="?",
+        default="sample.zip",
+        metavar="FILE",
+        help="Where to (default: sample.zip)",
+    )
     sample.set_defaults(run=run_sample_zip)
 
 

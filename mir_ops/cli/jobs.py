@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mir_ops.workspace import Workspace
 
 _GIB = 1 << 30
+RUNNER_HELP = "Default: docker for images, process for folders and those of mir-ops"
 
 Found = TypeVar("Found")
 
@@ -116,9 +117,10 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     )
     add("--memory", type=float, metavar="GIB", default=8.0, help="Memory limit (default: 8)")
     add("--time-limit", type=float, metavar="HOURS", default=24.0, help="Default: 24 hours")
-    add("--runner", choices=("process", "docker"), help="Default: docker for images")
+    add("--runner", choices=("process", "docker"), help=RUNNER_HELP)
     add("--run-as-root", action="store_true", help="For old images that need it")
     add("--executant-name", metavar="NAME", help="A label for the job's container")
+    add("-w", dest="work_dir", metavar="DIR", help="Work here, and leave the job and its log here")
     add("--media-location", metavar="DIR", help=argparse.SUPPRESS)  # the store keeps the images
 
 

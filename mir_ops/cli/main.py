@@ -81,6 +81,7 @@ class Parser(argparse.ArgumentParser):
         settings.setdefault("allow_abbrev", False)
         settings.setdefault("formatter_class", _Formatter)
         super().__init__(**settings)
+        self.register("action", "parsers", _Commands)
         self.meant = ""  # the command that was typed, where this is the parser of all
         if example := EXAMPLES.get(self.prog.removeprefix("mir ")):
             self.epilog = "\n".join(["example:", *(f"  {line}" for line in example.splitlines())])
@@ -101,6 +102,14 @@ class Parser(argparse.ArgumentParser):
         below = (each.choices for each in self._actions if each.nargs == argparse.PARSER)
         parsers = [self, *(parser for choices in below for parser in dict(choices or {}).values())]
         return [option for parser in parsers for option in parser._option_string_actions]
+
+
+class _Commands(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """Describes a command at least as its list of commands does."""
+
+    def add_parser(self, name: str, **settings: Any) -> Any:
+        settings.setdefault("description", f"{settings['help']}.")
+        return super().add_parser(name, **settings)
 
 
 class _Formatter(argparse.HelpFormatter):

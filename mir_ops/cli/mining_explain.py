@@ -22,7 +22,9 @@ class _Instead(argparse._SubParsersAction):  # type: ignore[type-arg]
 
 def register_explain(parser: argparse.ArgumentParser) -> None:
     """Add `explain` to `mir mining`, whose own options are YMIR's."""
-    below = parser.add_subparsers(action=_Instead, metavar="explain", prog="mir mining")
+    below = parser.add_subparsers(
+        action=_Instead, title="actions", metavar="[explain REV]", prog="mir mining"
+    )
     explain = below.add_parser(
         "explain",
         help="Show why each image of a pick was chosen",

@@ -31,25 +31,26 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     actions.add_parser("list", help="List the models").set_defaults(run=run_list)
     show = actions.add_parser("show", help="Show a model: stages, metrics, where it comes from")
-    show.add_argument("model", metavar="ID[@STAGE]")
+    _name_model(show)
     show.set_defaults(run=run_show)
     taken = actions.add_parser("import", help="Take a model package of ours or of YMIR's")
     taken.add_argument("package", metavar="FILE", help="File or URL")
     _add_import(taken)
     taken.set_defaults(run=run_import)
     export = actions.add_parser("export", help="Write a model package, which `tar -xf` opens")
-    export.add_argument("model", metavar="ID[@STAGE]")
-    export.add_argument("--to", required=True, metavar="PATH", help="File, or folder for its id")
+    _name_model(export)
+    export.add_argument(
+        "--to", required=True, metavar="PATH", help="File; or folder, where its id is its name"
+    )
     export.set_defaults(run=run_export)
     promote = actions.add_parser("promote", help="Let a name mean this model and stage")
-    promote.add_argument("model", metavar="ID[@STAGE]")
-    promote.add_argument("--name", default="production", help="Default: production")
+    _name_model(promote)
+    promote.add_argument("--name", default="production", metavar="NAME", help="Default: production")
     promote.set_defaults(run=run_promote)
     verify = actions.add_parser("verify", help="Look at one picture with a model")
-    verify.add_argument("model", metavar="ID[@STAGE]")
-    verify.add_argument("picture", metavar="PICTURE")
+    _name_model(verify)
+    verify.add_argument("picture", metavar="PICTURE", help="JPEG, PNG or BMP file")
     verify.add_argument("--to", metavar="FILE", help="The picture with boxes (default: beside it)")
-    verify.add_argument("-w", dest="work_dir", metavar="DIR", help="Work in this folder")
     add_job(verify)
     verify.set_defaults(run=run_verify)
 
@@ -217,6 +218,10 @@ def _fetched(
         on_progress=output.progress,
     ) as path:
         yield path
+
+
+def _name_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="ID[@STAGE]", help="Id, which may be cut short, or name")
 
 
 def _add_import(parser: argparse.ArgumentParser, *flags: str) -> None:

@@ -17,7 +17,7 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser("project", help="Create and show projects")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     apply = actions.add_parser("apply", help="Make a project be as its file says")
-    apply.add_argument("-f", "--file", type=Path, required=True, metavar="FILE")
+    apply.add_argument("-f", "--file", type=Path, required=True, metavar="FILE", help="YAML")
     apply.add_argument(
         "--set",
         action="append",
@@ -27,16 +27,18 @@ def register(subparsers: Any) -> None:
     )
     apply.set_defaults(run=run_apply)
     create = actions.add_parser("create", help="Create a project without a file")
-    create.add_argument("name")
-    create.add_argument("--classes", required=True, metavar="A,B,...")
+    create.add_argument("name", metavar="NAME", help="What it is called")
+    create.add_argument("--classes", required=True, metavar="A,B,…", help="What to find")
     for source in ("training", "validation", "pool"):
         create.add_argument(f"--{source}", required=True, metavar="PATH", help="VOC zip or folder")
-    create.add_argument("--executor", default="detector", metavar="NAME")
-    create.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    create.add_argument("--executor", default="detector", metavar="NAME", help="Default: detector")
+    create.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="Anything else of its file"
+    )
     create.set_defaults(run=run_create)
     actions.add_parser("list", help="List the projects").set_defaults(run=run_list)
     show = actions.add_parser("show", help="Show one project")
-    show.add_argument("name")
+    show.add_argument("name", metavar="NAME", help="The project")
     show.set_defaults(run=run_show)
 
 

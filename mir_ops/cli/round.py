@@ -22,12 +22,14 @@ def register(subparsers: Any) -> None:
     _add_project(listing)
     listing.set_defaults(run=run_list)
     show = actions.add_parser("show", help="Show one round: its steps, or its record")
-    show.add_argument("number", type=int)
+    _number(show)
     _add_project(show)
     show.set_defaults(run=run_show)
     fail = actions.add_parser("fail", help="Give an open round up, so that the next may start")
-    fail.add_argument("number", type=int)
-    fail.add_argument("--reason", default="Given up by hand")
+    _number(fail)
+    fail.add_argument(
+        "--reason", default="Given up by hand", metavar="TEXT", help="Kept with the round"
+    )
     _add_project(fail)
     fail.set_defaults(run=run_fail)
     _register_start(actions)
@@ -107,18 +109,29 @@ def run_start(arguments: argparse.Namespace, output: Output) -> int:
 
 def _register_start(actions: Any) -> None:
     start = actions.add_parser("start", help="Start a round through Airflow's REST API")
-    start.add_argument("project")
+    start.add_argument("project", metavar="PROJECT", help="Its name")
     start.add_argument("--new-data", metavar="PATH", help="VOC zip or folder, as Airflow sees it")
     start.add_argument("--budget", type=int, metavar="N", help="Images to pick")
     start.add_argument("--strategy", metavar="NAME", help="Mining strategy")
     start.add_argument("--control", type=float, metavar="SHARE", help="Share drawn at random")
     start.add_argument("--pretrained", metavar="ID[@STAGE]", help="Model to start from")
-    start.add_argument("--seed", type=int, metavar="N")
-    start.add_argument("--dag", default="active_learning_round", metavar="ID")
-    start.add_argument("--url", help="Airflow's address (default: `MIR_AIRFLOW_URL`)")
-    start.add_argument("--user", help="Default: `MIR_AIRFLOW_USER`")
-    start.add_argument("--password", help="Better: `MIR_AIRFLOW_PASSWORD`, which nobody sees")
+    start.add_argument("--seed", type=int, metavar="N", help="Default: the project's")
+    start.add_argument(
+        "--dag",
+        default="active_learning_round",
+        metavar="ID",
+        help="Which DAG (default: active_learning_round)",
+    )
+    start.add_argument("--url", metavar="URL", help="Of Airflow (default: `MIR_AIRFLOW_URL`)")
+    start.add_argument("--user", metavar="NAME", help="Default: `MIR_AIRFLOW_USER`")
+    start.add_argument(
+        "--password", metavar="TEXT", help="Better: `MIR_AIRFLOW_PASSWORD`, which nobody sees"
+    )
     start.set_defaults(run=run_start)
+
+
+def _number(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", type=int, metavar="N", help="Which round, counted from 1")
 
 
 def _add_project(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +150,7 @@ def _project(catalog: Catalog, arguments: argparse.Namespace) -> str:
     names = [project.name for project in catalog.projects.list()]
     if len(names) != 1:
         raise InvalidInputError(
-            f"There are {len(names)} projects",
+            f"There are {len(names)} projects" if names else "There is no project",
             code="which-project",
             hint=f"Add `--project {names[0]}`" if names else "Create one with `mir project apply`",
         )

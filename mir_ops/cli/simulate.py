@@ -39,7 +39,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     add("--seconds-per-box", type=float, default=25.0, metavar="S", help="Cost model (default: 25)")
     add("--out", metavar="DIR", help="Folder of the report (default: below `.mir/simulations`)")
     add_job(parser)
-    parser.set_defaults(run=run_simulate, work_dir=None)
+    parser.set_defaults(run=run_simulate)
 
 
 def run_simulate(arguments: argparse.Namespace, output: Output) -> int:

@@ -49,7 +49,13 @@ def _register_checks(commands: argparse._SubParsersAction[Any]) -> None:
         "what nothing leads to. deep: also all images and other blobs. The exit code is 0, or the "
         "sum of 4 (something is missing), 8 (corrupt) and 16 (dangling).",
     )
-    fsck.add_argument("depth", nargs="?", choices=("quick", "meta", "deep"), default="quick")
+    fsck.add_argument(
+        "depth",
+        nargs="?",
+        choices=("quick", "meta", "deep"),
+        default="quick",
+        help="How much is read (default: quick)",
+    )
     fsck.set_defaults(run=run_fsck)
 
     gc = commands.add_parser(
@@ -81,7 +87,13 @@ def _register_readers(commands: argparse._SubParsersAction[Any]) -> None:
         "export-view", help="Print how DuckDB and Polars read a dataset version"
     )
     view.add_argument("rev", metavar="REV", help="Branch, tag or commit")
-    view.add_argument("--for", dest="program", choices=("duckdb", "polars"), default="duckdb")
+    view.add_argument(
+        "--for",
+        dest="program",
+        choices=("duckdb", "polars"),
+        default="duckdb",
+        help="The program (default: duckdb)",
+    )
     view.set_defaults(run=run_export_view)
 
 

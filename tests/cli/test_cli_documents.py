@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -32,13 +33,29 @@ def test_exit_codes_are_documented() -> None:
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *SAME_AS])
-def test_help_ends_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main([name, "--help"])
+def test_help_says_what_each_argument_is_and_ends_with_an_example(name: str) -> None:
+    for parser in parsers_of(cli._parser([name]), name):
+        assert parser.description, parser.prog
+        mute = [each.dest for each in parser._actions if not each.help and each.nargs != "A..."]
+        assert not mute, parser.prog
+        shown = parser.format_help()
+        example = shown.partition("\nexample:\n")[2].splitlines()
+        assert example, parser.prog
+        assert all(re.match(rf"  {parser.prog}\b", line) for line in example)
+        usage = shown.partition("\n\n")[0].replace("{", "").split("[-h]")[1]
+        assert not re.search(r" [a-z]+$", usage), usage
 
-    example = capsys.readouterr().out.partition("\nexample:\n")[2].splitlines()
-    assert example
-    assert all(re.match(rf"  mir {name}\b", line) for line in example)
+
+def parsers_of(parser: argparse.ArgumentParser, *names: str) -> list[argparse.ArgumentParser]:
+    """A command, and those below it."""
+    below = [each.choices for each in parser._actions if each.nargs == argparse.PARSER]
+    found = [dict(choices or {}) for choices in below]
+    if names:
+        return parsers_of(next(choices[names[0]] for choices in found))
+    return [
+        parser,
+        *(each for choices in found for one in choices.values() for each in parsers_of(one)),
+    ]
 
 
 @pytest.mark.parametrize(
