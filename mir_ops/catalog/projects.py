@@ -172,6 +172,7 @@ class ProjectSpec(Section):
     mining: MiningSpec = Field(default_factory=MiningSpec)
     labels: LabelsSpec = Field(default_factory=LabelsSpec)
     stop: StopSpec = Field(default_factory=StopSpec)
+    test_sets: Names = ()  # names of frozen test sets: rounds measure on them, targets go by them
     gates: GatesSpec = Field(default_factory=GatesSpec)
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 

@@ -92,7 +92,9 @@ def run_copy(arguments: argparse.Namespace, output: Output) -> int:
     }
     done = commit_once(repository, destination, "copy", inputs, copy)
     left_out = dict(results[0].left_out)
-    say_done(output, done, {"left_out": left_out, "models": models}, _lines(left_out, models))
+    frozen = list(results[0].frozen)
+    said = {"left_out": left_out, "models": models, "frozen": frozen}
+    say_done(output, done, said, [*_lines(left_out, models), *(f"frozen: {tag}" for tag in frozen)])
     return 0
 
 

@@ -182,18 +182,16 @@ def _round_view(catalog: Catalog, store: Store, turn: Round, model: Model | None
 
 
 def _notes(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Whether the model is better than the one before, and where it errs most."""
+    """Whether the model is better than the one before, what tests say, where it errs most."""
     if gain := metrics.get("gain"):
-        told = {
-            "better": "it is better",
-            "worse": "it is worse",
-            "cannot tell": "these images cannot tell which is better",
-        }[gain["verdict"]]
+        yield _gained(gain)
+    for name, tested in metrics.get("tests", {}).items():
         yield (
-            f"Against the model of the round before, on the same {gain['images']} images: mAP50 "
-            f"{gain['difference']:+.3f}, {gain['level']:.0%} interval {gain['low']:+.3f} to "
-            f"{gain['high']:+.3f}: {told}."
+            f"On test set {name}, {tested['images']} images: mAP50 {tested['map50']:.3f}, "
+            f"mAP50:95 {tested['map50_95']:.3f}."
         )
+        if gain := tested.get("gain"):
+            yield f"On test set {name}: " + _gained(gain)
     if mistakes := metrics.get("mistakes"):
         kinds = sorted(mistakes["counts"], key=lambda kind: -mistakes["gains"][kind])
         worst = [
@@ -206,6 +204,19 @@ def _notes(metrics: Mapping[str, Any]) -> Iterator[str]:
                 f"Mistakes at confidence {metrics['confidence']:.2f}, and what mending each kind "
                 f"would add to mAP50: {', '.join(worst)}."
             )
+
+
+def _gained(gain: Mapping[str, Any]) -> str:
+    told = {
+        "better": "it is better",
+        "worse": "it is worse",
+        "cannot tell": "these images cannot tell which is better",
+    }[gain["verdict"]]
+    return (
+        f"Against the model of the round before, on the same {gain['images']} images: mAP50 "
+        f"{gain['difference']:+.3f}, {gain['level']:.0%} interval {gain['low']:+.3f} to "
+        f"{gain['high']:+.3f}: {told}."
+    )
 
 
 def training_size(store: Store, commit_id: str) -> tuple[int, int] | None:

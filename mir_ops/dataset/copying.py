@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mir_ops.dataset.frozen_copies import copy_frozen
 from mir_ops.errors import InvalidInputError
 from mir_ops.store import Operation, rows
 from mir_ops.store.changesets import ChangeSet
@@ -32,10 +33,11 @@ _BATCH_BYTES: Final = 64 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyResult:
-    """The commit, and annotations left out by the name of their class."""
+    """The commit, annotations left out by the name of their class, and tags of frozen test sets."""
 
     commit: Commit
     left_out: Mapping[str, int]
+    frozen: tuple[str, ...]
 
 
 def copy_dataset(
@@ -55,8 +57,8 @@ def copy_dataset(
 
     Images that the store lacks are copied, and checked against their hashes. Classes are matched by
     name and alias with those of the branch, of `taxonomy` and of the store; for others see
-    `unknown_classes`. Layers keep their names, so predictions stay with their models. The same
-    operation copies once.
+    `unknown_classes`. Layers keep their names, so predictions stay with their models. Images that
+    `source` has frozen for tests are frozen here too. The same operation copies once.
     """
     if done := store.find_operation(branch, op_id):
         return _result(done)
@@ -65,8 +67,17 @@ def copy_dataset(
     layers = [] if drop_annotations else version.layers()
     matched = _match(store, version, layers, _known(store, tip, taxonomy), unknown_classes)
     _copy_blobs(source, store, version, on_progress)
+
+    def changes(part: Version, before: Commit | None) -> ChangeSet:
+        return _changes(store.read(before) if before else None, part, layers, matched)
+
+    frozen = copy_frozen(source, version, store, changes, op_id=op_id)
     asked = {"unknown_classes": unknown_classes, "drop_annotations": drop_annotations}
-    found = {"origin": _origin(source, version), "left_out": dict(matched.left_out)}
+    found = {
+        "origin": _origin(source, version),
+        "left_out": dict(matched.left_out),
+        "frozen": frozen,
+    }
     with store.edit(
         branch,
         op_id=op_id,
@@ -75,7 +86,7 @@ def copy_dataset(
         keywords=version.commit.keywords,
         start=tip,
     ) as edit:
-        edit.take(_changes(store.read(tip) if tip else None, version, layers, matched))
+        edit.take(changes(version, tip))
     on_progress(1.0, "committed")
     return _result(edit.commit)
 
@@ -270,4 +281,7 @@ def _origin(source: Store, version: Version) -> dict[str, Any]:
 
 
 def _result(commit: Commit) -> CopyResult:
-    return CopyResult(commit=commit, left_out=commit.operation.parameters["left_out"])
+    said = commit.operation.parameters
+    return CopyResult(
+        commit=commit, left_out=said["left_out"], frozen=tuple(said.get("frozen", ()))
+    )

@@ -124,7 +124,7 @@ def prepare_inference(
     labels: Mapping[str, str],
     mine: bool = False,
     predict: bool = True,
-    also: Version | None = None,
+    also: Sequence[Version] = (),
 ) -> Job:
     """A job that predicts on some of the version's assets, and also scores them when `mine`.
 
@@ -266,7 +266,7 @@ def _add_predictions(
 
 
 def _candidate_assets(
-    version: Version, candidates: tuple[bytes, ...], also: Version | None
+    version: Version, candidates: tuple[bytes, ...], also: Sequence[Version]
 ) -> pa.Table:
     if not candidates:
         raise InvalidInputError(
@@ -276,9 +276,9 @@ def _candidate_assets(
         )
     wanted = pa.array(candidates, pa.binary(32))
     assets = version.assets(columns=_COLUMNS, ids=wanted)
-    if also is not None:
+    for other in also:
         missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=assets["asset_id"])))
-        assets = pa.concat_tables([assets, also.assets(columns=_COLUMNS, ids=missing)])
+        assets = pa.concat_tables([assets, other.assets(columns=_COLUMNS, ids=missing)])
     assets = assets.sort_by("asset_id")
     if assets.num_rows != len(candidates):
         missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=assets["asset_id"])))

@@ -16,6 +16,7 @@ from mir_ops.executor.failures import ExecutorFailedError
 from mir_ops.executor.inference import InferenceReport, collect_inference, collect_mining
 from mir_ops.executor.inputs import prepare_inference, prepare_training
 from mir_ops.executor.jobs import ExecutorImage, Job, Limits
+from mir_ops.executor.lineage import refuse_frozen_start
 from mir_ops.executor.models import ChosenModel, keep_training
 from mir_ops.executor.monitor import Progress
 from mir_ops.executor.training import collect_training, find_stages
@@ -78,6 +79,8 @@ def train_model(
         "training": version.commit.id,
         "started_from": start.name if start else None,
     }
+    if start:
+        refuse_frozen_start(desk.ws, start)
     job = prepare_training(
         desk.ws.store,
         version,

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.rounds.opening import earlier_rounds, opened
+from mir_ops.evaluation.frozen import frozen_images
+from mir_ops.rounds.opening import earlier_rounds, frozen_at_opening, opened
 from mir_ops.workspace import Workspace
 
 
@@ -16,12 +17,16 @@ def candidate_ids(ws: Workspace, round_id: int) -> pa.Array:
     """The pool without what the project's rule excludes, sorted: as it was when the round opened.
 
     `dedup`: neither what is in the training version nor what was labelled. `chunk`: also nothing
-    that an earlier round scored. `none`: only validation images are kept out.
+    that an earlier round scored. `none`: only validation images are kept out. No rule lets an
+    image of a frozen test set in: labelled, it would be for a training that must not read it.
     """
     data, store = ws.catalog.steps.result(round_id, "import_data"), ws.store
     training = ws.catalog.steps.result(round_id, "merge_training")["commit"]
     rule = ws.catalog.rounds.get(round_id).spec.mining.exclude
-    excluded = [store.read(data["validation"]).asset_ids()]
+    excluded = [
+        store.read(data["validation"]).asset_ids(),
+        frozen_images(store, frozen_at_opening(ws, round_id).values()),
+    ]
     if rule != "none":
         excluded.append(store.read(training).asset_ids())
         if (labels := opened(ws, round_id)["labels"]) is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mir_ops.catalog import Model
 from mir_ops.errors import InvalidInputError
@@ -20,7 +18,8 @@ from mir_ops.rounds.executing import (
     prepare_predictions,
 )
 from mir_ops.rounds.ledger import Entry, new_entry
-from mir_ops.rounds.opening import earlier_rounds
+from mir_ops.rounds.measured import Measured
+from mir_ops.rounds.opening import earlier_rounds, frozen_at_opening
 from mir_ops.rounds.place import Place
 from mir_ops.store import Branch, Commit, Operation, Version
 from mir_ops.workspace import Workspace
@@ -33,10 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationStep:
-    """Predicts on the labelled validation images, commits the predictions, computes the metrics."""
+    """Predicts on the validation images and frozen test sets, commits that, computes metrics."""
 
     entry: Entry
-    version: str
+    measured: Measured
     model: Model
 
     @property
@@ -52,8 +51,14 @@ class EvaluationStep:
             return self._measure(commit)
 
     def prepare(self) -> Job:
-        ids = validation_ids(self.entry.ws.store.read(self.version))
-        return prepare_predictions(self.entry, self.version, ids, self.model)
+        measured = self.measured
+        return prepare_predictions(
+            self.entry,
+            measured.version.id,
+            measured.ids,
+            self.model,
+            also=[*measured.tests.values()],
+        )
 
     def progress(self, percent: float, message: str) -> None:
         self.entry.progress(percent, message)
@@ -72,10 +77,8 @@ class EvaluationStep:
     def _commit(self, inferred: InferenceResult) -> Commit:
         from mir_ops.evaluation.versions import put_marked
 
-        entry, store = self.entry, self.entry.ws.store
-        version = store.read(self.version)
-        ids = validation_ids(version)
-        assets, truth = version.assets(ids=ids), version.layer("ground_truth", ids=ids)
+        entry, store, measured = self.entry, self.entry.ws.store, self.measured
+        ids, assets, truth = measured.ids, measured.assets, measured.truth
         marks = self._marks(assets, truth, inferred.predictions)
         with store.edit(
             entry.branches.evaluation,
@@ -89,15 +92,15 @@ class EvaluationStep:
                     "confidence": marks.at_confidence,
                     "marks": marks.counts(),
                 },
-                inputs=(self.version,),
+                inputs=(measured.version.id, *measured.tests.values()),
                 executor=image_of(entry.round.spec).image,
                 seed=entry.round.spec.seed,
             ),
-            message=f"Round {entry.round.number}: predict on the validation images",
+            message=f"Round {entry.round.number}: predict on {measured.said}",
             **entry.provenance,
         ) as edit:
-            edit.put_taxonomy(version.taxonomy)
-            if not _holds(store.branch(entry.branches.evaluation), version, ids):
+            edit.put_taxonomy(measured.taxonomy)
+            if not _holds(store.branch(entry.branches.evaluation), measured):
                 edit.put_assets(assets)
                 edit.put_layer("ground_truth", truth, assets=ids)
             put_marked(edit, self._layer, ids, marks, truth, inferred.predictions)
@@ -114,20 +117,14 @@ class EvaluationStep:
         return mark_best(sides, truth, predictions)
 
     def _measure(self, commit: Commit) -> dict[str, Any]:
-        from mir_ops.evaluation import evaluate_material, read_material
-
-        entry = self.entry
+        entry, measured = self.entry, self.measured
         version = entry.ws.store.read(commit)
-        ids = validation_ids(entry.ws.store.read(self.version))
-        material = read_material(version, layer=self._layer, classes=self._classes, images=ids)
-        found = evaluate_material(material)
-        metrics = {
-            **found.metrics.to_dict(),
-            "confidence": found.report["confidence"],
-            "marks": found.report["marks"],
-            "mistakes": found.report["mistakes"],
-            "gain": self._gain(version, material),
-        }
+        metrics = self._metrics(version, version, measured.validation)
+        if measured.tests:
+            metrics["tests"] = {
+                name: {"commit": each, **self._metrics(entry.ws.store.read(each), version)}
+                for name, each in measured.tests.items()
+            }
         entry.ws.catalog.models.set_evaluation(
             self.model.op_id, metrics=metrics, predictions=commit.id
         )
@@ -140,7 +137,25 @@ class EvaluationStep:
             }
         )
 
-    def _gain(self, version: Version, material: Material) -> dict[str, Any] | None:
+    def _metrics(
+        self, truth: Version, version: Version, images: pa.Array | None = None
+    ) -> dict[str, Any]:
+        """Of the predictions in `version`, on these images of `truth` or on all of them."""
+        from mir_ops.evaluation import evaluate_material, read_material
+
+        material = read_material(
+            truth, version, layer=self._layer, classes=self._classes, images=images
+        )
+        found = evaluate_material(material)
+        return {
+            **found.metrics.to_dict(),
+            "confidence": found.report["confidence"],
+            "marks": found.report["marks"],
+            "mistakes": found.report["mistakes"],
+            "gain": self._gain(truth, version, material),
+        }
+
+    def _gain(self, truth: Version, version: Version, material: Material) -> dict[str, Any] | None:
         """How much better the model is than that of the round before, on the same images.
 
         None where there was none, or where its predictions have no such image.
@@ -152,7 +167,7 @@ class EvaluationStep:
             return None
         ids = material.sides.asset_ids
         with suppress(InvalidInputError):
-            earlier = read_material(version, layer=before, classes=self._classes, images=ids)
+            earlier = read_material(truth, version, layer=before, classes=self._classes, images=ids)
             a, b = on_the_same_images(earlier, material)
             return {"before": earlier.origin.model, **compare(a.sides, b.sides).to_dict()}
         return None
@@ -181,41 +196,29 @@ def evaluation_step(ws: Workspace, place: Place, round_id: int) -> EvaluationSte
     spec = ws.catalog.rounds.get(round_id).spec
     version = ws.catalog.steps.result(round_id, "merge_training")["commit"]
     model = ws.catalog.models.get(ws.catalog.steps.result(round_id, "train")["op_id"])
-    inputs: Mapping[str, Any] = {
+    frozen = frozen_at_opening(ws, round_id)
+    tests = {name: frozen[name] for name in spec.test_sets}
+    inputs: dict[str, Any] = {
         "version": version,
         "model": model.model_id,
         "stage": model.stage,
         "image": image_record(spec),
         "config": config_of(spec, spec.executor.config.infer),
     }
+    if tests:
+        inputs["tests"] = tests
     entry = new_entry(ws, place, round_id, "evaluate", inputs)
-    return EvaluationStep(entry=entry, version=version, model=model)
+    measured = Measured(store=ws.store, version=ws.store.read(version), tests=tests)
+    return EvaluationStep(entry=entry, measured=measured, model=model)
 
 
-def _holds(branch: Branch, version: Version, ids: pa.Array) -> bool:
+def _holds(branch: Branch, measured: Measured) -> bool:
     """Whether the branch has these images as they are: then only predictions are new."""
     if branch.find_tip() is None:
         return False
     kept = branch.read()
     return bool(
-        kept.asset_ids().equals(ids)
-        and kept.assets().equals(version.assets(ids=ids))
-        and kept.layer("ground_truth").equals(version.layer("ground_truth", ids=ids))
+        kept.asset_ids().equals(measured.ids)
+        and kept.assets().equals(measured.assets)
+        and kept.layer("ground_truth").equals(measured.truth)
     )
-
-
-def validation_ids(version: Version) -> pa.Array:
-    """The labelled assets of the validation split, sorted."""
-    assets = version.assets(columns=["asset_id", "split"])
-    wanted = pc.and_(
-        pc.fill_null(pc.equal(assets["split"], "val"), False),
-        pc.is_in(assets["asset_id"], value_set=version.layer_assets("ground_truth")),
-    )
-    ids = assets.filter(wanted)["asset_id"].combine_chunks()
-    if len(ids) == 0:
-        raise InvalidInputError(
-            "The training version has no labelled validation image",
-            code="empty-validation-set",
-            hint="Name a validation source with annotations in the project",
-        )
-    return ids.take(pc.sort_indices(ids))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -101,11 +101,11 @@ def prepare_predictions(
     model: Model,
     *,
     mine: bool = False,
-    also: str | None = None,
+    also: Sequence[str] = (),
 ) -> Job:
     """The job that predicts on these images of a version, for evaluation and for mining.
 
-    With `mine` the image ranks them too; what the version lacks is taken from the commit `also`.
+    With `mine` the image ranks them too; what the version lacks is taken from the commits `also`.
     """
     from mir_ops.executor import prepare_inference
     from mir_ops.executor.images import described
@@ -126,7 +126,7 @@ def prepare_predictions(
             limits=limits_of(spec),
             labels=job_labels(entry),
             mine=mine,
-            also=entry.ws.store.read(also) if also else None,
+            also=[entry.ws.store.read(commit) for commit in also],
         )
 
 

@@ -12,6 +12,7 @@ from mir_ops.dataset import import_dataset, merge
 from mir_ops.dataset.sharing import shared_path
 from mir_ops.dataset.sources import open_files
 from mir_ops.errors import NotFoundError
+from mir_ops.evaluation.frozen import refuse_frozen_images
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.opening import earlier_rounds, opened
 from mir_ops.rounds.place import Branches, Place
@@ -62,6 +63,7 @@ def merge_training(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]
     def work(entry: Entry) -> dict[str, Any]:
         if not guests and base is not None:
             return {"commit": base, "merged": []}
+        _refuse_frozen(ws, guests)
         branch = entry.branches.training
         commit = ws.store.find_operation(branch, entry.op_id) or merge(
             ws.store,
@@ -90,6 +92,18 @@ def to_merge(ws: Workspace, round_id: int) -> tuple[str | None, list[str]]:
     merged = _merged_before(ws, round_) if start["training"] else set()
     guests = [f"{split}:{commit}" for split, commit in typed if commit and commit not in merged]
     return start["training"], list(dict.fromkeys(guests))
+
+
+def _refuse_frozen(ws: Workspace, guests: list[str]) -> None:
+    """Before the training branch has them, which every later round would start from."""
+    for guest in guests:
+        version = ws.store.read(guest.partition(":")[2])
+        refuse_frozen_images(
+            ws.store,
+            version,
+            of=f"commit {version.id[:12]} ({version.commit.message})",
+            hint="Take them out of the project's sources: images are the same when their bytes are",
+        )
 
 
 def _sources(round_: Round, sharing_dir: Path | None) -> list[Source]:

@@ -9,6 +9,7 @@ from mir_ops.catalog import ProjectSpec, Round, RoundConf
 from mir_ops.catalog.catalog import check_mining
 from mir_ops.catalog.projects import ExecutorSpec, MiningSpec, read_conf
 from mir_ops.errors import InvalidInputError
+from mir_ops.evaluation.frozen import find_frozen, frozen_sets
 from mir_ops.executor.jobs import bundled_folder
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.place import Place
@@ -51,6 +52,12 @@ def opened(ws: Workspace, round_id: int) -> Mapping[str, Any]:
     return ws.catalog.steps.result(round_id, "open_round")
 
 
+def frozen_at_opening(ws: Workspace, round_id: int) -> Mapping[str, str]:
+    """Commits by the names of the frozen test sets that there were when the round opened."""
+    found: Mapping[str, str] = opened(ws, round_id).get("frozen", {})
+    return found
+
+
 def _checked(project: str, conf: Mapping[str, Any]) -> RoundConf:
     asked = read_conf(conf)
     if asked.project not in (None, project):
@@ -76,6 +83,8 @@ def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
         }
     )
     check_mining(made)
+    if made.test_sets:
+        find_frozen(ws.store, made.test_sets)
     return made
 
 
@@ -119,6 +128,7 @@ def _pin(entry: Entry) -> dict[str, Any]:
         "project": entry.round.project,
         "training": training.id if training else None,
         "labels": _accepted_labels(entry),
+        "frozen": frozen_sets(entry.ws.store),
     }
 
 

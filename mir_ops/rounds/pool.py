@@ -65,7 +65,7 @@ class Pool:
     def prepare(self, entry: Entry, asset_ids: pa.Array) -> Job:
         """The job that looks at these images."""
         return prepare_predictions(
-            entry, self.commit, asset_ids, self.model, mine=self.ranks, also=self.training
+            entry, self.commit, asset_ids, self.model, mine=self.ranks, also=[self.training]
         )
 
     def inputs(self, asset_ids: pa.Array) -> dict[str, Any]:

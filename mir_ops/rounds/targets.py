@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -22,18 +22,18 @@ def check_targets(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     round_ = ws.catalog.rounds.get(round_id)
     evaluated = ws.catalog.steps.result(round_id, "evaluate")
     trained_on = ws.catalog.steps.result(round_id, "merge_training")["commit"]
+    spec = round_.spec
     history = [*_history(ws, round_id), evaluated["metrics"]]
-    metric = round_.spec.stop.metric
     inputs = {
-        "stop": round_.spec.stop.model_dump(mode="json"),
-        "history": [metrics[metric] for metrics in history],
+        "stop": spec.stop.model_dump(mode="json"),
+        "history": [found for each in history if (found := judged(spec, each)) is not None],
         "version": trained_on,
     }
 
     def work(_entry: Entry) -> dict[str, Any]:
         version = ws.store.read(trained_on)
         code, reason = decide(
-            round_.spec,
+            spec,
             number=round_.number,
             history=inputs["history"],
             labelled=_labelled(version),
@@ -43,11 +43,23 @@ def check_targets(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
             "stop": code is not None,
             "code": code,
             "reason": reason,
-            "metric": metric,
+            "metric": spec.stop.metric,
+            "on": list(spec.test_sets) or "validation",
             "value": inputs["history"][-1],
         }
 
     return once(new_entry(ws, place, round_id, "check_targets", inputs), work)
+
+
+def judged(spec: ProjectSpec, metrics: Mapping[str, Any]) -> float | None:
+    """What a model reached: on the frozen test set where it did worst, or on the validation images.
+
+    None where it was not measured on all of the sets.
+    """
+    metric, tests = spec.stop.metric, metrics.get("tests", {})
+    if not all(name in tests for name in spec.test_sets):
+        return None
+    return min((float(tests[name][metric]) for name in spec.test_sets), default=metrics[metric])
 
 
 def decide(
@@ -55,8 +67,9 @@ def decide(
 ) -> tuple[str | None, str]:
     """The rule that stops the project, or None; and a sentence for people either way."""
     stop, value = spec.stop, history[-1]
+    what = f"{stop.metric} on {_words(spec.test_sets)}" if spec.test_sets else stop.metric
     if stop.target is not None and value >= stop.target:
-        return "target", f"{stop.metric} {value:.3f} reached the target {stop.target:.3f}"
+        return "target", f"{what} {value:.3f} reached the target {stop.target:.3f}"
     if stop.rounds is not None and number > stop.rounds:
         return "rounds", f"All {stop.rounds} rounds are done"
     if stop.labelled_images is not None and labelled >= stop.labelled_images:
@@ -64,12 +77,17 @@ def decide(
     if (gain := _recent_gain(spec, history)) is not None and stop.plateau is not None:
         return (
             "plateau",
-            f"{stop.metric} gained {gain:.3f} in {stop.plateau.rounds} rounds, "
+            f"{what} gained {gain:.3f} in {stop.plateau.rounds} rounds, "
             f"less than {stop.plateau.gain:.3f}",
         )
     if candidates == 0:
         return "empty-pool", "Every image of the pool is labelled or excluded"
-    return None, f"{stop.metric} {value:.3f}, {labelled} labelled images, {candidates} to mine from"
+    return None, f"{what} {value:.3f}, {labelled} labelled images, {candidates} to mine from"
+
+
+def _words(tests: Sequence[str]) -> str:
+    named = ", ".join(f"`{name}`" for name in tests)
+    return f"test set {named}" if len(tests) == 1 else f"the worst of test sets {named}"
 
 
 def _recent_gain(spec: ProjectSpec, history: Sequence[float]) -> float | None:

@@ -94,9 +94,13 @@ class TrainingStep:
     def _job(self) -> Job:
         from mir_ops.executor import prepare_training
         from mir_ops.executor.images import described
+        from mir_ops.executor.lineage import refuse_frozen_start
         from mir_ops.executor.models import choose_model
 
         entry, spec = self.entry, self.entry.round.spec
+        start = choose_model(entry.ws, spec.pretrained) if spec.pretrained else None
+        if start:
+            refuse_frozen_start(entry.ws, start)
         return prepare_training(
             entry.ws.store,
             entry.ws.store.read(self.version),
@@ -108,7 +112,7 @@ class TrainingStep:
             cache=cache_of(entry),
             limits=limits_of(spec),
             labels=job_labels(entry),
-            model=choose_model(entry.ws, spec.pretrained).files() if spec.pretrained else None,
+            model=start.files() if start else None,
         )
 
     def _origin(self) -> dict[str, Any]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from dataset_rows import CLASSES, Row, names, put
 from dataset_sources import OPERATIONS, box, folder_of, image, voc
 
 from mir_ops.cli.main import main
-from mir_ops.dataset import import_dataset
+from mir_ops.dataset import import_dataset, subset
 from mir_ops.dataset.copying import copy_dataset
 from mir_ops.errors import InvalidInputError, NotFoundError
-from mir_ops.store import Operation, Store, Version
+from mir_ops.evaluation.frozen import (
+    freeze,
+    frozen_images,
+    frozen_sets,
+    refuse_frozen_images,
+)
+from mir_ops.store import Commit, Operation, Store, Version
 from mir_ops.taxonomy import ClassName, Taxonomy
 
 
@@ -136,6 +144,68 @@ def test_a_copy_replaces_what_the_branch_held_and_happens_once(source: Store, st
     assert names(store.read("copy")) == names(before)
     assert "predictions:m" not in store.read("copy").layers()
     assert {*CLASSES} <= {*store.read("copy").taxonomy.names}
+
+
+def test_what_is_frozen_there_is_frozen_here_before_a_branch_has_it(
+    source: Store, store: Store
+) -> None:
+    ids = source.read("all").asset_ids()
+    subset(source, "all", "tests", asset_ids=ids[:1], op_id=OPERATIONS[4])
+    freeze(source, "golden", source.read("tests").commit)
+    freeze(source, "elsewhere", imported_alone(source))
+
+    done = copy_dataset(source, "all", store, "copy", unknown_classes="add", op_id=OPERATIONS[3])
+
+    assert done.frozen == ("frozen/golden",)  # nothing of the other set is in this version
+    assert frozen_images(store, frozen_sets(store).values()).to_pylist() == ids[:1].to_pylist()
+    kept = store.read("frozen/golden")
+    mine = pc.is_in(store.read("copy").layer("ground_truth")["asset_id"], value_set=ids[:1])
+    assert kept.layer("ground_truth").equals(store.read("copy").layer("ground_truth").filter(mine))
+    with pytest.raises(InvalidInputError, match="frozen test set `golden`"):
+        refuse_frozen_images(store, store.read("copy"), of="the copy", hint="")
+    again = copy_dataset(source, "all", store, "copy", unknown_classes="add", op_id=OPERATIONS[3])
+    assert again == done
+
+
+def imported_alone(store: Store) -> Commit:
+    files = folder_of(Path(store.url.removeprefix("file://")).parent / "more", {"x.jpg": image(9)})
+    return import_dataset(store, files, "alone", op_id=OPERATIONS[5]).commit
+
+
+def test_a_copy_that_was_cut_short_has_frozen_first(
+    source: Store, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freeze(source, "golden", source.read("all").commit)
+    edit = Store.edit
+
+    def cut(self: Store, branch: str, **more: Any) -> Any:
+        if branch == "copy":
+            raise KeyboardInterrupt
+        return edit(self, branch, **more)
+
+    monkeypatch.setattr(Store, "edit", cut)
+    with pytest.raises(KeyboardInterrupt):
+        copy_dataset(source, "all", store, "copy", unknown_classes="add", op_id=OPERATIONS[3])
+    monkeypatch.undo()
+    assert list(frozen_sets(store)) == ["golden"]
+
+    copy_dataset(source, "all", store, "copy", unknown_classes="add", op_id=OPERATIONS[3])
+    assert list(frozen_sets(store)) == ["golden"]
+
+
+def test_a_name_that_is_taken_here_gets_another(source: Store, store: Store) -> None:
+    ids = source.read("all").asset_ids()
+    subset(source, "all", "tests", asset_ids=ids[:1], op_id=OPERATIONS[4])
+    freeze(source, "golden", source.read("tests").commit)
+    copy_dataset(source, "tests", store, "first", unknown_classes="add", op_id=OPERATIONS[3])
+    freeze(source, "silver", source.read("all").commit)
+    freeze(store, "silver", store.read("first").commit)
+
+    done = copy_dataset(source, "all", store, "copy", unknown_classes="add", op_id=OPERATIONS[6])
+
+    (tag,) = done.frozen
+    assert tag.startswith("frozen/silver-")
+    assert set(frozen_images(store, frozen_sets(store).values())) == set(ids)
 
 
 def test_mir_copy_reads_a_repository_or_a_store(

@@ -383,7 +383,7 @@ def test_the_points_compared_are_the_metrics_themselves(store: Store, metric: st
 
 def test_a_resample_is_the_metric_of_the_images_drawn(store: Store) -> None:
     """Weights are repetition: an image drawn twice is there twice, with its boxes."""
-    from mir_ops.evaluation.comparison import _Weighted, match_for
+    from mir_ops.evaluation.comparison import Weighted, match_for
 
     two_models(store, worse=0.3)
     material = read_material(store.read("both"), layer="bbbb")
@@ -416,7 +416,7 @@ def test_a_resample_is_the_metric_of_the_images_drawn(store: Store) -> None:
     }
     version = store.read(commit(store, "drawn", layers, images).id)
 
-    ours = _Weighted.of(match_for(material.sides, "map50")).map(weights)
+    ours = Weighted.of(match_for(material.sides, "map50")).map(weights)
 
     expected = evaluate_material(read_material(version)).metrics.map50
     assert ours == pytest.approx(expected, abs=1e-12)

@@ -260,7 +260,7 @@ def _step(run: World, cell: Cell, runner: Runner) -> Step:
 
 def _mining_job(run: World, cell: Cell, runner: Runner) -> Job:
     step: Any = _step(run, replace(cell, step="evaluate"), runner)
-    version = run.ws.store.read(step.version)
+    version = step.measured.version
     return prepare_inference(
         run.ws.store,
         version,
