@@ -10,22 +10,19 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Final
 
 from airflow.listeners import hookimpl
 from airflow.sdk.configuration import conf
 
 # What steps import when they come to it; these bring the rest of the library with them.
+ROOMS: Final = ("mir_ops.executor", "mir_ops.rounds")
 MODULES: Final = (
     "mir_ops.dataset.image_workers",
-    "mir_ops.executor.engine",
-    "mir_ops.executor.images",
-    "mir_ops.executor.models",
-    "mir_ops.executor.mounts",
-    "mir_ops.executor.process",
     "mir_ops.mining",
-    "mir_ops.rounds.steps",
     "mir_ops.store.merges",
+    "mir_ops.store.s3",
     "numpy.ma",
 )
 
@@ -52,5 +49,8 @@ def preload() -> None:
     from mir_ops.arrow import spare_pandas
 
     spare_pandas()
+    for room in ROOMS:
+        for module in iter_modules(import_module(room).__path__):
+            import_module(f"{room}.{module.name}")
     for name in MODULES:
         import_module(name)
