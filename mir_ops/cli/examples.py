@@ -82,6 +82,7 @@ EXAMPLES: Final = {
     "round show": "mir round show 2 --project digits",
     "round fail": "mir round fail 2 --reason 'the labels are wrong'",
     "round start": "mir round start digits --url http://127.0.0.1:8080",
+    "round worth": "mir round worth digits --seeds 0,1,2,3,4",
     "project": "mir project apply -f projects/digits.yaml",
     "round": "mir round start digits --url http://127.0.0.1:8080",
     "view": "mir view street",

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.output import Output
+from mir_ops.cli.round_worth import register_worth
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def register(subparsers: Any) -> None:
     _add_project(fail)
     fail.set_defaults(run=run_fail)
     _register_start(actions)
+    register_worth(actions)
 
 
 def run_list(arguments: argparse.Namespace, output: Output) -> int:

@@ -90,7 +90,7 @@ def _plan(arguments: argparse.Namespace, asked: Asked, version: Version) -> Plan
         rounds=arguments.rounds,
         budget=arguments.budget,
         initial=arguments.budget if arguments.initial is None else arguments.initial,
-        seeds=_seeds(arguments.seeds),
+        seeds=read_seeds(arguments.seeds),
         classes=asked.file.class_names or tuple(version.taxonomy.names),
         train=dict(asked.file.config),
         infer=dict(read_task_file(Path(file)).config) if file else {},
@@ -106,7 +106,8 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def read_seeds(text: str) -> tuple[int, ...]:
+    """Numbers, separated by commas."""
     try:
         return tuple(int(word) for word in _words(text))
     except ValueError:

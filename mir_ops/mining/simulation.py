@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.errors import InvalidInputError
+from mir_ops.mining.bench import Bench, class_ids_of, on
 from mir_ops.mining.reading import read_labelled, whole
 from mir_ops.mining.registry import check_parameters
 from mir_ops.mining.selection import select
-from mir_ops.store import operation_id
 from mir_ops.store.schema import ASSET_ID, PREDICTIONS
 
 if TYPE_CHECKING:
     from mir_ops.executor import InferenceResult
-    from mir_ops.executor.jobs import ExecutorImage, ModelFiles
+    from mir_ops.executor.jobs import ExecutorImage
     from mir_ops.executor.tasks import Desk
     from mir_ops.store import Version
 
@@ -133,10 +133,18 @@ class Simulation:
         self, desk: Desk, version: Version, image: ExecutorImage, plan: Plan, folder: Path
     ) -> None:
         plan.check()
-        self.plan, self.version, self.image, self.folder = plan, version, image, folder
-        self.desk = replace(desk, jobs_dir=folder / "jobs")
+        self.plan, self.version, self.folder = plan, version, folder
         self.parts = Parts.of(version)
-        self.classes = _class_ids(version, plan.classes)
+        self.bench = Bench(
+            name=f"simulate/{plan.name}",
+            desk=replace(desk, jobs_dir=folder / "jobs"),
+            version=version,
+            image=image,
+            classes=class_ids_of(version, plan.classes),
+            validation=self.parts.validation,
+            train=plan.train,
+            infer=plan.infer,
+        )
         needed = plan.initial + plan.rounds * plan.budget
         if len(self.parts.pool) < needed:
             raise InvalidInputError(
@@ -171,10 +179,10 @@ class Simulation:
         self, seed: int, strategy: str | None, number: int, labelled: tuple[str, ...]
     ) -> Cell:
         path = self.folder / "models" / f"seed-{seed}-{number}-{strategy or 'first'}.json"
-        if (done := _read(path)) is not None and done.labelled == labelled:
+        if (done := read_cell(path)) is not None and done.labelled == labelled:
             return done
         cell = self._work(seed, strategy, number, labelled)
-        _write(path, cell)
+        write_cell(path, cell)
         return cell
 
     def _work(
@@ -183,7 +191,14 @@ class Simulation:
         key = f"seed-{seed}-{number}-{strategy or 'first'}"
         last = number == self.plan.rounds
         following = () if last else self.plan.strategies if strategy is None else (strategy,)
-        found, metrics = self._model(key, seed, _ids(labelled), following)
+        found, metrics = self.bench.trial(
+            key,
+            seed,
+            sorted_ids_of(labelled),
+            self.parts.test,
+            pool=self.parts.pool if following else None,
+            mine="executor" in following,
+        )
         picks = {
             each: self._select(each, self._left(labelled), self.plan.budget, seed, found, labelled)
             for each in following
@@ -193,72 +208,12 @@ class Simulation:
             strategy=strategy,
             number=number,
             images=len(labelled),
-            boxes=self._truth(_ids(labelled)).num_rows,
+            boxes=self.bench.truth(sorted_ids_of(labelled)).num_rows,
             map50=metrics["map50"],
             map50_95=metrics["map50_95"],
             labelled=labelled,
             next={each: ids for each, (ids, _) in picks.items()},
             notes=tuple(dict.fromkeys(note for _, notes in picks.values() for note in notes)),
-        )
-
-    def _model(
-        self, key: str, seed: int, labelled: pa.Array, following: tuple[str, ...]
-    ) -> tuple[InferenceResult, dict[str, Any]]:
-        """Train on the labelled images, and look at those to measure on and to choose from."""
-        from mir_ops.evaluation import evaluate
-        from mir_ops.executor import collect_inference, collect_training, remove_job
-
-        training = self._training(key, seed, labelled)
-        self.desk.run(training)
-        model = collect_training(training).model_files()
-        seen = (
-            pa.concat_arrays([self.parts.test, self.parts.pool]) if following else self.parts.test
-        )
-        look = self._looking(key, seed, seen, model, mine="executor" in following)
-        self.desk.run(look)
-        found = collect_inference(look, self.classes)
-        metrics = evaluate(
-            ground_truth=self.version.layer("ground_truth", ids=self.parts.test),
-            predictions=_on(found.predictions, self.parts.test),
-            assets=self.version.assets(columns=["asset_id"], ids=self.parts.test),
-            classes={class_id: name for name, class_id in self.classes.items()},
-        ).to_dict()
-        remove_job(look)
-        remove_job(training)
-        return found, metrics
-
-    def _training(self, key: str, seed: int, labelled: pa.Array) -> Any:
-        from mir_ops.executor import AssetCache, prepare_training
-
-        return prepare_training(
-            self.desk.ws.store,
-            _as_training(self.version, labelled, self.parts.validation),
-            op_id=operation_id(f"simulate/{self.plan.name}", {"train": key}),
-            image=self.image,
-            class_names=self.plan.classes,
-            config={**self.plan.train, "seed": seed},
-            jobs_dir=self.desk.jobs_dir,
-            cache=AssetCache(self.desk.cache_dir),
-            limits=self.desk.limits,
-            labels=self.desk.labels,
-        )
-
-    def _looking(self, key: str, seed: int, ids: pa.Array, model: ModelFiles, *, mine: bool) -> Any:
-        from mir_ops.executor import AssetCache, prepare_inference
-
-        return prepare_inference(
-            self.desk.ws.store,
-            self.version,
-            op_id=operation_id(f"simulate/{self.plan.name}", {"look": key}),
-            image=self.image,
-            asset_ids=ids,
-            model=model,
-            config={**self.plan.infer, "seed": seed},
-            jobs_dir=self.desk.jobs_dir,
-            cache=AssetCache(self.desk.cache_dir),
-            limits=self.desk.limits,
-            labels=self.desk.labels,
-            mine=mine,
         )
 
     def _select(
@@ -272,16 +227,16 @@ class Simulation:
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Ids of the picks by rank, and what the strategy had to do without."""
         vectors = found.embeddings if found else None
-        known = _ids(labelled)
+        known = sorted_ids_of(labelled)
         selection = select(
             strategy,
             assets=self.version.assets(ids=pool),
             predictions=found.predictions if found else PREDICTIONS.empty_table(),
-            classes={class_id: name for name, class_id in self.classes.items()},
+            classes={class_id: name for name, class_id in self.bench.classes.items()},
             budget=budget,
             seed=seed,
             embeddings=vectors,
-            labelled=read_labelled(self._truth(known), vectors and _on(vectors, known)),
+            labelled=read_labelled(self.bench.truth(known), vectors and on(vectors, known)),
             ranking=found.mining if found else None,
         )
         scores = selection.scores
@@ -289,43 +244,7 @@ class Simulation:
         return tuple(one.hex() for one in picked["asset_id"].to_pylist()), selection.notes
 
     def _left(self, labelled: tuple[str, ...]) -> pa.Array:
-        return self.parts.pool.filter(pc.invert(pc.is_in(self.parts.pool, _ids(labelled))))
-
-    def _truth(self, ids: pa.Array) -> pa.Table:
-        truth = self.version.layer("ground_truth", columns=["asset_id", "class_id"], ids=ids)
-        wanted = pa.array(list(self.classes.values()), pa.int32())
-        return truth.filter(pc.is_in(truth["class_id"], value_set=wanted))
-
-
-def _as_training(version: Version, labelled: pa.Array, validation: pa.Array) -> Version:
-    """The version with these images only, for training and for validation; nothing is committed."""
-    from mir_ops.dataset.filtering import keep
-    from mir_ops.dataset.previews import preview
-    from mir_ops.store.changesets import ChangeSet
-
-    ids = pa.concat_arrays([labelled, validation])
-    kept = preview(version, keep(version, ids.take(pc.sort_indices(ids))))
-    assets = kept.assets()
-    for_training = pc.is_in(assets["asset_id"], value_set=labelled)
-    place = assets.schema.get_field_index("split")
-    splits = pc.if_else(for_training, "train", "val")
-    changes = ChangeSet()
-    changes.put_assets(assets.set_column(place, assets.schema.field(place), splits))
-    return preview(kept, changes)
-
-
-def _class_ids(version: Version, names: tuple[str, ...]) -> dict[str, int]:
-    found = {name: version.taxonomy.id_of(name) for name in names}
-    unknown = [name for name, class_id in found.items() if class_id is None]
-    if unknown or not found:
-        raise InvalidInputError(
-            f"Classes unknown to the dataset: {', '.join(f'`{name}`' for name in unknown)}"
-            if unknown
-            else "The version has no classes",
-            code="unknown-class",
-            hint=f"It knows: {', '.join(version.taxonomy.names) or 'none'}",
-        )
-    return {name: class_id for name, class_id in found.items() if class_id is not None}
+        return self.parts.pool.filter(pc.invert(pc.is_in(self.parts.pool, sorted_ids_of(labelled))))
 
 
 def _drawn(count: int) -> np.ndarray:
@@ -336,16 +255,14 @@ def _drawn(count: int) -> np.ndarray:
     return mask
 
 
-def _ids(names: tuple[str, ...]) -> pa.Array:
+def sorted_ids_of(names: tuple[str, ...]) -> pa.Array:
+    """Asset ids from their names in hex."""
     ids = pa.array([bytes.fromhex(name) for name in names], ASSET_ID)
     return ids.take(pc.sort_indices(ids))
 
 
-def _on(table: pa.Table, ids: pa.Array) -> pa.Table:
-    return table.filter(pc.is_in(table["asset_id"], value_set=ids))
-
-
-def _read(path: Path) -> Cell | None:
+def read_cell(path: Path) -> Cell | None:
+    """What `write_cell` wrote, if it did."""
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -360,7 +277,8 @@ def _read(path: Path) -> Cell | None:
     return Cell(**{**said, **lists, "next": {k: tuple(v) for k, v in said["next"].items()}})
 
 
-def _write(path: Path, cell: Cell) -> None:
+def write_cell(path: Path, cell: Cell) -> None:
+    """Keep a finished model: the whole file or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(cell)), encoding="utf-8")

@@ -79,7 +79,7 @@ def test_every_parameter_of_a_round_is_described(described: dict[str, Any]) -> N
     params = described["params"]
 
     assert sorted(params) == [
-        "budget", "new_data", "pretrained", "project", "seed", "strategy",
+        "budget", "control", "new_data", "pretrained", "project", "seed", "strategy",
     ]  # fmt: skip
     assert all(schema.get("title") and schema.get("type") for schema in params.values())
     assert params["budget"]["type"] == ["null", "integer"]

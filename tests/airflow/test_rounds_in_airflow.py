@@ -19,6 +19,7 @@ from mir_ops.demo.local_airflow import LocalAirflow
 from mir_ops.errors import InvalidInputError
 from mir_ops.formats.voc import VocFile, VocObject, write_voc
 from mir_ops.rounds.airflow_api import DagRun
+from mir_ops.rounds.record import read_record
 from mir_ops.rounds.steps import STEPS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
@@ -32,7 +33,7 @@ SECONDS = 240.0  # a round takes 20 on a quiet machine of two cores
 def finished(airflow: LocalAirflow, world: RoundWorld) -> DagRun:
     """A round that ran through."""
     world.apply("good")
-    return _run(airflow, {"project": "good", "budget": 4})
+    return _run(airflow, {"project": "good", "budget": 4, "control": 0.5})
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +61,28 @@ def test_a_round_runs_from_import_to_merged_labels(
     assert world.workspace.store.tags()["good/training@r1"] == tip.id
 
 
+def test_a_rounds_record_says_which_images_only_chance_chose(
+    world: RoundWorld, finished: DagRun
+) -> None:
+    (round_,) = world.workspace.catalog.rounds.list("good")
+    record = read_record(world.workspace, round_.record)
+
+    arms = [chosen["arm"] for chosen in record["chosen"]]
+    control = record["control"]
+    assert len(arms) == 4
+    assert arms.count("random") + arms.count("both") == control["random"]["drawn"] == 2
+    assert control["random"]["also_mined"] == arms.count("both")
+    assert (control["mined"]["labelled"], control["random"]["labelled"]) == (
+        4 - arms.count("random"),
+        2,
+    )
+    assert control["notes"][0].endswith("of fewer than 5 nothing is said")
+
+
 def test_a_large_pool_is_mined_in_shards(
     airflow: LocalAirflow, world: RoundWorld, finished: DagRun
 ) -> None:
-    mining = {"strategy": "entropy", "budget": 4, "shard_size": 4}
+    mining = {"strategy": "entropy", "budget": 4, "control": 0.5, "shard_size": 4}
     world.apply("shards", mining=mining)
 
     run = _run(airflow, {"project": "shards"})

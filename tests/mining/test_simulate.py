@@ -287,9 +287,9 @@ def test_intervals_are_students() -> None:
 
 
 def test_a_damaged_file_is_named(tmp_path: Path, repository: Repository) -> None:
-    from mir_ops.mining.simulation import _read
+    from mir_ops.mining.simulation import read_cell
 
     damaged = tmp_path / "cell.json"
     damaged.write_text("{")
     with pytest.raises(InvalidInputError, match="is not what a simulation wrote"):
-        _read(damaged)
+        read_cell(damaged)

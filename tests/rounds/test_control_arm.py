@@ -14,10 +14,13 @@ from round_data import BEFORE_LABELS, TASKS, House, Run
 
 from mir_ops.cli.main import main
 from mir_ops.console.report import write_report
+from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.labeling import LabelBackend, LabelRequest, LabelResult
 from mir_ops.mining import read_arms
+from mir_ops.mining.simulation import Cell
 from mir_ops.rounds.control import control_lines
 from mir_ops.rounds.record import read_record
+from mir_ops.rounds.worth import accumulated, arms_worth
 from mir_ops.store.schema import GROUND_TRUTH
 
 BUDGET, POOL = 16, 40
@@ -201,10 +204,16 @@ def test_one_run_may_go_without(tmp_path: Path) -> None:
     assert (len(read_arms(scores).mined), len(read_arms(scores).random)) == (10, 0)
 
 
-def test_a_pool_large_enough_carries_map(tmp_path: Path) -> None:
-    house = House(tmp_path, {"mining": {"budget": 120, "control": 0.5}}, 150)
-    run = Run(house, "run-1")
-    control = run.all()["close_round"]["control"]
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    settings = {"mining": {"budget": 120, "control": 0.5}}
+    run = Run(House(tmp_path_factory.mktemp("large"), settings, 150), "run-1")
+    run.all()
+    return run
+
+
+def test_a_pool_large_enough_carries_map(large: Run) -> None:
+    control = large.task("close_round")["control"]
 
     assert control["random"]["labelled"] == 60
     found = control["pool"].get("map50")
@@ -212,3 +221,48 @@ def test_a_pool_large_enough_carries_map(tmp_path: Path) -> None:
         assert any(note.startswith("map50 on the pool needs") for note in control["notes"])
     else:
         assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+
+
+def test_worth_is_measured_once_on_arms_of_one_size(large: Run, tmp_path: Path) -> None:
+    cells: list[Cell] = []
+    found = arms_worth(large.ws, "digits", tmp_path, seeds=(0, 1, 2), on_trial=cells.append)
+
+    assert (found.rounds, found.images, found.base, found.metric) == ((1,), 60, 6, "map50")
+    assert [(cell.seed, cell.strategy, cell.images) for cell in cells] == [
+        (seed, arm, 66) for seed in (0, 1, 2) for arm in ("random", "mined")
+    ]
+    arms = accumulated(large.ws, "digits")
+    allowed = {
+        "random": {one.hex() for one in arms.random[0].to_pylist()},
+        "mined": {one.hex() for one in arms.mined[0].to_pylist()},
+    }
+    base = {one.hex() for one in arms.base.to_pylist()}
+    assert all(set(cell.labelled) - base <= allowed[str(cell.strategy)] for cell in cells)
+    drawn = {arm: {cell.labelled for cell in cells if cell.strategy == arm} for arm in allowed}
+    assert len(drawn["random"]) == 1
+    assert found.difference is not None
+    assert found.difference.values == pytest.approx(
+        [b.map50 - a.map50 for a, b in zip(cells[::2], cells[1::2], strict=True)]
+    )
+    assert found.difference.sign == 0  # this executor guesses
+    assert found.verdict == "cannot tell yet: the interval spans 0"
+
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed-*.json")}
+    assert arms_worth(large.ws, "digits", tmp_path, seeds=(0, 1, 2)) == found
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("seed-*.json")} == written
+
+
+def test_too_few_random_images_are_not_trained_on(played: Played, tmp_path: Path) -> None:
+    found = arms_worth(played.house.ws, "digits", tmp_path, seeds=(0, 1, 2))
+
+    assert found.verdict == "cannot tell yet: 8 labelled random images so far, 50 are needed"
+    assert (found.difference, list(tmp_path.iterdir())) == (None, [])
+
+
+def test_worth_needs_several_seeds_and_a_control_arm(
+    played: Played, house: House, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInputError, match="Seeds are 0, 0, 1"):
+        arms_worth(played.house.ws, "digits", tmp_path, seeds=(0, 0, 1))
+    with pytest.raises(NotFoundError, match="No closed round of `digits` has a control arm"):
+        arms_worth(house.ws, "digits", tmp_path, seeds=(0, 1, 2))
