@@ -1,7 +1,8 @@
 """The console: one FastAPI app, read-only, the same alone on loopback and inside Airflow.
 
 Nothing here knows who is asking. Whoever mounts the app says with `may_read` which projects a
-request can see; `mir view` lets the person at the machine see everything.
+request can see; `mir view` lets the person at the machine see everything. Two routes are for label
+tools, which have no login: an image at a signed address, and a hook that only wakes who waits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mir_ops.console.headers import REPORT_POLICY, SafeHeaders
 from mir_ops.console.rendering import render
 from mir_ops.console.sources import Sources
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError
+from mir_ops.labeling.addresses import read_hook_token, read_image_token
 
 OpenSources = Callable[[], Sources]
 MayRead = Callable[[Request, str], bool]
@@ -45,6 +47,7 @@ def create_app(open_sources: OpenSources, *, may_read: MayRead = everyone) -> Fa
     app.state.open_sources = open_sources
     app.state.may_read = may_read
     app.include_router(_top)
+    app.include_router(_signed)
     app.include_router(_project, prefix="/projects/{project}")
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.add_exception_handler(MirError, _show_error)
@@ -90,6 +93,7 @@ def _selection(
 FromSources = Annotated[Sources, Depends(_sources)]
 FromQuery = Annotated[Selection, Depends(_selection)]
 _top = APIRouter()
+_signed = APIRouter()
 _project = APIRouter(dependencies=[Depends(_readable)])
 
 
@@ -147,6 +151,23 @@ def send_thumbnail(
 ) -> Response:
     asset = sources.asset(sources.version(project, commit), asset_id)
     return images.thumbnail(request, sources.store, asset)
+
+
+@_signed.get("/signed/{token}")
+def send_signed_image(request: Request, sources: FromSources, token: str) -> Response:
+    shown = read_image_token(sources.image_secret, token)
+    asset = sources.asset(sources.version(shown.project, shown.commit), shown.asset)
+    answer = images.original(request, sources.store, asset)
+    # Whoever has the address may draw the image, on a page of any origin.
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    answer.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return answer
+
+
+@_signed.post("/hooks/{token}", status_code=204)
+def wake(sources: FromSources, token: str) -> None:
+    """Something was labelled: whoever waits asks the label tool now. What is sent is not read."""
+    sources.note_activity(read_hook_token(sources.image_secret, token))
 
 
 def _page(

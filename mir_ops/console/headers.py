@@ -30,7 +30,7 @@ class SafeHeaders:
                 headers.setdefault("Content-Security-Policy", PAGE_POLICY)
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "same-origin"
-                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 

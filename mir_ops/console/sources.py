@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -36,9 +37,15 @@ class Sources:
     """
 
     def __init__(
-        self, store: Store, catalog: Catalog | None = None, *, every_version: bool = False
+        self,
+        store: Store,
+        catalog: Catalog | None = None,
+        *,
+        every_version: bool = False,
+        image_secret: str | None = None,
     ) -> None:
         self.store = store
+        self.image_secret = image_secret  # signs what label tools may see; without: nothing
         self.catalog = catalog
         self.every_version = every_version
         self._read = lru_cache(maxsize=16)(store.read)
@@ -87,6 +94,12 @@ class Sources:
                 code="no-such-report",
             )
         return self.store.get_blob(reports[-1].html_blob)
+
+    def note_activity(self, op_id: str) -> None:
+        """People did something at the label tool, just now."""
+        if self.catalog is None:
+            raise NotFoundError("There is no such label task", code="no-such-label-task")
+        self.catalog.label_tasks.update(op_id, last_activity=datetime.now(UTC))
 
     def origins(self, project: str, version: Version) -> list[Commit]:
         """The versions that this one was made from, as far as the project may see them."""

@@ -67,6 +67,16 @@ class LabelProgress:
     def complete(self) -> bool:
         return self.total > 0 and self.done + self.skipped >= self.total
 
+    def __str__(self) -> str:
+        said = f"{self.done} of {self.total} images labelled"
+        if self.skipped:
+            said += f", {self.skipped} skipped"
+        if self.by:
+            said += ", by " + ", ".join(f"{who} ({count})" for who, count in self.by.items())
+        if self.last_activity is not None:
+            said += f", last at {self.last_activity:%Y-%m-%d %H:%M} UTC"
+        return f"{said}. {self.message}" if self.message else said
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelResult:

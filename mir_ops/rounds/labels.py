@@ -173,8 +173,7 @@ def _follow(ws: Workspace, round_id: int, op_id: str, progress: LabelProgress) -
         steps.finish(round_id, step, op_id, answered)
         return
     percent = 100.0 * (progress.done + progress.skipped) / progress.total
-    message = f"{progress.done} of {progress.total} images labelled"
-    steps.progress(round_id, step, op_id, percent=percent, message=message)
+    steps.progress(round_id, step, op_id, percent=percent, message=str(progress))
 
 
 def _stop_waiting(ws: Workspace, round_id: int) -> None:

@@ -3,6 +3,7 @@
 Airflow mounts the app of a plugin without any authentication. The guard stands in front of all of
 it, static files and pages that do not exist included: nobody gets 401, and somebody without the
 right to read the project's DAG gets 403. Everything else it leaves to Airflow's auth manager.
+Label tools have no login: `signed/<token>` and `hooks/<token>` go by a signature of ours instead.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            refusal = await _refusal(Request(scope))
+            request = Request(scope)
+            refusal = None if _goes_by_signature(request) else await _refusal(request)
             await (refusal or self.app)(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
@@ -108,10 +110,23 @@ def _is_same_origin(request: Request) -> bool:
     return bool(origin and host) and urlsplit(origin).netloc == host
 
 
-def _project_of(request: Request) -> str | None:
+def _goes_by_signature(request: Request) -> bool:
+    """Whether the path is exactly that of a route that asks for no login."""
+    parts = _parts(request)
+    if len(parts) != 3 or not parts[2]:
+        return False
+    allowed = {"signed": ("GET", "HEAD"), "hooks": ("POST",)}
+    return request.method in allowed.get(parts[1], ())
+
+
+def _parts(request: Request) -> list[str]:
     path, mount = request.scope["path"], request.scope.get("root_path", "")
-    inside = path[len(mount) :] if mount and path.startswith(mount + "/") else path
-    parts = inside.split("/")
+    inside: str = path[len(mount) :] if mount and path.startswith(mount + "/") else path
+    return inside.split("/")
+
+
+def _project_of(request: Request) -> str | None:
+    parts = _parts(request)
     return parts[2] if len(parts) > 2 and parts[1] == "projects" and parts[2] else None
 
 
@@ -166,4 +181,4 @@ def _open_sources() -> Sources:
 
 @lru_cache(maxsize=2)
 def _sources_of(workspace: Workspace) -> Sources:
-    return Sources(workspace.store, workspace.catalog)
+    return Sources(workspace.store, workspace.catalog, image_secret=workspace.image_secret)

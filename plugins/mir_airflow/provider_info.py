@@ -76,6 +76,24 @@ def _mir_connection() -> dict[str, Any]:
                 "schema": _TEXT,
                 "description": "Name of this deployment: it is part of every operation id.",
             },
+            "console_url": {
+                "label": "Console",
+                "schema": _TEXT,
+                "description": "Where annotators' browsers and the label tool reach the console. "
+                "Empty: Airflow's `api.base_url` and `/mir`.",
+            },
+            "image_secret": {
+                "label": "Image secret",
+                "schema": {**_TEXT, "format": "password"},
+                "description": "At least 16 random characters: signs the addresses at which "
+                "annotators load images, for an hour each.",
+            },
+            "images_from": {
+                "label": "Images from",
+                "schema": {"type": ["string", "null"], "enum": ["store", "console", None]},
+                "description": "Where annotators load images: from the S3 server itself, or "
+                "through the console. A store in a folder is always read through the console.",
+            },
         },
         "ui-field-behaviour": {
             "hidden-fields": ["host", "port", "schema"],
@@ -91,6 +109,11 @@ def _labels_connection() -> dict[str, Any]:
         "hook-class-name": "mir_airflow.hooks.mir.LabelsHook",
         "hook-name": "MIR labels",
         "conn-fields": {
+            "url": {
+                "label": "Label Studio",
+                "schema": _TEXT,
+                "description": "Its address; the token is the password of this connection.",
+            },
             "store_url": {
                 "label": "Oracle's store",
                 "schema": _TEXT,
@@ -109,7 +132,7 @@ def _labels_connection() -> dict[str, Any]:
         },
         "ui-field-behaviour": {
             "hidden-fields": ["host", "port", "schema"],
-            "relabeling": {"login": "Access key", "password": "Secret key"},
-            "placeholders": {},
+            "relabeling": {"login": "Access key", "password": "Secret key or token"},
+            "placeholders": {"url": "https://labels.example.org"},
         },
     }

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from round_worlds import RoundWorld, make_world
 
+from mir_ops.dataset import import_dataset
 from mir_ops.labeling import LabelRequest, open_backend
-from mir_ops.store import Store
 from mir_ops.store.schema import PREDICTIONS
 
 WAIT = """
@@ -43,18 +43,24 @@ def asked(tmp_path: Path) -> tuple[RoundWorld, int]:
         "waiting", deployment="tests", dag_id="d", run_id="r",
         spec=catalog.projects.get("waiting").spec, conf={},
     )  # fmt: skip
-    truth = Store.open(world.oracle.as_uri())
+    store = world.workspace.store
+    pool = import_dataset(
+        store, world.root / "data" / "pool", "waiting/mined", op_id="mine", unknown_classes="add"
+    )
     backend = open_backend("folder", options={"path": str(world.people)})
     task = backend.create(
         LabelRequest(
             key="ab" * 32,
             title="waiting round 1",
             classes={0: "cat", 1: "dog"},
-            assets=truth.read("truth").assets(),
+            assets=store.read(pool.commit).assets(),
             predictions=PREDICTIONS.empty_table(),
-            fetch_image=truth.fetch_blob,
+            fetch_image=store.fetch_blob,
         )
     )
+    catalog.steps.start(round_.id, "mine", "mine")
+    mined = {"commit": pool.commit.id, "picked": 15, "model_id": None}
+    catalog.steps.finish(round_.id, "mine", "mine", mined)
     catalog.label_tasks.add(
         round_id=round_.id, op_id="op", backend="folder", external_id=task, requested=15
     )

@@ -25,6 +25,7 @@ USERS = (
 )
 COOKIE = "_token"
 PASSWORD = "for-the-test"
+SECRET = "signs-addresses-of-images"
 
 
 class Answer(NamedTuple):
@@ -39,6 +40,7 @@ class Guarded:
 
     port: int
     tokens: dict[str, str]
+    home: Path
 
     def status(self, user: str | None, path: str, method: str = "GET", **headers: str) -> int:
         return self.ask(user, path, method, **headers).status
@@ -65,6 +67,7 @@ def serve_guarded(shown: Shown, home: Path) -> Iterator[Guarded]:
             "store_url": shown.store.url,
             "catalog_url": f"sqlite:///{home}/catalog.db",
             "work_dir": str(home),
+            "image_secret": SECRET,
         },
     }
     env = {
@@ -102,4 +105,4 @@ def _started(process: subprocess.Popen[bytes], ready: Path) -> Guarded:
         assert not ended, ready.with_name("server.log").read_text()
         time.sleep(0.1)
     said = json.loads(ready.read_text())
-    return Guarded(said["port"], said["tokens"])
+    return Guarded(said["port"], said["tokens"], ready.parent)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from urllib.parse import unquote, urlsplit
 
 from airflow.sdk import BaseHook
+from airflow.sdk.configuration import conf
 from airflow.sdk.log import mask_secret
 
 from mir_ops.errors import InvalidInputError, MirError
-from mir_ops.workspace import Runner, Workspace
+from mir_ops.workspace import ImagesFrom, Runner, Workspace
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -43,8 +44,9 @@ class MirHook(BaseHook):
     def workspace(self) -> Workspace:
         connection = self.get_connection(self.mir_conn_id)
         extra = connection.extra_dejson
-        if (password := _catalog_password(extra)) is not None:
-            mask_secret(password)
+        for secret in (_catalog_password(extra), extra.get("image_secret")):
+            if secret:
+                mask_secret(secret)
         return read_workspace(connection, extra)
 
     async def aworkspace(self) -> Workspace:
@@ -112,6 +114,13 @@ def read_workspace(connection: Connection, extra: Mapping[str, Any]) -> Workspac
             f"{', '.join(get_args(Runner))}",
             code="connection-invalid",
         )
+    images_from: ImagesFrom = extra.get("images_from") or "store"
+    if images_from not in get_args(ImagesFrom):
+        raise InvalidInputError(
+            f"Connection `{connection.conn_id}`: images_from `{images_from}` is not one of "
+            f"{', '.join(get_args(ImagesFrom))}",
+            code="connection-invalid",
+        )
     work_dir = _absolute(connection, extra, "work_dir")
     return Workspace(
         store_url=extra["store_url"],
@@ -124,7 +133,16 @@ def read_workspace(connection: Connection, extra: Mapping[str, Any]) -> Workspac
         else None,
         access_key=connection.login or None,
         secret_key=connection.password or None,
+        console_url=extra.get("console_url") or _console_url(),
+        image_secret=extra.get("image_secret") or None,
+        images_from=images_from,
     )
+
+
+def _console_url() -> str | None:
+    """Where browsers find the console that the plugin mounts, as far as Airflow knows."""
+    base = str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
+    return f"{base}/mir" if base.startswith(("http://", "https://")) else None
 
 
 def _absolute(connection: Connection, extra: Mapping[str, Any], name: str) -> Path:

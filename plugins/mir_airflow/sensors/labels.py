@@ -11,7 +11,7 @@ from airflow.sdk import BaseSensorOperator
 from mir_airflow.hooks.mir import LabelsHook, MirHook
 from mir_airflow.places import explained
 from mir_airflow.retries import MIR_RETRIES
-from mir_airflow.triggers.labels import LabelsEvent, LabelsTrigger, ask, describe
+from mir_airflow.triggers.labels import LabelsEvent, LabelsTrigger, ask
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class LabelsSensor(BaseSensorOperator):
             workspace = MirHook(self.mir_conn_id).workspace()
             round_id = int(self.round_id)
             ready, progress = ask(workspace, round_id, LabelsHook(self.labels_conn_id).options())
-        said = describe(progress)
+        said = str(progress)
         self.log.info("%s", said)
         if not ready:
             self._wait(workspace, round_id)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mir_ops.workspace import Workspace
 
 SLOWEST_SECONDS: Final = 600.0
+WAKE_SECONDS: Final = 3.0
 
 
 class LabelsEvent(TypedDict):
@@ -82,7 +83,25 @@ class LabelsTrigger(BaseTrigger):
             if event is not None:
                 yield TriggerEvent(dict(event))  # type: ignore[no-untyped-call]
                 return
-            await asyncio.sleep(max(0.0, min(pause, remaining)))
+            await self._sleep(max(0.0, min(pause, remaining)))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not when a label tool that calls back has just done so."""
+        asleep, known = 0.0, await self._activity()
+        while asleep < seconds:
+            pause = min(WAKE_SECONDS, seconds - asleep)
+            await asyncio.sleep(pause)
+            asleep += pause
+            if asleep < seconds and await self._activity() != known:
+                return
+
+    async def _activity(self) -> datetime | None:
+        try:
+            workspace = await MirHook(self.mir_conn_id).aworkspace()
+            return await asyncio.to_thread(last_activity, workspace, self.round_id)
+        except Exception as error:  # noqa: BLE001  what is wrong shows when the tool is asked
+            self.log.debug("Could not look for a call of the label tool: %s", error)
+            return None
 
     async def on_kill(self) -> None:
         """A person ended the waiting; a cancelled run calls nobody else back."""
@@ -100,7 +119,7 @@ class LabelsTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001  a broken network must not end weeks of waiting
             self.log.warning("Could not ask the label tool, trying again: %s", error)
             return None, min(2 * pause, SLOWEST_SECONDS)
-        said = describe(progress)
+        said = str(progress)
         if ready:
             return LabelsEvent(status="done", message=said, hint=None), pause
         self.log.info("%s", said)
@@ -114,18 +133,20 @@ def give_up(workspace: Workspace, round_id: int) -> None:
     fail_round(workspace, run_id, "The run was ended from outside")
 
 
-def describe(progress: LabelProgress) -> str:
-    skipped = f", {progress.skipped} skipped" if progress.skipped else ""
-    said = f"{progress.done} of {progress.total} images labelled{skipped}"
-    return f"{said}. {progress.message}" if progress.message else said
+def last_activity(workspace: Workspace, round_id: int) -> datetime | None:
+    tasks = workspace.catalog.label_tasks.list(round_id)
+    return tasks[-1].last_activity if tasks else None
 
 
 def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
     """Whether the labels of a round are ready, and how far they are."""
     from mir_ops.labeling import open_backend
-    from mir_ops.rounds.steps import label_progress
+    from mir_ops.rounds.steps import label_progress, renew_addresses
 
-    kind = workspace.catalog.rounds.get(round_id).spec.labels.backend
-    progress = label_progress(workspace, round_id, open_backend(kind, options=options))
+    backend = open_backend(
+        workspace.catalog.rounds.get(round_id).spec.labels.backend, options=options
+    )
+    progress = label_progress(workspace, round_id, backend)
+    renew_addresses(workspace, round_id, backend)
     requested = workspace.catalog.steps.result(round_id, "create_label_task")["requested"]
     return progress.complete or requested == 0, progress
