@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mir_ops.cli.history import number_of, tags_by_commit
 from mir_ops.cli.operations import add_sources, repository_of, source_of
-from mir_ops.cli.output import Output
+from mir_ops.cli.output import Output, counted, layer_title
 from mir_ops.dataset.revisions import parse_source
 from mir_ops.errors import InvalidInputError
 
@@ -89,7 +89,8 @@ def run_diff(arguments: argparse.Namespace, output: Output) -> int:
         return 0
     output.record({}, _diff_lines(diff))
     if rows:
-        output.table(("layer", "class", *_CHANGES), rows, right=_CHANGES)
+        titled = [(layer_title(layer), *rest) for layer, *rest in rows]
+        output.table(("layer", "class", *_CHANGES), titled, right=_CHANGES)
     return 0
 
 
@@ -122,6 +123,7 @@ def _verbose_lines(shown: Mapping[str, Any]) -> list[str]:
 def _show_layers(layers: Mapping[str, Any], output: Output) -> None:
     rows = []
     for name, layer in layers.items():
+        name = layer_title(name)
         rows.append((name, "(all)", layer["assets"], layer["rows"]))
         for class_name, counts in layer["classes"].items():
             rows.append((name, class_name, counts["assets"], counts["boxes"]))
@@ -172,12 +174,13 @@ def _diff_lines(diff: Diff) -> list[str]:
     changed = f"+{diff.assets_added} -{diff.assets_removed}, {diff.assets_changed} changed"
     lines = [f"images: {changed}, {diff.split_moved} moved to another split"]
     for (old, new), count in diff.splits.items():
-        lines.append(f"split {old or 'none'} to {new or 'none'}: {count} images")
+        lines.append(f"split {old or 'none'} to {new or 'none'}: {counted(count, 'images')}")
     for name, (added, removed, other) in diff.attributes.items():
         lines.append(f"attribute {name}: +{added} -{removed}, {other} changed")
     for name, (added, removed, other) in diff.layer_assets.items():
         if added or removed or other:
-            lines.append(f"{name}: +{added} -{removed} images, {other} with other rows")
+            title = layer_title(name)
+            lines.append(f"{title}: +{added} -{removed} images, {other} with other rows")
     lines += [f"class added: {name}" for name in diff.classes_added.values()]
     lines += [f"class removed: {name}" for name in diff.classes_removed.values()]
     lines += [f"class renamed: {old} to {new}" for old, new in diff.classes_renamed.values()]

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.operations import add_sources, repository_of, source_of
-from mir_ops.cli.output import Output
+from mir_ops.cli.output import Output, time_title
 from mir_ops.cli.repository import DEFAULT_BRANCH, Repository
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
 
@@ -106,7 +106,7 @@ def run_tag(arguments: argparse.Namespace, output: Output) -> int:
     for name, commit_id in repository.store.tags().items():
         commit = repository.store.commit(commit_id)
         shown = commit.id if output.json else commit.id[:12]
-        rows.append((name, shown, f"{commit.created_at:%Y-%m-%d %H:%M:%S}", commit.message))
+        rows.append((name, shown, output.time(commit.created_at), commit.message))
     output.table(("tag", "commit", "time", "message"), rows)
     return 0
 
@@ -166,7 +166,7 @@ def _log_row(
     return (
         f"V{number}" if number else "-",
         commit.id[:12],
-        f"{commit.created_at:%Y-%m-%d %H:%M:%S}",
+        time_title(commit.created_at),
         commit.author,
         commit.operation.kind,
         commit.stats.assets,
@@ -187,7 +187,7 @@ def _log_record(
         "author": commit.author,
         "operation": commit.operation.kind,
         "images": stats.assets,
-        "splits": dict(stats.splits),
+        "splits": {split or "none": count for split, count in stats.splits.items()},
         "layers": {name: layer.rows for name, layer in stats.layers.items()},
         "tags": tags.get(commit.id, []),
         "keywords": list(commit.keywords),
@@ -209,10 +209,10 @@ def _short_lines(commit: Commit, tags: Mapping[str, list[str]], *, graph: bool) 
 def _list_branches(repository: Repository, output: Output) -> None:
     rows = []
     for branch in repository.store.branches():
-        tip = branch.tip()
+        tip, on_it = branch.tip(), branch.name == repository.head
         rows.append(
             (
-                "*" if branch.name == repository.head else "",
+                on_it if output.json else "*" * on_it,
                 branch.name,
                 f"V{branch.seq}",
                 tip.id if output.json else tip.id[:12],

@@ -32,7 +32,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         "infer",
         help="Predict on images with a model",
         description="With `--src-revs` and `--dst-rev` the predictions become a layer of a new "
-        "version. With `--index-file` they are written to `infer-result.json` in the folder `-w`.",
+        "version. With `--index-file` they are written to `out/infer-result.json` below `-w`.",
     )
     add_sources_to_merge(parser)
     add_destination(parser)
@@ -76,7 +76,7 @@ def _run_on_files(arguments: argparse.Namespace, output: Output) -> int:
         raise InvalidInputError(
             "No folder for the result is given",
             code="no-work-dir",
-            hint="Add `-w DIR`: `infer-result.json` is written there",
+            hint="Add `-w DIR`: `out/infer-result.json` is written there",
         )
     model = find_model(arguments, repository, arguments.model_hash)
     asked = read_asked(

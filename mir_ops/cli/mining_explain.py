@@ -49,7 +49,7 @@ def run_explain(arguments: argparse.Namespace, output: Output) -> int:
     version = repository.store.read(rev)
     found = explain(repository.store, version, layer=arguments.layer)
     shown = found.choices[: max(0, arguments.limit)]
-    columns = ("rank", "asset", "name", "score", "nearest", "reason")
+    columns = ("rank", "image", "name", "score", "nearest", "reason")
     rows: Sequence[Sequence[object]] = [
         (
             choice.rank,
@@ -68,7 +68,9 @@ def run_explain(arguments: argparse.Namespace, output: Output) -> int:
     for note in found.notes:
         output.note(note)
     if len(shown) < len(found.choices):
-        output.note(f"{len(found.choices) - len(shown)} more: see them with `-n`")
+        output.note(
+            f"{len(found.choices) - len(shown)} more: see them with `-n {len(found.choices)}`"
+        )
     if arguments.pictures:
         from mir_ops.mining.pictures import write_page
 

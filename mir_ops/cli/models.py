@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.jobs import add_job, find_model, read_asked
 from mir_ops.cli.operations import repository_of
-from mir_ops.cli.output import Output
+from mir_ops.cli.output import Output, time_title
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     taken.set_defaults(run=run_import)
     export = actions.add_parser("export", help="Write a model package, which `tar -xf` opens")
     _name_model(export)
-    export.add_argument(
-        "--to", required=True, metavar="PATH", help="File; or folder, where its id is its name"
-    )
+    export.add_argument("--to", required=True, metavar="PATH", help="File; or folder/, for its id")
     export.set_defaults(run=run_export)
     promote = actions.add_parser("promote", help="Let a name mean this model and stage")
     _name_model(promote)
@@ -74,13 +72,13 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
         (
             package.model_id if output.json else package.model_id[:12],
             package.state,
-            ", ".join(package.stages),
+            list(package.stages) if output.json else ", ".join(package.stages),
             package.best_stage,
             _main_metric(package),
             len(package.classes),
             package.origin.get("image") or package.origin.get("producer"),
             ", ".join(names.get(package.model_id, [])) or None,
-            package.created_at.isoformat(timespec="seconds"),
+            output.time(package.created_at),
         )
         for package in packages.list()
     ]
@@ -103,16 +101,17 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
         "object_type": package.object_type,
         "package": package.package,
         "origin": dict(package.origin),
-        "created": package.created_at.isoformat(timespec="seconds"),
+        "created": package.created_at.isoformat(),
     }
     lines = [f"Model: {package.model_id} ({package.state})"]
     for name, metrics in package.stages.items():
         told = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
         lines.append(f"Stage: {name}{' (best)' if name == package.best_stage else ''}: {told}")
-    lines += [f"Classes: {', '.join(package.classes)}", f"Created: {values['created']}"]
     lines += [
-        f"{key.replace('_', ' ').capitalize()}: {value}" for key, value in package.origin.items()
+        f"Classes: {', '.join(package.classes)}",
+        f"Created: {time_title(package.created_at)} UTC",
     ]
+    lines += _origin_lines(package.origin)
     output.record(values, lines)
     return 0
 
@@ -155,7 +154,10 @@ def run_export(arguments: argparse.Namespace, output: Output) -> int:
 
     workspace = repository_of(arguments).workspace
     package = choose_model(workspace, arguments.model).package
-    path = export_model(workspace, package, Path(arguments.to).expanduser())
+    target = Path(arguments.to).expanduser()
+    if arguments.to.endswith("/"):
+        target.mkdir(parents=True, exist_ok=True)
+    path = export_model(workspace, package, target)
     output.record({"model": package.model_id, "file": str(path)}, [f"Written: {path}"])
     return 0
 
@@ -246,6 +248,15 @@ def _known_classes(repository: Repository) -> list[str]:
     if declared is None:
         return sorted(repository.store.classes())
     return [name for entry in declared.classes for name in (entry.name, *entry.aliases)]
+
+
+def _origin_lines(origin: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in origin.items():
+        if isinstance(value, Mapping):
+            yield f"{key.replace('_', ' ').capitalize()}:"
+            yield from (f"    {name}: {setting}" for name, setting in value.items())
+        elif value not in (None, ""):
+            yield f"{key.replace('_', ' ').capitalize()}: {value}"
 
 
 def _main_metric(package: Package) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mir_ops.cli.output import Output
+from mir_ops.cli.output import Output, counted, layer_title
 from mir_ops.cli.repository import Repository, find_repository
 from mir_ops.dataset.revisions import Destination, Source, parse_destination, parse_source
 from mir_ops.errors import ConflictError, InvalidInputError
@@ -102,7 +102,8 @@ def say_done(output: Output, done: Done, extra: Mapping[str, Any], lines: list[s
     if done.again:
         output.note("This was done before: nothing changed")
     boxes = {name: layer.rows for name, layer in stats.layers.items()}
-    counted = ", ".join([f"{stats.assets} images", *(f"{n} {name}" for name, n in boxes.items())])
+    layers = (f"{rows} {layer_title(name)}" for name, rows in boxes.items())
+    content = ", ".join([counted(stats.assets, "images"), *layers])
     output.record(
         {
             "branch": done.destination.branch,
@@ -114,7 +115,7 @@ def say_done(output: Output, done: Done, extra: Mapping[str, Any], lines: list[s
             "layers": boxes,
             **extra,
         },
-        [f"{done.destination} {commit.id[:12]}: {counted}", *lines],
+        [f"{done.destination} {commit.id[:12]}: {content}", *lines],
     )
 
 

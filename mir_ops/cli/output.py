@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TextIO
 
 from mir_ops.errors import MirError
@@ -38,7 +39,7 @@ class Output:
         widths = [
             max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)
         ]
-        for line in ([name.upper() for name in columns], *cells):
+        for line in ([name.upper().replace("_", " ") for name in columns], *cells):
             padded = (
                 cell.rjust(width) if name in right else cell.ljust(width)
                 for name, cell, width in zip(columns, line, widths, strict=True)
@@ -54,6 +55,9 @@ class Output:
                 lines = [f"{name}: {_clean(value)}" for name, value in values.items()]
             for line in lines:
                 self._line(line)
+
+    def time(self, time: datetime) -> str:
+        return time.isoformat() if self.json else time_title(time)
 
     def note(self, text: str) -> None:
         """Say what happened, on stderr, unless `--quiet`."""
@@ -90,6 +94,21 @@ class Output:
     def _line(self, text: str) -> None:
         self._end_progress()
         print(text, file=self._stdout)
+
+
+def counted(number: int, things: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {things.removesuffix('s') if number == 1 else things}"
+
+
+def layer_title(layer: str) -> str:
+    """A layer as people read it: of a model's id the first digits, which commands take, too."""
+    kind, _, model = layer.partition(":")
+    return f"{kind}:{model[:12]}" if len(model) == 64 else layer
+
+
+def time_title(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def _clean(value: object) -> str:

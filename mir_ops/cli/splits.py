@@ -79,7 +79,8 @@ def run_split(arguments: argparse.Namespace, output: Output) -> int:
             message=arguments.message,
         ),
     )
-    splits = {name or "none": count for name, count in done.commit.stats.splits.items()}
+    found = done.commit.stats.splits
+    splits = {name or "none": found[name] for name in (*SPLITS.values(), "") if name in found}
     line = ", ".join(f"{name}: {count}" for name, count in splits.items())
     say_done(output, done, {"seed": arguments.seed, "splits": splits}, [line])
     return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mir_ops.arrow import load_rows
 from mir_ops.cli.operations import add_sources, repository_of, source_of
-from mir_ops.cli.output import Output
+from mir_ops.cli.output import Output, counted, layer_title
 
 if TYPE_CHECKING:
     from mir_ops.dataset.histograms import Analysis, Histogram
@@ -50,15 +50,20 @@ def run_stats(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _show(rev: str, analysis: Analysis, output: Output) -> None:
-    splits = ", ".join(f"{name}: {count}" for name, count in analysis.splits.items())
-    output.record({}, [f"{rev} {analysis.commit[:12]}: {analysis.assets} images ({splits})"])
+    splits = ", ".join(
+        f"{'no split' if name == 'none' else name}: {count}"
+        for name, count in analysis.splits.items()
+    )
+    images = counted(analysis.assets, "images") + (f" ({splits})" if splits else "")
+    output.record({}, [f"{rev} {analysis.commit[:12]}: {images}"])
     for name, values in analysis.attributes.items():
         listed = ", ".join(f"{value} ({count})" for value, count in list(values.items())[:8])
         output.record({}, [f"{name}: {listed}"])
     _show_histograms(analysis.histograms, output)
     for layer in analysis.layers:
-        counted = f"{layer.boxes} annotations on {layer.positive} images, {layer.negative} empty"
-        output.record({}, ["", f"{layer.name}: {counted}"])
+        boxes, images = counted(layer.boxes, "annotations"), counted(layer.positive, "images")
+        title = layer_title(layer.name)
+        output.record({}, ["", f"{title}: {boxes} on {images}, {layer.negative} empty"])
         rows = [(one.name, one.boxes, one.assets) for one in layer.classes]
         output.table(("class", "annotations", "images"), rows, right=("annotations", "images"))
         _show_histograms(layer.histograms, output)

@@ -67,9 +67,9 @@ def run_train(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _class_names(call: Call) -> list[str]:
-    """Those of the settings; without settings all that the version knows."""
+    """Those of the settings; where they name none, all that the version knows."""
     asked = call.asked.file.class_names
-    if asked is None:
+    if not asked:
         return list(call.version.taxonomy.names)
     taxonomy = taxonomy_of(call)
     unknown = [name for name in asked if taxonomy.id_of(name) is None]

@@ -113,10 +113,11 @@ def _show_tagged(tag: str, repository: Repository, output: Output) -> int:
         if tag in (name, name.partition("@")[2]):
             commit = repository.store.commit(commit_id)
             shown = commit.id if output.json else commit.id[:12]
-            time = f"{commit.created_at:%Y-%m-%d %H:%M:%S}"
+            time = output.time(commit.created_at)
             rows.append((name, shown, time, commit.stats.assets, commit.message))
-    output.table(("tag", "commit", "time", "images", "message"), rows, right=("images",))
-    if not rows:
+    if rows:
+        output.table(("tag", "commit", "time", "images", "message"), rows, right=("images",))
+    else:
         output.note(f"No tag is called `{tag}`")
     return 0
 
@@ -136,7 +137,7 @@ def _hit_row(hit: Hit, output: Output) -> tuple[object, ...]:
     return (
         f"{hit.branch}@V{hit.number}",
         facts.id if output.json else facts.id[:12],
-        f"{facts.created_at:%Y-%m-%d %H:%M:%S}",
+        output.time(facts.created_at),
         facts.assets,
         *(lists if output.json else (";".join(lists[0]) or "-", ", ".join(lists[1]))),
         facts.message,

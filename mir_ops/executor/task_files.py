@@ -21,7 +21,7 @@ class TaskFile:
     """The settings of one job, and the GPUs of this host that it may use."""
 
     config: Mapping[str, Any]
-    class_names: tuple[str, ...] | None = None  # None: not said
+    class_names: tuple[str, ...] = ()  # none: all that the dataset knows
     gpu_count: int = 0
     gpu_ids: tuple[str, ...] = ()
     object_type: int | None = None
@@ -68,7 +68,8 @@ def write_template(image: ExecutorImage, kind: Kind) -> str:
     head = f"# Settings of {image.name}. Values may be changed and keys added, not removed.\n"
     added: dict[str, Any] = {}
     if kind == "train":
-        head += "# class_names: which classes to train, in the order that the model counts them.\n"
+        head += "# class_names: the classes to train, in the order that the model counts them;\n"
+        head += "# none: all that the dataset knows.\n"
         added = {"class_names": []}
     ours = {"gpu_count": 0} if "gpu_count" not in settings else {}
     text = yaml.safe_dump({**added, **settings, **ours}, sort_keys=False, allow_unicode=True)
@@ -92,18 +93,14 @@ def _task_file(
     )
 
 
-def _class_names(path: Path, config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    if "class_names" not in config:
-        return None
-    names = config["class_names"]
+def _class_names(path: Path, config: Mapping[str, Any]) -> tuple[str, ...]:
+    names = config.get("class_names", [])
     if isinstance(names, str):
         names = [name.strip() for name in names.split(";") if name.strip()]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _bad(
             path, f"`class_names` is {printable(repr(names), limit=80)}, not a list of names"
         )
-    if not names:
-        raise _bad(path, "`class_names` is empty", hint="Name the classes to train")
     return tuple(names)
 
 

@@ -43,7 +43,7 @@ def test_colleagues_share_a_store_and_its_images(
     run(capsys, *bob, "keywords", "add", "rain", "--to", "mine")
 
     assert {row["branch"] for row in run(capsys, *alice, "branch")} == {"master", "mine", "street"}
-    assert [row["head"] for row in run(capsys, *alice, "branch")] == ["", "", "*"]
+    assert [row["head"] for row in run(capsys, *alice, "branch")] == [False, False, True]
     assert [row["version"] for row in run(capsys, *alice, "search", "rian")] == ["mine@V2"]
     run(capsys, *bob, "export", "mine", "--to", str(tmp_path / "out"))
     assert len(list((tmp_path / "out/images").glob("*.png"))) == 2
