@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mir_ops.errors import InvalidInputError
-from mir_ops.evaluation.columns import Flags, Floats, Ints
+from mir_ops.evaluation.columns import Flags, Floats, Ints, Shorts
 from mir_ops.evaluation.curves import STEPS, unpacked
 from mir_ops.evaluation.matching import AREAS, THRESHOLDS, Matches, match
 from mir_ops.evaluation.sides import Sides
@@ -110,13 +111,10 @@ def match_for(sides: Sides, metric: str) -> Matches:
 class Weighted:
     """mAP where image n counts as much as its weight says: none below 0."""
 
-    truth_image: Ints
-    truth_label: Ints
+    truth_image: Shorts
+    truth_label: Shorts
     labels: int
-    image: Ints  # of the predictions, by class and falling score
-    bounds: Ints  # of the classes among the predictions
-    counted: Flags  # a row for each threshold
-    right: tuple[Ints, ...]  # where the hits are, for each threshold
+    ranked: tuple[_Ranked, ...]  # one for each threshold
 
     @classmethod
     def of(cls, matches: Matches) -> Weighted:
@@ -125,53 +123,84 @@ class Weighted:
         counting = matches.ignored & np.uint64(1) == 0
         counted = ~unpacked(matches.aside[place], 0, count)
         hits = unpacked(matches.hit[place], 0, count) & counted
+        image, label = found.image[place], found.label[place]
         return cls(
-            truth.image[counting].astype(np.int64),
-            truth.label[counting].astype(np.int64),
+            truth.image[counting],
+            truth.label[counting],
             truth.labels,
-            found.image[place].astype(np.int64),
-            np.searchsorted(found.label[place], np.arange(truth.labels + 1)),
-            counted,
-            tuple(np.flatnonzero(row) for row in hits),
+            tuple(
+                _Ranked.of(image[row], label[row], hit[row])
+                for row, hit in zip(counted, hits, strict=True)
+            ),
         )
 
     def map(self, weights: Ints | Floats) -> float:
-        """NaN where no class has ground truth."""
-        share = weights[self.truth_image].astype(np.float64)
+        """NaN where no class has ground truth. No loop over classes: one pass for all of them."""
+        share = weights.take(self.truth_image).astype(np.float64)
         positives = np.bincount(self.truth_label, share, self.labels).astype(np.float64)
-        measured = np.flatnonzero(positives > 0)
-        if not len(measured):
+        measured = positives > 0
+        if not measured.any():
             return float("nan")
-        weight = weights[self.image]
-        values = [
-            self._ap(weight, row, hits, positives, measured)
-            for row, hits in zip(self.counted, self.right, strict=True)
-        ]
+        positives[~measured] = 1
+        values = [row.precision(weights, positives)[measured].mean() for row in self.ranked]
         return float(np.mean(values))
 
-    def _ap(
-        self,
-        weight: Ints | Floats,
-        counted: Flags,
-        hits: Ints,
-        positives: Floats,
-        measured: Ints,
-    ) -> float:
-        everything = np.concatenate([[0], np.cumsum(np.where(counted, weight, 0))])
-        found = np.concatenate([[0], np.cumsum(weight[hits])])
-        first = np.searchsorted(hits, self.bounds)
-        total = 0.0
-        for label in measured.tolist():
-            start, end = first[label], first[label + 1]
-            if start == end:
-                continue
-            right = found[start + 1 : end + 1] - found[start]
-            reached = everything[hits[start:end] + 1] - everything[self.bounds[label]]
-            height = np.divide(right, reached, out=np.zeros(len(right)), where=reached > 0)
-            height = np.maximum.accumulate(height[::-1])[::-1]
-            at = np.searchsorted(right / positives[label], STEPS, side="left")
-            total += height[at[at < len(right)]].sum() / len(STEPS)
-        return total / len(measured)
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """Predictions by class and falling score, and which of them are hits at one threshold."""
+
+    image: Shorts
+    hits: Shorts  # where the hits are
+    label: Shorts  # of each hit
+    first: Flags  # whether a hit is the first of its class
+    before: Shorts  # for each hit: predictions of the classes before
+    behind: Shorts  # for each hit: hits of the classes before
+
+    @classmethod
+    def of(cls, image: Shorts, label: Shorts, hit: Flags) -> _Ranked:
+        hits = np.flatnonzero(hit)
+        own = label[hits]
+        first = np.concatenate([[True], own[1:] != own[:-1]])[: len(own)]
+        places = (np.searchsorted(label, own), np.searchsorted(own, own))
+        before, behind = (each.astype(np.int32) for each in places)
+        return cls(image, hits.astype(np.int32), own, first, before, behind)
+
+    def precision(self, weights: Ints | Floats, positives: Floats) -> Floats:
+        """AP of each class: the mean of the best precision from each step of recall on."""
+        if not len(self.hits):
+            return np.zeros(len(positives))
+        exact = weights.dtype.kind != "f"
+        weight = (weights.astype(np.int32) if exact else weights).take(self.image)
+        everything, found = _sums(weight), _sums(weight.take(self.hits))
+        reached = everything.take(self.hits + 1) - everything.take(self.before)
+        right = (found[1:] - found.take(self.behind)).astype(np.float64)
+        height = np.divide(right, reached, out=np.zeros(len(right)), where=reached > 0)
+        recall = right / positives.take(self.label)
+        if not exact:
+            recall *= 1 + 1e-12  # sums of shares are not exact
+        steps = _steps(recall)
+        steps[1:] -= np.where(self.first[1:], 0, steps[:-1])
+        # A class above the one before: the best so far from the end begins anew at each.
+        best = np.maximum.accumulate((height - self.label)[::-1])[::-1] + self.label
+        mean: Floats = np.bincount(self.label, best * steps, len(positives)) / len(STEPS)
+        return mean
+
+
+def _sums(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Sums of the first 0, 1, … values."""
+    sums = np.zeros(len(values) + 1, values.dtype)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
+def _steps(recall: Floats) -> Ints:
+    """How many steps of recall are reached, compared as COCO's tools do: to the bit."""
+    last = len(STEPS) - 1
+    reached = np.minimum((recall * last).astype(np.int64), last)
+    reached -= STEPS.take(reached) > recall
+    reached += (reached < last) & (STEPS.take(np.minimum(reached + 1, last)) <= recall)
+    return reached + 1
 
 
 def _check(a: Sides, b: Sides, metric: str, resamples: int, level: float) -> None:
