@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from docker import APIClient
     from mir_ops.catalog import Catalog
     from mir_ops.store import Store
 
@@ -23,6 +24,7 @@ class Workspace:
     `work_dir` is local and absolute: executor folders and the asset cache live there. Callers who
     are not the shell's user name sources below `sharing_dir`. People's label tools load images
     from the S3 store, or from the console at `console_url`, where `image_secret` signs addresses.
+    `engine` is the Docker engine for containers; without it the one that the environment names.
     """
 
     store_url: str
@@ -36,6 +38,7 @@ class Workspace:
     console_url: str | None = None
     image_secret: str | None = field(default=None, repr=False)
     images_from: ImagesFrom = "store"
+    engine: APIClient | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def store(self) -> Store:

@@ -163,6 +163,7 @@ def read_asked(
     object_type: int | None = None,
 ) -> Asked:
     """Find the executor, and read its settings; `object_type` is the model's, if there is one."""
+    from mir_ops.executor.images import find_digest
     from mir_ops.executor.task_files import TaskFile, read_task_file
 
     path = Path(arguments.task_config_file) if arguments.task_config_file else None
@@ -180,9 +181,10 @@ def read_asked(
         image = replace(image, run_as_root=True)
     if path:
         file.check_template(image, kind, path)
-    return Asked(
-        image=image, file=file, desk=_desk(arguments, repository.workspace, image, file, output)
-    )
+    desk = _desk(arguments, repository.workspace, image, file, output)
+    if desk.runner == "docker":  # it may have been built anew since it was registered
+        image = replace(image, digest=find_digest(image.image))
+    return Asked(image=image, file=file, desk=desk)
 
 
 def _desk(

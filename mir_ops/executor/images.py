@@ -9,15 +9,19 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.executor.files import printable
 from mir_ops.executor.jobs import ExecutorImage, Kind, bundled_folder, bundled_image
+
+if TYPE_CHECKING:
+    from docker import APIClient
 
 KINDS: Final[dict[str, Kind]] = {"training": "train", "mining": "mine", "infer": "infer"}
 OBJECT_TYPES: Final = {2: "det", 3: "semantic-seg", 4: "instance-seg", 50: "multi-modal"}
@@ -136,6 +140,19 @@ def described(image: ExecutorImage, engine: Any = None) -> ExecutorImage:
         object_type=kind,
         digest=found.digest,
     )
+
+
+def find_digest(image: str, engine: APIClient | None = None) -> str | None:
+    """What the engine has under this name: another digest after each build, None for nothing."""
+    from docker.errors import ImageNotFound
+
+    from mir_ops.executor.engine import open_engine
+
+    with nullcontext(engine) if engine else closing(open_engine()) as client:
+        try:
+            return str(client.inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
+        except ImageNotFound:
+            return None
 
 
 def _describe(read: Read) -> Description:

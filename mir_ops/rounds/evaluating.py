@@ -13,8 +13,8 @@ from mir_ops.errors import InvalidInputError
 from mir_ops.rounds.executing import (
     class_ids,
     config_of,
+    image_inputs,
     image_of,
-    image_record,
     prepare_predictions,
 )
 from mir_ops.rounds.ledger import Entry, new_entry
@@ -202,7 +202,7 @@ def evaluation_step(ws: Workspace, place: Place, round_id: int) -> EvaluationSte
         "version": version,
         "model": model.model_id,
         "stage": model.stage,
-        "image": image_record(spec),
+        "image": image_inputs(ws, spec),
         "config": config_of(spec, spec.executor.config.infer),
     }
     if tests:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mir_ops.catalog import Model, ProjectSpec
 from mir_ops.errors import NotFoundError
 from mir_ops.rounds.ledger import Entry
+from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,9 +58,19 @@ def image_of(spec: ProjectSpec) -> ExecutorImage:
 
 
 def image_record(spec: ProjectSpec) -> dict[str, Any]:
-    """What the operation id and the round's record say of the image: the name, not our path."""
+    """What the round's record says of the image: the name, not our path."""
     image = image_of(spec)
     return {"name": image.name, "image": image.image}
+
+
+def image_inputs(ws: Workspace, spec: ProjectSpec) -> dict[str, Any]:
+    """What an operation id says of the image: of a container's also which build it would run."""
+    from mir_ops.executor.images import find_digest
+
+    record = image_record(spec)
+    if ws.runner == "docker" and (digest := find_digest(record["image"], ws.engine)):
+        record["digest"] = digest
+    return record
 
 
 def limits_of(spec: ProjectSpec) -> Limits:
@@ -117,7 +128,7 @@ def prepare_predictions(
             entry.ws.store,
             entry.ws.store.read(commit),
             op_id=entry.op_id,
-            image=described(image_of(spec)),
+            image=described(image_of(spec), entry.ws.engine),
             asset_ids=asset_ids,
             model=model_files(model),
             config=config_of(spec, spec.executor.config.infer),

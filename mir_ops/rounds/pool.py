@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from mir_ops.catalog import Model, ProjectSpec
 from mir_ops.rounds.candidates import candidate_ids, digest, without
-from mir_ops.rounds.executing import config_of, image_record, prepare_predictions
+from mir_ops.rounds.executing import config_of, image_inputs, prepare_predictions
 from mir_ops.rounds.ledger import Entry
 from mir_ops.workspace import Workspace
 
@@ -75,7 +75,7 @@ class Pool:
             "candidates": digest(asset_ids),
             "model": self.model.model_id,
             "stage": self.model.stage,
-            "image": image_record(self.spec),
+            "image": image_inputs(self.ws, self.spec),
             "config": config_of(self.spec, self.spec.executor.config.infer),
             "ranks": self.ranks,
         }

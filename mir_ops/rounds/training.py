@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.catalog import Model
@@ -11,8 +12,8 @@ from mir_ops.errors import MirError
 from mir_ops.rounds.executing import (
     cache_of,
     config_of,
+    image_inputs,
     image_of,
-    image_record,
     job_labels,
     limits_of,
 )
@@ -30,6 +31,7 @@ class TrainingStep:
 
     entry: Entry
     version: str
+    image: Mapping[str, Any]  # with the build that a container would run
 
     @property
     def finished(self) -> dict[str, Any] | None:
@@ -82,7 +84,7 @@ class TrainingStep:
                 package=package.package,
                 log=entry.ws.store.put_blob(trained.log) if trained.log.is_file() else None,
                 training=self.version,
-                image=image_record(spec),
+                image=self.image,
                 config=config_of(spec, spec.executor.config.train),
                 seed=spec.seed,
                 training_metrics=trained.metrics,
@@ -105,7 +107,9 @@ class TrainingStep:
             entry.ws.store,
             entry.ws.store.read(self.version),
             op_id=entry.op_id,
-            image=described(image_of(spec)),
+            image=replace(
+                described(image_of(spec), entry.ws.engine), digest=self.image.get("digest")
+            ),
             class_names=spec.classes,
             config=config_of(spec, spec.executor.config.train),
             jobs_dir=entry.ws.jobs_dir,
@@ -131,15 +135,18 @@ def training_step(ws: Workspace, place: Place, round_id: int) -> TrainingStep:
     """The training of this round."""
     spec = ws.catalog.rounds.get(round_id).spec
     version = ws.catalog.steps.result(round_id, "merge_training")["commit"]
+    image = image_inputs(ws, spec)
     inputs = {
         "version": version,
-        "image": image_record(spec),
+        "image": image,
         "config": config_of(spec, spec.executor.config.train),
         "classes": list(spec.classes),
     }
     if spec.pretrained:
         inputs["pretrained"] = spec.pretrained
-    return TrainingStep(entry=new_entry(ws, place, round_id, "train", inputs), version=version)
+    return TrainingStep(
+        entry=new_entry(ws, place, round_id, "train", inputs), version=version, image=image
+    )
 
 
 def _result(model: Model) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ class ExecutorOperator(DockerOperator):
             with ExitStack() as stack:
                 stack.enter_context(explained(self.log))
                 stack.enter_context(dying_with_parent())
-                workspace = MirHook(self.mir_conn_id).workspace()
+                workspace = self._workspace()
                 stack.enter_context(workspace.catalog.kept_open())
                 place = place_of(context, workspace.deployment)
                 step = self.open_step(workspace, place, int(self.round_id))
@@ -129,8 +130,8 @@ class ExecutorOperator(DockerOperator):
             # The try before us may have come to its end while we waited.
             if (result := step.finished) is not None:
                 return result
-            if workspace.runner == "docker":
-                check_work_dir(workspace.work_dir, self.cli)
+            if workspace.engine is not None:
+                check_work_dir(workspace.work_dir, workspace.engine)
             job = step.prepare()
             self._check_gpus(job)
             run = self._open_run(workspace, job)
@@ -158,6 +159,10 @@ class ExecutorOperator(DockerOperator):
                 self.log.warning("%s", error)
             return result
 
+    def _workspace(self) -> Workspace:
+        workspace = MirHook(self.mir_conn_id).workspace()
+        return replace(workspace, engine=self.cli) if workspace.runner == "docker" else workspace
+
     def _check_gpus(self, job: Job) -> None:
         if job.limits.gpus > self.gpus:
             raise InvalidInputError(
@@ -173,7 +178,7 @@ class ExecutorOperator(DockerOperator):
 
         if workspace.runner == "process":
             return open_run(job, runner="process", keep_seconds=self.keep_seconds)
-        return open_run(job, runner="docker", engine=self.cli)
+        return open_run(job, runner="docker", engine=workspace.engine)
 
     def _run(self, step: Step, job: Job, run: Run) -> None:
         from mir_ops.executor import check_outcome
