@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def make_world(root: Path) -> RoundWorld:
         store_url=(root / "store").as_uri(),
         catalog_url=f"sqlite:///{root / 'catalog.db'}",
         work_dir=root / "work",
-        deployment="tests",
+        deployment=f"tests-{secrets.token_hex(4)}",  # an engine may serve several runs of tests
     )
     return RoundWorld(root=root, workspace=workspace)
 

@@ -23,10 +23,12 @@ from chaos import (
     tunnel,
     until,
 )
+from processes import processes_below
 from rotation import chosen
 from round_worlds import CLASSES, RoundWorld, make_world
 
 from mir_ops.catalog import apply_project
+from mir_ops.demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.docker, pytest.mark.timeout(1200)]
 
@@ -102,6 +104,19 @@ def test_every_kill_is_survived(
     kept = len(CELLS) - len(broken)
     record_property("figure", f"{kept} of {len(CELLS)} kills: one container, one model, one commit")
     assert broken == {}
+
+
+def test_two_airflows_do_not_disturb_one_another(theatre: Theatre, airflow: LocalAirflow) -> None:
+    """The last one here: it ends the theatre's."""
+    other = theatre.airflow
+    assert other.url != airflow.url
+    assert other.client.dag_ids() == [DAG]
+    assert "active_learning_round" in airflow.client.dag_ids()
+
+    other.stop()
+
+    assert processes_below(other.home) == {}
+    assert airflow.client.health()["scheduler"] == "healthy"
 
 
 def survive(theatre: Theatre, cell: Cell) -> None:

@@ -40,7 +40,7 @@ def asked(tmp_path: Path) -> tuple[RoundWorld, int]:
     world.apply("waiting", backend="folder")
     catalog = world.workspace.catalog
     round_ = catalog.rounds.open(
-        "waiting", deployment="tests", dag_id="d", run_id="r",
+        "waiting", deployment=world.workspace.deployment, dag_id="d", run_id="r",
         spec=catalog.projects.get("waiting").spec, conf={},
     )  # fmt: skip
     store = world.workspace.store

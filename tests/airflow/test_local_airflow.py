@@ -61,16 +61,3 @@ def test_nobody_comes_in_without_the_password(airflow: LocalAirflow) -> None:
         stranger.dag_ids()
 
     assert caught.value.code == "airflow-login"
-
-
-@pytest.mark.airflow
-def test_two_do_not_disturb_one_another(airflow: LocalAirflow, tmp_path: Path) -> None:
-    (tmp_path / "dags").mkdir()
-
-    with LocalAirflow(tmp_path / "other", dags=tmp_path / "dags", parallelism=1) as other:
-        assert other.url != airflow.url
-        assert other.client.dag_ids() == []
-        assert "active_learning_round" in airflow.client.dag_ids()
-
-    assert processes_below(tmp_path) == {}
-    assert airflow.client.health()["scheduler"] == "healthy"
