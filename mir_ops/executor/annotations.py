@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +27,7 @@ from mir_ops.formats.texts import (
 )
 from mir_ops.formats.voc import escaped
 from mir_ops.formats.voc_texts import heads
+from mir_ops.store.file_systems import write_file
 
 if TYPE_CHECKING:
     from mir_ops.store import Version
@@ -138,8 +138,9 @@ def _write_files(
         texts = by_image(objects, starts[first : last + 1] - starts[first])
         if export_format == "voc":
             texts = _voc_texts(assets.slice(first, last - first), image_names[first:last], texts)
-        for name, text in zip(names[first:last], texts.to_pylist(), strict=True):
-            _write(f"{inputs}/{folder}/{name}", text)
+        # Folder by folder, which costs file systems less.
+        for name, text in sorted(zip(names[first:last], texts.to_pylist(), strict=True)):
+            write_file(f"{inputs}/{folder}/{name}", text.encode())
     return [f"/in/{folder}/{name}" for name in names]
 
 
@@ -204,16 +205,6 @@ def _corners(boxes: pa.Table) -> list[npt.NDArray[np.int64]]:
 def _class_numbers(boxes: pa.Table, classes: Mapping[int, str]) -> pa.Array:
     value_set = pa.array(list(classes), boxes["class_id"].type)
     return pc.index_in(boxes["class_id"].combine_chunks(), value_set=value_set)
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
-        content = memoryview(text.encode())
-        while content:
-            content = content[os.write(descriptor, content) :]
-    finally:
-        os.close(descriptor)
 
 
 def _coco(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import secrets
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,22 +15,33 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Final
+
+from mir_ops.store.file_systems import write_file
 
 if TYPE_CHECKING:
     from mir_ops.store import Store
 
 LIMIT: Final = 64 * 2**30
-KEPT_SECONDS: Final = 15 * 60.0
 
 _THREADS: Final = 8
 _TOGETHER: Final = 64  # files that one thread looks at before it asks for more
-_READ_BYTES: Final = 1 << 20
+_SMALL: Final = 2**15  # mean bytes of images below which threads only wait for each other
+_IN_MEMORY: Final = 8 * 2**20  # an image of more bytes is copied from file to file
+_READ_BYTES: Final = 2**20
 _PARTIAL: Final = ".partial-"
 _PARTIAL_SECONDS: Final = 24 * 3600.0  # then its writer is gone
 _EVICTED_TO: Final = 0.9
 _UNCOUNTED: Final = 16  # a process counts again after fetching this part of the limit
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An asset of the store, its size in bytes, and the path at which a job is to have it."""
+
+    asset_id: str
+    size: int
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +54,35 @@ class _Cached:
 class AssetCache:
     """A folder of files named by the SHA-256 of their bytes, for any number of processes.
 
-    Every file is hashed again whenever it is handed out: a job that wrote to its link in spite of
-    the missing permission harms nobody. Above `limit` bytes the files that were used longest ago
-    go. What was handed out in the last `kept_seconds` stays, so that its job can link it.
+    Jobs get hard links. Every file is hashed again whenever it is handed out, by the link itself:
+    a job that wrote to its own in spite of the missing permission harms nobody. Times would cost
+    less and prove nothing: who can write to a file can set back when it was written, and the time
+    that nobody can set moves with every link.
+
+    Above `limit` bytes the files go that were linked or unlinked longest ago. A job keeps what it
+    has.
     """
 
-    def __init__(
-        self, directory: Path, *, limit: int = LIMIT, kept_seconds: float = KEPT_SECONDS
-    ) -> None:
+    def __init__(self, directory: Path, *, limit: int = LIMIT) -> None:
         self.directory = directory
         self._limit = limit
-        self._kept_seconds = kept_seconds
         self._uncounted: int | None = None  # bytes fetched since the last count; None: never did
         self._lock = threading.Lock()
 
-    def get(self, store: Store, asset_id: str) -> Path:
-        """The asset as a read-only local file. Link or copy it, never write to it."""
-        return Path(self._ready(store, asset_id))
+    def link_all(self, store: Store, wanted: Sequence[Wanted]) -> None:
+        """Put assets at their targets, where nothing is yet, as files never to be written to.
 
-    def get_all(self, store: Store, asset_ids: Sequence[str]) -> list[str]:
-        """The paths of many assets, several fetched at a time, in their order."""
-        if len(asset_ids) < 2 * _THREADS:
-            return [self._ready(store, asset_id) for asset_id in asset_ids]
-        # Threads that took turns at every file would spend more on turns than on small files.
-        size = max(1, min(_TOGETHER, len(asset_ids) // (2 * _THREADS)))
-        parts = [asset_ids[start : start + size] for start in range(0, len(asset_ids), size)]
+        Where the disk of the targets is another one, they are copies.
+        """
+        small = sum(one.size for one in wanted) < _SMALL * len(wanted)
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="asset-cache") as pool:
-            done = pool.map(lambda part: [self._ready(store, one) for one in part], parts)
-            return list(chain.from_iterable(done))
+            link = map if small else pool.map
+            missing = list(chain.from_iterable(link(self._link, _parts(wanted))))
+            for shelf in {one.asset_id[:2] for one in missing}:
+                (self.directory / shelf).mkdir(parents=True, exist_ok=True)
+            fetch = map if small and store.blobs.are_local else pool.map
+            for _ in fetch(lambda part: self._fetch(store, part), _parts(missing)):
+                pass
 
     def evict(self) -> int:
         """Remove what was used longest ago until the cache fits its limit; how many bytes it has.
@@ -81,34 +95,49 @@ class AssetCache:
             size = sum(file.size for file in files)
             if not alone or size <= self._limit:
                 return size
-            before = time.time() - self._kept_seconds
             for file in sorted(files, key=lambda file: file.used):
-                if size <= self._limit * _EVICTED_TO or file.used > before:
+                if size <= self._limit * _EVICTED_TO:
                     break
                 with suppress(FileNotFoundError):
-                    if file.path.stat().st_mtime == file.used:  # nobody took it since
+                    if file.path.stat(follow_symlinks=False).st_ctime == file.used:  # as before
                         file.path.unlink()
                         size -= file.size
             return size
 
-    def _ready(self, store: Store, asset_id: str) -> str:
-        path = f"{self.directory}/{asset_id[:2]}/{asset_id}"
-        if not _is_intact(path, asset_id):
-            self._fetch(store, asset_id, Path(path))
-        return path
+    def _link(self, part: Sequence[Wanted]) -> list[Wanted]:
+        """Link what is there and what its name says; returns the others."""
+        missing = []
+        for one in part:
+            try:
+                _link_or_copy(self._path(one), one.target)
+            except FileNotFoundError:
+                missing.append(one)
+                continue
+            if not _is_intact(one):
+                os.unlink(one.target)
+                missing.append(one)
+        return missing
 
-    def _fetch(self, store: Store, asset_id: str, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=_PARTIAL, delete=False) as file:
-            partial = Path(file.name)
-        try:
-            store.fetch_blob(asset_id, partial)  # verified
-            partial.chmod(0o444)
-            size = partial.stat().st_size
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        self._note(size)
+    def _fetch(self, store: Store, part: Sequence[Wanted]) -> None:
+        for one in part:
+            path = self._path(one)
+            partial = f"{path[: -len(one.asset_id)]}{_PARTIAL}{secrets.token_hex(8)}"
+            try:
+                if one.size > _IN_MEMORY:
+                    store.fetch_blob(one.asset_id, Path(partial))  # verified, as is the other
+                else:
+                    write_file(partial, store.get_blob(one.asset_id))
+                os.chmod(partial, 0o444)
+                _link_or_copy(partial, one.target)  # before anybody can evict it
+                os.replace(partial, path)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(partial)
+                raise
+        self._note(sum(one.size for one in part))
+
+    def _path(self, wanted: Wanted) -> str:
+        return f"{self.directory}/{wanted.asset_id[:2]}/{wanted.asset_id}"
 
     def _note(self, size: int) -> None:
         with self._lock:
@@ -127,27 +156,44 @@ class AssetCache:
                 with suppress(FileNotFoundError):
                     status = path.stat(follow_symlinks=False)
                     if not name.startswith("."):
-                        yield _Cached(path, status.st_size, status.st_mtime)
+                        yield _Cached(path, status.st_size, status.st_ctime)
                     elif name.startswith(_PARTIAL) and now - status.st_mtime > _PARTIAL_SECONDS:
                         path.unlink(missing_ok=True)
 
 
-def _is_intact(path: str, asset_id: str) -> bool:
-    """Whether the file is what its name says; it then counts as used now."""
+def _parts(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
+    """Threads that took turns at every file would spend more on turns than on small files."""
+    size = max(1, min(_TOGETHER, len(wanted) // (2 * _THREADS)))
+    return (wanted[start : start + size] for start in range(0, len(wanted), size))
+
+
+def _link_or_copy(source: str, target: str) -> None:
     try:
-        os.utime(path, follow_symlinks=False)  # first, so that nobody removes it meanwhile
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        os.link(source, target)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError:  # another disk, a file system without links, or no more links to this file
+        shutil.copyfile(source, target)
+        os.utime(source)  # it was used, which a link would have told
+
+
+def _is_intact(wanted: Wanted) -> bool:
+    at_once = min(wanted.size + 1, _READ_BYTES)
+    digest = hashlib.sha256()
+    try:
+        descriptor = os.open(wanted.target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        digest = hashlib.sha256()
-        while part := os.read(descriptor, _READ_BYTES):
+        while part := os.read(descriptor, at_once):
             digest.update(part)
-        return digest.hexdigest() == asset_id and os.path.lexists(path)
+            if len(part) < at_once:  # its end: one call less for each small file
+                break
     except OSError:
         return False
     finally:
         os.close(descriptor)
+    return digest.hexdigest() == wanted.asset_id
 
 
 @contextmanager

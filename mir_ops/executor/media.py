@@ -6,13 +6,14 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from mir_ops.errors import InvalidInputError, StoreError
-from mir_ops.executor.cache import AssetCache
+from mir_ops.executor.cache import AssetCache, Wanted
 from mir_ops.executor.jobs import Job
 
 if TYPE_CHECKING:
@@ -41,12 +42,11 @@ def place_assets(store: Store, job: Job, assets: pa.Table, *, cache: AssetCache)
     for shelf in {name[:2] for name in names}:
         (folder / shelf).mkdir(exist_ok=True)
     ids = [asset_id.hex() for asset_id in assets["asset_id"].to_pylist()]
-    turned = assets["orientation"].to_pylist()
-    for cached, name, orientation in zip(cache.get_all(store, ids), names, turned, strict=True):
-        if orientation > 1:
-            _write_upright(cached, f"{folder}/{name}")
-        else:
-            _link(cached, f"{folder}/{name}")
+    targets = [f"{folder}/{name}" for name in names]
+    wanted = map(Wanted, ids, assets["byte_size"].to_pylist(), targets)
+    cache.link_all(store, list(wanted))
+    for number in np.flatnonzero(assets["orientation"].to_numpy() > 1):
+        _turn_upright(targets[number])
     return [f"/in/assets/{name}" for name in names]
 
 
@@ -73,17 +73,11 @@ def write_candidates(job: Job, assets: pa.Table) -> None:
     pq.write_table(table, job.candidates_path)
 
 
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or a file system without links
-        shutil.copyfile(source, target)
-
-
-def _write_upright(source: str, target: str) -> None:
+def _turn_upright(path: str) -> None:
     """Annotations are in displayed pixels; executors that ignore EXIF must see the same."""
-    with Image.open(source) as image:
+    with Image.open(path) as image:
         kind = image.format
         upright = ImageOps.exif_transpose(image)
-        assert upright is not None
-        upright.save(target, format=kind, **({"quality": 95} if kind == "JPEG" else {}))
+    assert upright is not None
+    os.unlink(path)  # or the cache would have it upright too
+    upright.save(path, format=kind, **({"quality": 95} if kind == "JPEG" else {}))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from executor_jobs import image_bytes, op_id, sha1_name
 from PIL import Image
 
 from mir_ops.errors import InvalidInputError, NotFoundError
-from mir_ops.executor import AssetCache, ExecutorImage, Limits, ModelFiles
+from mir_ops.executor import ExecutorImage, Limits, ModelFiles
 from mir_ops.formats.voc import read_voc
 from mir_ops.store import Operation, Store, Version
 
@@ -93,17 +93,23 @@ def test_assets_are_linked_from_the_cache_not_copied(prepare, tmp_path: Path) ->
     assert path.stat().st_mode & 0o222 == 0
 
 
-def test_changed_cache_file_is_fetched_again(
-    store: Store, version: Version, tmp_path: Path
-) -> None:
-    cache = AssetCache(tmp_path / "cache")
-    asset_id = version.asset_ids()[0].as_py().hex()
-    first = cache.get(store, asset_id)
-    content = first.read_bytes()
-    os.chmod(first, 0o644)
-    first.write_bytes(b"changed by an executor")
+def test_changed_cache_file_is_fetched_again(prepare) -> None:
+    path = prepare().inputs / "assets" / sha1_name(image_bytes(1))
+    path.chmod(0o644)
+    path.write_bytes(b"changed by an executor")
 
-    assert cache.get(store, asset_id).read_bytes() == content
+    other = prepare(op_id=op_id("other"))
+
+    path = other.inputs / "assets" / sha1_name(image_bytes(1))
+    assert path.read_bytes() == image_bytes(1)
+
+
+def test_turned_image_is_upright_in_the_job_alone(prepare, tmp_path: Path) -> None:
+    prepare()
+
+    content = image_bytes(3, orientation=6)
+    digest = hashlib.sha256(content).hexdigest()
+    assert (tmp_path / "cache" / digest[:2] / digest).read_bytes() == content
 
 
 def test_prepared_again_it_is_the_same_folder(prepare) -> None:
