@@ -164,7 +164,8 @@ def is_xml_name(name: str) -> bool:
     return (head.isalpha() or head == "_") and all(c.isalnum() or c in "_-." for c in tail)
 
 
-def _refuse_doctype(data: bytes) -> None:
+def refuse_doctype(data: bytes) -> None:
+    """Refuse XML that declares a document type: entities could grow without end."""
     # Markup is ASCII in every encoding expat reads, but for UTF-16, which has zero bytes. Only
     # what may hold a DOCTYPE is parsed twice: a comment may well mention one.
     if b"<!DOCTYPE" not in data and b"\0" not in data:
@@ -184,7 +185,7 @@ def _refuse_doctype(data: bytes) -> None:
 def _root_of(data: bytes) -> Tree.Element:
     if len(data) > MAX_BYTES:
         raise RefusedError("file-too-large")
-    _refuse_doctype(data)
+    refuse_doctype(data)
     try:
         root = Tree.fromstring(data)
     except (Tree.ParseError, ValueError, LookupError, RecursionError) as error:

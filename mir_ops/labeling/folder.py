@@ -1,8 +1,10 @@
-"""The folder backend: images and pre-annotations go out, Pascal VOC files come back in `done/`.
+"""The folder backend: images and pre-annotations go out, files of any tool come back in `done/`.
 
 <task>/images/<asset>.jpg        what to label
-<task>/annotations/<asset>.xml   what the model sees: a start, to copy and correct
-<task>/done/<asset>.xml          the answer; without objects it means: nothing there
+<task>/annotations/<asset>.xml   what the model sees: a start, to copy and correct (Pascal VOC)
+<task>/annotations.xml           the same in one file that CVAT imports (CVAT for images 1.1)
+<task>/done/<asset>.xml, .txt    the answer as VOC or YOLO; without objects it means: nothing there
+<task>/done/<any>.json, .xml     answers for the images that it lists, as COCO or from CVAT
 <task>/skipped/<asset>           not to be labelled; any file of that name, any ending
 """
 
@@ -12,37 +14,38 @@ import json
 import os
 import re
 import shutil
-import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.dataset.annotations import ImageFrames, annotation_table
-from mir_ops.dataset.report import Tally
 from mir_ops.errors import InvalidInputError, NotFoundError
-from mir_ops.formats.parsed import Collected, RefusedError
-from mir_ops.formats.voc import MAX_BYTES, VocFile, VocObject, object_row, read_voc, write_voc
+from mir_ops.formats.cvat import write_cvat
+from mir_ops.formats.parsed import ImageRow, ObjectRow
+from mir_ops.formats.voc import VocFile, VocObject, object_row, write_voc
 from mir_ops.labeling.backend import LabelProgress, LabelRequest, LabelResult
-from mir_ops.store.schema import ASSET_ID, GROUND_TRUTH
+from mir_ops.labeling.folder_answers import read_done
+from mir_ops.store.schema import ASSET_ID
 
 _TASK: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,120}")
 _ENDINGS: Final = {"image/jpeg": ".jpg", "image/png": ".png", "image/bmp": ".bmp"}
 _README: Final = """\
 {title}: {count} images to label.
 
-Draw boxes on the files of `images/` with any tool that writes Pascal VOC. `annotations/` holds what
-the model sees, as a start. Save each finished file into `done/`, under the name of its image:
-`done/<name>.xml`. A file without objects means that there is nothing to see. To leave an image
-out, put a file of its name into `skipped/`. The round goes on when every image is in one of both.
+Draw on the files of `images/` with any tool. `annotations/` holds what the model sees as Pascal
+VOC, as a start, and `annotations.xml` the same for CVAT (CVAT for images 1.1). Put what you
+finished into `done/`: `<name of the image>.xml` as Pascal VOC, `<name of the image>.txt` as YOLO
+(its numbers count the lines of `classes.txt`), or files from COCO (.json) or CVAT (.xml), which
+answer every image that they list. An image that is listed without objects has nothing to see. To
+leave an image out, put a file of its name into `skipped/`. The round goes on when every image is
+in one of both.
 
 Classes: {classes}
-"""
+{guide}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +75,18 @@ class FolderBackend:
 
     def progress(self, task_id: str) -> LabelProgress:
         folder = self._folder(task_id)
-        names = {asset["name"] for asset in _read_request(folder)["assets"]}
-        answers = _answers(folder, names)
-        refused = sorted(name for name, found in answers.items() if isinstance(found, str))
-        skipped = _skipped(folder, names - answers.keys())
+        asked = _read_request(folder)
+        names = {asset["name"] for asset in asked["assets"]}
+        answers = read_done(folder / "done", sorted(names), list(asked["classes"].values()))
+        refused = sorted(answers.refused)
+        skipped = _skipped(folder, names - answers.found.keys())
         return LabelProgress(
             total=len(names),
-            done=len(answers) - len(refused),
+            done=len(answers.found),
             skipped=len(skipped),
             last_activity=_last_change(folder / "done"),
             message=f"{len(refused)} files in `done` cannot be read: "
-            + ", ".join(f"{name}.xml ({answers[name]})" for name in refused[:5])
+            + ", ".join(f"{name} ({answers.refused[name]})" for name in refused[:5])
             if refused
             else "",
         )
@@ -90,19 +94,14 @@ class FolderBackend:
     def fetch(self, task_id: str, request: LabelRequest) -> LabelResult:
         folder = self._folder(task_id)
         assets = {row["asset_id"].hex(): row for row in request.assets.to_pylist()}
-        answers = _answers(folder, assets.keys())
-        read = {name: found for name, found in answers.items() if isinstance(found, VocFile)}
-        tally = _Issues()
-        for found in answers.values():
-            if isinstance(found, str):
-                tally.add(found)
-        annotations = _annotations(read, assets, request.classes, tally)
-        skipped = _skipped(folder, assets.keys() - answers.keys())
+        answers = read_done(folder / "done", sorted(assets), list(request.classes.values()))
+        annotations, issues = answers.table(assets, request.classes)
+        skipped = _skipped(folder, assets.keys() - answers.found.keys())
         return LabelResult(
             annotations=annotations,
-            done=_ids(sorted(read)),
+            done=_ids(sorted(answers.found)),
             skipped=_ids(sorted(skipped)),
-            issues=tally.counts,
+            issues=issues,
         )
 
     def close(self, task_id: str) -> None:
@@ -117,16 +116,6 @@ class FolderBackend:
                 hint="Restore the folder, or clear `create_label_task` to ask again",
             )
         return folder
-
-
-class _Issues:
-    """What was not taken, and how often."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = {}
-
-    def add(self, code: str, count: int = 1) -> None:
-        self.counts[code] = self.counts.get(code, 0) + count
 
 
 def open_folder(options: Mapping[str, Any]) -> FolderBackend:
@@ -159,13 +148,17 @@ def _write_task(folder: Path, request: LabelRequest) -> None:
         )
         (folder / "annotations" / f"{name}.xml").write_bytes(write_voc(start))
         entries.append({"name": name})
+    (folder / "annotations.xml").write_bytes(write_cvat(_for_cvat(request, boxes)))
     _write_request(folder, request, entries)
 
 
 def _write_request(folder: Path, request: LabelRequest, entries: list[dict[str, Any]]) -> None:
     names = list(request.classes.values())
     (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    text = _README.format(title=request.title, count=len(entries), classes=", ".join(names))
+    guide = f"\nLabel guide:\n{request.guide}\n" if request.guide else ""
+    text = _README.format(
+        title=request.title, count=len(entries), classes=", ".join(names), guide=guide
+    )
     (folder / "README.txt").write_text(text, encoding="utf-8")
     asked = {
         "key": request.key,
@@ -174,6 +167,19 @@ def _write_request(folder: Path, request: LabelRequest, entries: list[dict[str, 
         "assets": entries,
     }
     (folder / "request.json").write_text(json.dumps(asked, sort_keys=True), encoding="utf-8")
+
+
+def _for_cvat(
+    request: LabelRequest, boxes: Mapping[bytes, list[VocObject]]
+) -> Iterator[tuple[ImageRow, list[ObjectRow]]]:
+    for asset in request.assets.sort_by("asset_id").to_pylist():
+        image = ImageRow(
+            source="",
+            file_name=f"{asset['asset_id'].hex()}{_ENDINGS.get(asset['media_type'], '.img')}",
+            width=asset["width"],
+            height=asset["height"],
+        )
+        yield image, [object_row(0, box) for box in boxes.get(asset["asset_id"], ())]
 
 
 def _boxes_by_asset(request: LabelRequest) -> dict[bytes, list[VocObject]]:
@@ -199,35 +205,6 @@ def _read_request(folder: Path) -> dict[str, Any]:
     return asked
 
 
-def _answers(folder: Path, names: Iterable[str]) -> dict[str, VocFile | str]:
-    """Each answered image: its file, or why that cannot be read. Other files are not ours."""
-    found: dict[str, VocFile | str] = {}
-    for name in names:
-        data = _read_file(folder / "done" / f"{name}.xml")
-        if data is None:
-            continue
-        try:
-            found[name] = read_voc(data)
-        except RefusedError as error:
-            found[name] = error.code
-    return found
-
-
-def _read_file(path: Path) -> bytes | None:
-    """The bytes of a plain file; a link could lead anywhere, a pipe would never end."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES + 1)
-    finally:
-        os.close(descriptor)
-
-
 def _skipped(folder: Path, names: Iterable[str]) -> set[str]:
     try:
         return {Path(entry.name).stem for entry in os.scandir(folder / "skipped")} & set(names)
@@ -241,50 +218,6 @@ def _last_change(folder: Path) -> datetime | None:
     except FileNotFoundError:
         return None
     return datetime.fromtimestamp(max(times), UTC) if times else None
-
-
-def _annotations(
-    read: Mapping[str, VocFile],
-    assets: Mapping[str, Mapping[str, Any]],
-    classes: Mapping[int, str],
-    issues: _Issues,
-) -> pa.Table:
-    ids = {name.lower(): id_ for id_, name in classes.items()}
-    names, objects = sorted(read), Collected()
-    class_ids: list[int] = []
-    for position, name in enumerate(names):
-        for entry in read[name].objects:
-            class_id = ids.get(entry.name.strip().lower())
-            if class_id is None:
-                issues.add("class-unknown")
-            elif entry.box is None:
-                issues.add("object-without-box")
-            else:
-                objects.add_objects([object_row(position, entry)])
-                class_ids.append(class_id)
-    tally = Tally()
-    frames = ImageFrames(
-        asset_ids=[bytes.fromhex(name) for name in names],
-        widths=[assets[name]["width"] for name in names],
-        heights=[assets[name]["height"] for name in names],
-        turns=[_turn(read[name], assets[name]) for name in names],
-        sources=[f"{name}.xml" for name in names],
-    )
-    table = annotation_table(
-        objects.parsed().objects, np.asarray(class_ids, np.int32), frames, tally
-    )
-    for issue in tally.report({}).issues:
-        issues.add(issue.code, issue.count)
-    annotator = pa.array(["folder"] * table.num_rows, pa.string())
-    position = GROUND_TRUTH.get_field_index("annotator")
-    return table.set_column(position, GROUND_TRUTH.field("annotator"), annotator)
-
-
-def _turn(file: VocFile, asset: Mapping[str, Any]) -> int:
-    """A tool that ignores EXIF labelled the image before it is turned: its size says so."""
-    displayed = (asset["width"], asset["height"])
-    turned = file.size == displayed[::-1] and file.size != displayed
-    return int(asset["orientation"]) if turned and asset["orientation"] >= 5 else 1
 
 
 def _ids(names: Iterable[str]) -> pa.Array:
