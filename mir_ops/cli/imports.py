@@ -118,6 +118,10 @@ def run_sample_zip(arguments: argparse.Namespace, output: Output) -> int:
 
     names = write_example(Path(arguments.file))
     output.record({"file": arguments.file, "entries": names}, [f"{arguments.file}:", *names])
+    output.note(
+        f"Try it: mir import {arguments.file} --to sample --unknown-types-strategy add\n"
+        "(which declares its two classes, too)"
+    )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import sys
@@ -232,11 +233,14 @@ def _load(command: str) -> Any:
 
 def _system_error(error: OSError) -> MirError:
     where = f" `{error.filename}`" if error.filename else ""
+    hint = (
+        "Free some space and run the same command again"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else "Check that the path is right and that you may read and write there; `--debug` shows "
+        "what was tried"
+    )
     return MirError(
-        f"The system refused{where}: {error.strerror or error}",
-        code="system-error",
-        hint="Check that the path is right and that you may read and write there; `--debug` shows "
-        "what was tried",
+        f"The system refused{where}: {error.strerror or error}", code="system-error", hint=hint
     )
 
 

@@ -126,15 +126,25 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotFoundError(f"No file `{path}`", code="no-such-file") from None
+        raise NotFoundError(
+            f"No file `{path}`",
+            code="no-such-file",
+            hint="Check the path; `projects/digits.yaml` of mir-ops is an example",
+        ) from None
     try:
         mapping = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidInputError(
-            f"`{path}` is not YAML: {' '.join(str(error).split())}", code="invalid-yaml"
+            f"`{path}` is not YAML: {' '.join(str(error).split())}",
+            code="invalid-yaml",
+            hint="Correct it there; a name with a colon wants quotes",
         ) from None
     if not isinstance(mapping, dict):
-        raise InvalidInputError(f"`{path}` is no mapping of keys to values", code="invalid-yaml")
+        raise InvalidInputError(
+            f"`{path}` is no mapping of keys to values",
+            code="invalid-yaml",
+            hint="Write `name: …`, `classes: […]` and so on, a line each",
+        )
     return mapping
 
 

@@ -21,7 +21,7 @@ ISSUES: Final[Mapping[str, tuple[str, str]]] = {
     "entry-encrypted": ("encrypted entries were skipped", "Pack the archive without a password"),
     "entry-damaged": (
         "entries could not be read and were skipped",
-        "Copy or pack the source again: it arrived incomplete",
+        "Check that you may read them; if so, copy or pack them again",
     ),
     "entry-repeated": (
         "entries have the name of an earlier one and were skipped",
@@ -156,7 +156,10 @@ ISSUES: Final[Mapping[str, tuple[str, str]]] = {
         "images are listed in several splits and stay in the first",
         "List every image once in `ImageSets/Main`",
     ),
-    "image-missing": ("images are not in the store and were left out", "Check with `mir fsck`"),
+    "image-missing": (
+        "images are not in the store and were left out",
+        "Check with `mir store fsck`",
+    ),
 }
 
 
@@ -214,7 +217,10 @@ class Report:
             Issue(code=issue["code"], count=issue["count"], examples=tuple(issue["examples"]))
             for issue in content["issues"]
         )
-        return cls(taken=dict(content["taken"]), issues=issues)
+        taken = content["taken"]
+        # A commit has them in the order of their names; images come before the boxes on them.
+        names = sorted(taken, key=lambda name: (name.rpartition("_")[0], name.endswith("_boxes")))
+        return cls(taken={name: taken[name] for name in names}, issues=issues)
 
 
 @dataclass(slots=True)

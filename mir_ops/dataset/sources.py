@@ -108,7 +108,7 @@ def open_files(
             return Part(tree=tree, archive=path if path.is_file() else None)
 
         yield SourceFiles(
-            name=(index_file or source).name,
+            name=(index_file or source).absolute().name,
             images=Part(tree=open_index(index_file, inside=inside))
             if index_file
             else opened(source),

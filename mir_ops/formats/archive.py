@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from mir_ops.errors import NotFoundError
+from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.formats.trees import (
     ArchiveLimits,
     FileTree,
@@ -29,6 +29,7 @@ _FOREIGN: Final = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"MSCF", "a cabinet archive"),
 )
+_REPOSITORIES: Final = (".mir", ".git")  # folders that nobody means to import
 
 
 @contextmanager
@@ -83,6 +84,7 @@ def _folder_tree(root: Path, limits: ArchiveLimits) -> FileTree:
 
 def _walk(top: str, left_out: list[tuple[str, str]]) -> Iterator[os.DirEntry[str]]:
     """Every entry below a folder that is no folder; links to folders are left out."""
+    os.scandir(top).close()  # of the folder itself it is an error if it may not be read
     folders = [top]
     while folders:
         try:
@@ -93,7 +95,8 @@ def _walk(top: str, left_out: list[tuple[str, str]]) -> Iterator[os.DirEntry[str
             continue
         for entry in found:
             if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
+                if entry.name not in _REPOSITORIES:
+                    folders.append(entry.path)
             elif entry.is_symlink() and os.path.isdir(entry.path):
                 left_out.append(("unsafe-name", readable_name(entry.path[len(top) + 1 :])))
             else:
@@ -127,7 +130,7 @@ def _open_zip(
     for magic, kind in _FOREIGN:
         if head.startswith(magic):
             raise not_an_archive(source, f"it is {kind}")
-    _check_directory_size(file.fileno(), source, limits)
+    _check_directory_size(file.fileno(), head, source, limits)
     try:
         archive = zipfile.ZipFile(file)
     # `zipfile` raises all of these on lists of entries that were made up.
@@ -173,14 +176,20 @@ def _check_bounds(infos: list[zipfile.ZipInfo], source: Path, limits: ArchiveLim
     check_ratio(source, sum(info.file_size for info in infos), limits)
 
 
-def _check_directory_size(file: int, source: Path, limits: ArchiveLimits) -> None:
+def _check_directory_size(file: int, head: bytes, source: Path, limits: ArchiveLimits) -> None:
     """Refuse a giant list of entries before `zipfile` reads it into memory."""
     size = os.fstat(file).st_size
     start = max(0, size - 22 - 0xFFFF)
     tail = os.pread(file, 22 + 0xFFFF, start)
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
-        raise not_an_archive(source, "it has no list of entries at its end")
+        if not head.startswith(b"PK"):
+            raise not_an_archive(source, "it begins and ends like none")
+        raise InvalidInputError(
+            f"`{source}` is cut short: a zip archive ends with the list of its entries",
+            code="not-an-archive",
+            hint="Copy or download it again, or pack it anew",
+        )
     (directory,) = struct.unpack_from("<L", tail, at + 12)
     locator = os.pread(file, 20, max(0, start + at - 20))
     if locator[:4] == b"PK\x06\x07":

@@ -195,7 +195,7 @@ class AirflowClient:
             raise InvalidInputError(
                 "No login for Airflow's API",
                 code="airflow-login",
-                hint="Give a token, or a user name and password",
+                hint="Set `MIR_AIRFLOW_TOKEN`, or `MIR_AIRFLOW_USER` and `MIR_AIRFLOW_PASSWORD`",
             )
         return str(self._send("POST", "/auth/token", {"json": self._login})["access_token"])
 

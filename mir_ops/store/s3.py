@@ -311,7 +311,7 @@ class S3Objects:
             return StoreError(
                 f"There are no credentials for `{self.url}`",
                 code="no-credentials",
-                hint="Pass access and secret key, or set up boto3's credentials chain",
+                hint="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what boto3 looks for",
             )
         if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
             return StoreError(

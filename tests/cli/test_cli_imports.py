@@ -311,6 +311,44 @@ def test_the_example_archive_imports_without_a_complaint(
     assert [issue["code"] for issue in report["issues"]] == ["class-added"]  # type: ignore[index]
 
 
+def test_a_repository_s_own_folder_is_imported_without_the_repository(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder_of(repository, FILES)
+
+    done = run(capsys, "import", ".", "--to", "a")
+    again = run(capsys, "import", ".", "--to", "a")
+
+    assert (done["assets"], again["again"]) == (2, True)
+    ignored = [issue["examples"] for issue in done["report"]["issues"]]  # type: ignore[index]
+    assert ignored == [["labels.csv"]]
+    assert store_of(repository).read("a").commit.message == f"Import {repository.name}"
+
+
+def test_a_report_reads_the_same_when_the_import_is_repeated(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["import", str(folder_of(tmp_path / "data", FILES)), "--to", "a"]
+    capsys.readouterr()
+
+    first, second = (main(words) or capsys.readouterr().out for _ in range(2))
+
+    assert first == second
+    assert "labelled images: 1\nlabelled boxes: 1\n" in str(first)
+
+
+def test_an_archive_that_was_cut_short_is_to_be_fetched_again(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = zip_of(tmp_path / "a.zip", FILES).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+
+    error = refused(capsys, "import", tmp_path / "cut.zip", "--to", "a")
+
+    assert "is cut short" in error
+    assert "hint: Copy or download it again" in error
+
+
 def test_what_was_ignored_is_taken_once_the_label_file_names_it(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
