@@ -23,6 +23,7 @@ from mir_ops.executor.inference import collect_inference
 from mir_ops.executor.inputs import prepare_inference, prepare_training
 from mir_ops.executor.jobs import ExecutorImage, Job, Limits, ModelFiles
 from mir_ops.executor.monitor import follow_monitor
+from mir_ops.executor.reaping import throwaway_labels
 from mir_ops.executor.stages import main_metric
 from mir_ops.executor.training import TrainingResult, collect_training
 
@@ -309,7 +310,7 @@ def _training(kit: _Kit, name: str, model: ModelFiles | None = None) -> Job:
         jobs_dir=kit.folder / "jobs",
         cache=AssetCache(kit.folder / "cache"),
         limits=kit.limits,
-        labels={"mir.check": name},
+        labels={"mir.check": name, **throwaway_labels()},
         model=model,
     )
 
@@ -328,7 +329,7 @@ def _inference(
         jobs_dir=kit.folder / "jobs",
         cache=AssetCache(kit.folder / "cache"),
         limits=kit.limits,
-        labels={"mir.check": name},
+        labels={"mir.check": name, **throwaway_labels()},
         mine=mine,
         predict=predict,
     )

@@ -41,6 +41,23 @@ def owning(jobs_dir: Path, op_id: str, *, wait_seconds: float | None = None) -> 
         os.close(handle)
 
 
+def is_owned(path: Path) -> bool:
+    """Whether a process that lives holds this file locked, or may: one of another user's."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _lock(path: Path) -> int | None:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

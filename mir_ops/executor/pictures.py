@@ -17,6 +17,7 @@ from mir_ops.executor.inference import InferenceReport, collect_inference
 from mir_ops.executor.inputs import prepare_inference
 from mir_ops.executor.jobs import ExecutorImage
 from mir_ops.executor.outputs import remove_job
+from mir_ops.executor.reaping import throwaway_labels
 
 if TYPE_CHECKING:
     from mir_ops.executor.models import ChosenModel
@@ -67,7 +68,7 @@ def predict_on_files(
             jobs_dir=desk.jobs_dir,
             cache=AssetCache(folder / "cache"),
             limits=desk.limits,
-            labels=desk.labels,
+            labels={**desk.labels, **throwaway_labels()},
         )
         try:
             desk.run(job)

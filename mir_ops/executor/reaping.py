@@ -1,16 +1,21 @@
-"""Containers that tasks left: who started them, and whether that task still wants them."""
+"""Containers that were left: who started them, and whether somebody still wants them."""
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mir_ops.executor.owners import is_owned, owner_path
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 YOUNG_SECONDS: Final = 60.0
+_THROWAWAY: Final = "mir.throwaway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,39 @@ class TaskContainer:
     map_index: int
     age: float
     running: bool
+
+
+def throwaway_labels() -> dict[str, str]:
+    """Of a job that no later command takes over: its folder and operation are new each time."""
+    return {_THROWAWAY: socket.gethostname()}
+
+
+def remove_orphans(engine: APIClient) -> list[str]:
+    """Remove the throwaway containers of this host whose command was killed; their names.
+
+    A command holds its job's lock from before its container is made until after it is gone.
+    """
+    from docker.errors import APIError
+
+    labels = [f"{name}={value}" for name, value in throwaway_labels().items()]
+    removed = []
+    for found in engine.containers(all=True, filters={"label": labels}):
+        if _is_owned(found):
+            continue
+        try:
+            engine.remove_container(found["Id"], force=True, v=True)
+        except APIError as error:
+            if error.status_code not in (404, 409):  # somebody else was first
+                raise
+        removed.append(found["Names"][0].lstrip("/"))
+    return removed
+
+
+def _is_owned(container: Mapping[str, Any]) -> bool:
+    outputs = [mount["Source"] for mount in container["Mounts"] if mount["Destination"] == "/out"]
+    jobs_dirs = [Path(one).parent.parent for one in outputs]
+    op_id = container["Labels"].get("mir.operation", "")
+    return not op_id or any(is_owned(owner_path(one, op_id)) for one in jobs_dirs)
 
 
 def task_containers(engine: APIClient, deployment: str) -> Iterator[TaskContainer]:

@@ -13,6 +13,7 @@ from mir_ops.errors import InvalidInputError
 from mir_ops.executor.jobs import Job
 from mir_ops.executor.monitor import Progress, check_outcome, follow_monitor
 from mir_ops.executor.owners import owning
+from mir_ops.executor.reaping import remove_orphans
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -75,13 +76,16 @@ def run_job(
 ) -> None:
     """Run the job to its end, or raise `ExecutorFailedError`; nothing is left running.
 
-    A container that an earlier, killed call of the same job left is taken over.
+    A container that an earlier, killed call of the same job left is taken over; what killed
+    commands left that nobody can take over is removed.
     """
     with owning(job.folder.parent, job.op_id), ExitStack() as stack:
         if runner == "docker" and engine is None:
             from mir_ops.executor.engine import open_engine
 
             engine = stack.enter_context(closing(open_engine()))
+        if engine is not None:
+            remove_orphans(engine)
         run = open_run(job, runner=runner, engine=engine)
         try:
             if not run.attach():

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,18 @@ def typed(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
     (tmp_path / "slow.yaml").write_text(yaml.safe_dump(SETTINGS))
 
     def type_(
-        command: str, executor: str, work: str = "work", **settings: object
+        command: str,
+        executor: str,
+        work: str = "work",
+        more: Sequence[str] = (),
+        **settings: object,
     ) -> subprocess.Popen[str]:
         config = {"executor_config": {**SETTINGS["executor_config"], **settings}}
         (tmp_path / "slow.yaml").write_text(yaml.safe_dump(config))
         words = [sys.executable, "-m", "mir_ops.cli.main", command, "--json", "--src-revs", "data"]
         words += ["--to", f"{command}-{tmp_path.name}", "--executor", executor]
         words += ["--task-config-file", f"{tmp_path}/slow.yaml", "-w", f"{tmp_path}/{work}"]
-        words += ["--executant-name", tmp_path.name, *_more(command, world)]
+        words += ["--executant-name", tmp_path.name, *_more(command, world), *more]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         start = {"cwd": world / "repo", "text": True, "preexec_fn": _hear_hangups}
         started.append(subprocess.Popen(words, **start, **pipes))  # type: ignore[call-overload]
@@ -63,6 +67,18 @@ def typed(world: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pope
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def looking(world: Path, typed: Any, tmp_path: Path) -> Callable[[str], subprocess.Popen[str]]:
+    """Starts an inference on one picture of a file, which takes ten minutes."""
+    picture = next((world / "train").rglob("*.png"))
+    (tmp_path / "index.txt").write_text(f"{picture}\n")
+
+    def look(executor: str) -> subprocess.Popen[str]:
+        return typed("infer", executor, more=("--index-file", f"{tmp_path}/index.txt"))
+
+    return look
 
 
 def _hear_hangups() -> None:
@@ -165,6 +181,46 @@ def test_nothing_is_left_of_a_killed_command_s_child_process(typed: Any, tmp_pat
     assert again.returncode == 0, told
     assert json.loads(said.splitlines()[0])["stages"].keys() == {"first", "best"}
     assert started_at(record["pid"]) != record["started"]
+
+
+@pytest.mark.docker
+def test_the_next_command_removes_the_container_that_nobody_can_take_over(
+    looking: Any, typed: Any, engine: Any, sample_image: str, tmp_path: Path
+) -> None:
+    killed = looking(sample_image)
+    _until(lambda: _containers(engine, tmp_path), killed)
+    (left,) = _containers(engine, tmp_path)
+    alive = looking(sample_image)
+    _until(lambda: len(_containers(engine, tmp_path)) == 2, alive)
+    killed.kill()
+    killed.communicate()
+
+    other = typed("train", sample_image, idle_seconds=0)
+    _, told = other.communicate(timeout=PATIENCE)
+
+    assert other.returncode == 0, told
+    (running,) = _containers(engine, tmp_path)
+    assert running.id != left.id
+    assert alive.poll() is None
+    alive.terminate()
+    alive.communicate(timeout=PATIENCE)
+    assert _containers(engine, tmp_path) == []
+
+
+def test_a_killed_look_at_pictures_leaves_no_child_process(looking: Any, tmp_path: Path) -> None:
+    jobs = tmp_path / "work"
+    process = looking("sample")
+    _until(lambda: list(jobs.glob("*/process.json")), process)
+    (record,) = (json.loads(path.read_text()) for path in jobs.glob("*/process.json"))
+    assert started_at(record["pid"]) == record["started"]
+
+    process.kill()
+    process.communicate()
+
+    deadline = time.monotonic() + GONE_SECONDS
+    while started_at(record["pid"]) == record["started"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def _more(command: str, world: Path) -> list[str]:

@@ -23,7 +23,8 @@ class ReapContainersOperator(BaseOperator):
     Remove this deployment's executor containers whose task instance is no longer running.
 
     Looks at the engine of the worker that it runs on. Containers of tasks that run, wait for their
-    next try, or have not begun again after a scheduler's death are left to them.
+    next try, or have not begun again after a scheduler's death are left to them. Those of commands
+    that were killed on this host go too, where nobody can take them over.
 
     :param mir_conn_id: Connection to the workspace.
     """
@@ -34,7 +35,7 @@ class ReapContainersOperator(BaseOperator):
 
     def execute(self, context: Context) -> int:
         from mir_ops.executor.engine import open_engine
-        from mir_ops.executor.reaping import reap
+        from mir_ops.executor.reaping import reap, remove_orphans
 
         workspace = MirHook(self.mir_conn_id).workspace()
         if workspace.runner != "docker":
@@ -44,12 +45,15 @@ class ReapContainersOperator(BaseOperator):
             reaped = reap(
                 engine, workspace.deployment, is_wanted=lambda one: self._is_wanted(context, one)
             )
+            orphans = remove_orphans(engine)
         for one in reaped:
             self.log.warning(
                 "Removed container %s of %s/%s/%s", one.name, one.dag_id, one.run_id, one.task_id
             )
-        self.log.info("Removed %d containers", len(reaped))
-        return len(reaped)
+        for name in orphans:
+            self.log.warning("Removed container %s of a command that was killed", name)
+        self.log.info("Removed %d containers", len(reaped) + len(orphans))
+        return len(reaped) + len(orphans)
 
     def _is_wanted(self, context: Context, container: TaskContainer) -> bool:
         """When Airflow does not answer, the container is wanted."""
