@@ -6,6 +6,7 @@ import difflib
 import re
 import types
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,8 @@ from mir_ops.errors import InvalidInputError
 
 NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Strictless: Final = Field(strict=False)  # a list in the file
+LABEL_BACKENDS: Final = ("label-studio", "folder", "oracle")
+ADDED_BACKENDS: Final = "mir_ops.label_backends"  # the entry points where others are found
 Names = Annotated[tuple[str, ...], Strictless]
 
 
@@ -109,7 +112,7 @@ class LabelsSpec(Section):
     What the model sees is shown from `confidence` on.
     """
 
-    backend: Literal["label-studio", "folder", "oracle"] = "folder"
+    backend: str = "folder"
     classes: Names = ()
     shapes: Annotated[tuple[Literal["box", "rotated_box", "polygon", "mask"], ...], Strictless] = (
         "box",
@@ -119,6 +122,16 @@ class LabelsSpec(Section):
     confidence: float = Field(default=0.25, ge=0, le=1)
     timeout_days: float = Field(default=90, gt=0)
     poll_seconds: float = Field(default=60, gt=0)
+
+    @field_validator("backend")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in LABEL_BACKENDS:
+            added = entry_points(group=ADDED_BACKENDS).names
+            if value not in added:
+                known = ", ".join(f"`{name}`" for name in (*LABEL_BACKENDS, *sorted(added)))
+                raise ValueError(f"no label backend named `{value}`: known are {known}")
+        return value
 
     @field_validator("shapes")
     @classmethod

@@ -1,8 +1,13 @@
-"""Labelling: Label Studio, a folder and the oracle behind one interface."""
+"""Labelling: Label Studio, a folder and the oracle behind one interface; other packages add more.
+
+A package that has an entry point `name = "module:function"` in the group `mir_ops.label_backends`
+adds the backend `name`: the function takes the connection's options and returns the backend.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from mir_ops.errors import InvalidInputError
@@ -42,8 +47,13 @@ def open_backend(kind: str, *, options: Mapping[str, Any]) -> LabelBackend:
         from mir_ops.labeling.label_studio import open_label_studio
 
         return open_label_studio(options)
+    from mir_ops.catalog.projects import ADDED_BACKENDS
+
+    for found in entry_points(group=ADDED_BACKENDS, name=kind):
+        backend: LabelBackend = found.load()(options)
+        return backend
     raise InvalidInputError(
         f"No label backend named `{kind}`",
         code="unknown-label-backend",
-        hint="Use `label-studio`, `folder` or `oracle`",
+        hint="Use `label-studio`, `folder` or `oracle`, or install the package that adds it",
     )
