@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -13,10 +12,10 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 from mir_ops.errors import InvalidInputError, StoreError
-from mir_ops.executor.containers import GPU_LABEL, docker_settings, with_gpus
+from mir_ops.executor.containers import docker_settings, with_gpus
+from mir_ops.executor.gpus import chosen_gpus
 from mir_ops.executor.jobs import Job
 from mir_ops.executor.outputs import clear_outputs, settle_log
-from mir_ops.executor.owners import owning
 from mir_ops.executor.runs import OnLog, OnProgress, Outcome, Watch
 
 if TYPE_CHECKING:
@@ -88,10 +87,9 @@ class ContainerRun:
         ) == str(self._job.outputs.resolve())
 
     def start(self) -> None:
-        with _choosing_gpus(self._job):
-            if self._job.limits.gpus and not self._job.limits.gpu_ids:
-                chosen = free_gpus(self._engine, self._job.limits.gpus)
-                self._settings = with_gpus(self._settings, chosen)
+        with chosen_gpus(self._job.limits, self._engine) as gpu_ids:
+            if gpu_ids:
+                self._settings = with_gpus(self._settings, gpu_ids)
             self._start()
 
     def _start(self) -> None:
@@ -276,24 +274,6 @@ class ContainerRun:
 def _is_gone(error: APIError) -> bool:
     """Whether the engine has removed the container, or is about to: then it gives no log."""
     return error.status_code in (404, 409)
-
-
-def free_gpus(engine: APIClient, count: int) -> tuple[str, ...]:
-    """The first GPUs that no running executor has; the pool sees to it that there are enough."""
-    running = engine.containers(filters={"label": GPU_LABEL})
-    taken = {one for found in running for one in found["Labels"][GPU_LABEL].split(",")}
-    free = (str(number) for number in itertools.count() if str(number) not in taken)
-    return tuple(itertools.islice(free, count))
-
-
-@contextmanager
-def _choosing_gpus(job: Job) -> Iterator[None]:
-    """One at a time on this host, until the container that has them runs."""
-    if not job.limits.gpus:
-        yield
-        return
-    with owning(job.folder.parent, "gpus", wait_seconds=_LOST_SECONDS):
-        yield
 
 
 def _seconds(stamp: bytes) -> float:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +21,9 @@ from mir_ops.executor import (
     collect_training,
     docker_settings,
     follow_monitor,
+    gpus,
 )
-from mir_ops.executor.engine import free_gpus
+from mir_ops.executor.gpus import free_gpus
 
 LOOK_AROUND = """
 import json, os, socket, sys
@@ -189,6 +192,33 @@ def test_a_gpu_in_use_is_not_given_twice(engine: Any, sample_image: str) -> None
 
     assert before[0] not in after
     assert len(set(after)) == 2
+
+
+@pytest.mark.docker
+def test_containers_and_child_processes_know_of_each_other_s_gpus(
+    engine: Any, sample_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dev").mkdir()
+    for number in (70, 71):
+        (tmp_path / f"dev/nvidia{number}").touch()
+    monkeypatch.setattr(gpus, "_DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    one = Limits(gpus=1)
+
+    with gpus.taken_gpus(one) as (child, _), gpus.chosen_gpus(one, engine.api) as container:
+        assert (child, container) == (("70",), ("71",))
+    labels = {"mir.gpus": "70"}
+    holder = engine.containers.run(
+        sample_image, ["sleep", "60"], labels=labels, network_mode="none", detach=True
+    )
+    try:
+        with gpus.taken_gpus(one) as (child, _), gpus.chosen_gpus(one, engine.api) as container:
+            assert (child, container) == (("71",), ("70",))  # none is free: one is shared
+    finally:
+        holder.remove(force=True)
+
+    with gpus.taken_gpus(one) as (child, _):
+        assert child == ("70",)
 
 
 @pytest.mark.docker

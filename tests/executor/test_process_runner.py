@@ -348,6 +348,7 @@ def test_a_gpu_in_use_is_not_given_twice_while_another_is_free(
     for number in (0, 1):
         (tmp_path / f"dev/nvidia{number}").touch()
     monkeypatch.setattr(gpus, "_DEVICES", tmp_path / "dev")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     job = prepare(image=script(HANGING), limits=Limits(gpus=1))
     run = open_run(job, runner="process", keep_seconds=60)
