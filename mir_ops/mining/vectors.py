@@ -103,16 +103,23 @@ def nearest(vectors: Matrix, others: Matrix, grid: Grid) -> tuple[Integers, Floa
 
 
 def k_center(
-    vectors: Matrix, wanted: int, *, grid: Grid, centers: Matrix | None = None, first: int = 0
+    vectors: Matrix,
+    wanted: int,
+    *,
+    grid: Grid,
+    centers: Matrix | None = None,
+    first: int = 0,
+    weights: Floats | None = None,
 ) -> tuple[Integers, Floats]:
     """Pick one after the other the vector that is farthest from all centers and picks.
 
     The greedy algorithm of Gonzalez (1985) with its bound: no vector ends up more than twice as
-    far as with the best choice. Without centers, `first` is the first pick. Of equals the one at
-    the smaller position is picked. The second array is each pick's distance when it was picked
-    (infinite for the first without centers).
+    far as with the best choice. With `weights`, all above 0, the square of a vector's distance
+    counts as often (the weighted problem of Dyer and Frieze, 1985). Without centers, `first` is the
+    first pick. Of equals the one at the smaller position is picked. The second array is each
+    pick's distance when it was picked (infinite for the first without centers).
     """
-    search = _FarthestFirst(vectors, grid)
+    search = _FarthestFirst(vectors, grid, weights)
     picks: list[int] = []
     distances: list[float] = []
     if centers is not None and len(centers):
@@ -136,8 +143,8 @@ class _FarthestFirst:
     matrices, until it is the largest although it is up to date (Minoux, 1978).
     """
 
-    def __init__(self, vectors: Matrix, grid: Grid) -> None:
-        self.vectors, self.grid = vectors, grid
+    def __init__(self, vectors: Matrix, grid: Grid, weights: Floats | None) -> None:
+        self.vectors, self.grid, self.weights = vectors, grid, weights
         size = min(max(len(vectors) // _BLOCKS, _SMALLEST_BLOCK), _LARGEST_BLOCK)
         self.blocks = [
             slice(low, min(low + size, len(vectors))) for low in range(0, len(vectors), size)
@@ -165,12 +172,16 @@ class _FarthestFirst:
     def farthest(self) -> tuple[int, float]:
         """Position and squared distance; the smallest position among equals."""
         while True:
-            bound, number = self.heap[0]
+            number = self.heap[0][1]
             block = self.blocks[number]
             if self.seen[number] == self.count:
-                return block.start + int(self.best[block].argmax()), -bound
+                pick = block.start + int(self._weighted(block).argmax())
+                return pick, float(self.best[pick])
             self._update(number, block)
-            heapq.heapreplace(self.heap, (-float(self.best[block].max()), number))
+            heapq.heapreplace(self.heap, (-float(self._weighted(block).max()), number))
+
+    def _weighted(self, block: slice) -> Floats:
+        return self.best[block] if self.weights is None else self.best[block] * self.weights[block]
 
     def _update(self, number: int, block: slice) -> None:
         for low in range(self.seen[number], self.count, _CENTERS_AT_ONCE):

@@ -175,6 +175,18 @@ def test_hybrid_takes_different_images_among_the_uncertain() -> None:
     )
 
 
+def test_hybrid_takes_one_image_of_a_scene_however_uncertain_its_copies_are() -> None:
+    dice = np.random.default_rng(4)
+    ids = [[asset(f"scene {scene}, {copy}") for copy in range(8)] for scene in range(40)]
+    flat = [one for scene in ids for one in scene]
+    places = np.repeat(dice.normal(size=(40, 8)), 8, axis=0) + dice.normal(size=(320, 8)) * 0.01
+    rows = [(one, 0, 0.5 - 0.005 * n, None) for n, scene in enumerate(ids) for one in scene]
+
+    picks = picked("hybrid", flat, rows, budget=20, embeddings=embedded(flat, places))
+
+    assert len({flat.index(one) // 8 for one in picks}) == 20
+
+
 def test_hybrid_prefers_rare_classes() -> None:
     rows = [(A, 0, 0.5, None), (B, 1, 0.3, None)]
 

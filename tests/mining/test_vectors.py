@@ -14,7 +14,9 @@ from mir_ops.mining.candidates import Matrix
 from mir_ops.mining.vectors import Grid, k_center, nearest
 
 
-def plain_k_center(vectors: Matrix, wanted: int, centers: Matrix | None, first: int) -> list[int]:
+def plain_k_center(
+    vectors: Matrix, wanted: int, centers: Matrix | None, first: int, weights: list[int]
+) -> list[int]:
     """As a textbook has it, in whole numbers of Python."""
 
     def apart(one: list[int], other: list[int]) -> int:
@@ -26,8 +28,8 @@ def plain_k_center(vectors: Matrix, wanted: int, centers: Matrix | None, first: 
     there += [points[one] for one in picks]
     while len(picks) < min(wanted, len(points)):
         least = [
-            -1 if number in picks else min(apart(point, center) for center in there)
-            for number, point in enumerate(points)
+            -1 if number in picks else weight * min(apart(point, center) for center in there)
+            for number, (point, weight) in enumerate(zip(points, weights, strict=True))
         ]
         picks.append(least.index(max(least)))
         there.append(points[picks[-1]])
@@ -42,21 +44,27 @@ EIGHTHS = st.integers(-40, 40).map(lambda number: number / 8)
     centers=st.none() | st.lists(st.tuples(EIGHTHS, EIGHTHS, EIGHTHS), min_size=1, max_size=5),
     wanted=st.integers(1, 20),
     first=st.integers(0, 10**6),
+    weights=st.none() | st.lists(st.integers(1, 9), min_size=150, max_size=150),
 )
 def test_k_center_picks_what_the_textbook_picks(
     points: list[tuple[float, float, float]],
     centers: list[tuple[float, float, float]] | None,
     wanted: int,
     first: int,
+    weights: list[int] | None,
 ) -> None:
     vectors = np.array(points, np.float32)
     there = None if centers is None else np.array(centers, np.float32)
     start = first % len(points)
+    heavy = None if weights is None else np.array(weights[: len(points)], np.float64)
 
-    picks, apart = k_center(vectors, wanted, grid=Grid.over(vectors), centers=there, first=start)
+    picks, apart = k_center(
+        vectors, wanted, grid=Grid.over(vectors), centers=there, first=start, weights=heavy
+    )
 
-    assert picks.tolist() == plain_k_center(vectors, wanted, there, start)
-    assert (np.diff(apart) <= 0).all()
+    plain = (weights or [1] * len(points))[: len(points)]
+    assert picks.tolist() == plain_k_center(vectors, wanted, there, start, plain)
+    assert weights or (np.diff(apart) <= 0).all()
 
 
 def test_k_center_over_many_blocks_is_that_over_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,11 +75,12 @@ def test_k_center_over_many_blocks_is_that_over_one(monkeypatch: pytest.MonkeyPa
     )
     vectors[5000:5100] = vectors[100:200]
     grid = Grid.over(vectors)
+    weights = dice.uniform(0.1, 1, 9000)
 
-    several = k_center(vectors, 200, grid=grid, first=17)
+    several = k_center(vectors, 200, grid=grid, first=17, weights=weights)
     monkeypatch.setattr("mir_ops.mining.vectors._BLOCKS", 1)
     monkeypatch.setattr("mir_ops.mining.vectors._LARGEST_BLOCK", 10**6)
-    one = k_center(vectors, 200, grid=grid, first=17)
+    one = k_center(vectors, 200, grid=grid, first=17, weights=weights)
 
     assert several[0].tolist() == one[0].tolist()
     assert several[1].tolist() == one[1].tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,8 @@ from mir_ops.mining.vectors import Distance
 Shortlist = Annotated[float, Field(ge=1, le=100)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+_DIGITS: Final = 9
+
 
 @register(
     "hybrid",
@@ -26,7 +28,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 def hybrid(
     candidates: Candidates,
     *,
-    shortlist: Shortlist = 4.0,
+    shortlist: Shortlist = 20.0,
     power: Power = 0.5,
     aggregate: Aggregate = "sum",
     top: Top = 3,
@@ -37,8 +39,9 @@ def hybrid(
 
     First the binary entropy of every class probability of the boxes at confidence `least` or more,
     weighted by class as `class-rarity` does; then, of the `shortlist` times as many images as are
-    wanted that score highest, those that k-center picks. Images without such boxes are placed
-    by chance in the first stage. Without embeddings there is no second stage.
+    wanted that score highest, those that k-center picks, the square of a distance times the
+    score. Images without such boxes are placed by chance in the first stage. Without embeddings
+    there is no second stage.
     """
     score, doubt, counts = weighted_uncertainty(candidates, power, aggregate, top, least)
     notes = () if candidates.labelled else (NOT_LABELLED,)
@@ -53,7 +56,8 @@ def hybrid(
         notes = (*notes, f"{NO_VECTORS}; picked by uncertainty and class alone")
         return Scored(score=score, reason=certain, components=components, notes=notes)
     first = _shortlist(candidates, score, shortlist)
-    order, apart, more = spread(candidates, first, distance, first=score)
+    weights = _weights(score[first])
+    order, apart, more = spread(candidates, first, distance, first=score, weights=weights)
     column = distances(candidates, order, apart)
     return Scored(
         score=score,
@@ -91,3 +95,10 @@ def _shortlist(candidates: Candidates, score: Floats, times: float) -> Integers:
     falling = by_score(score)
     falling = falling[candidates.vectors.rows[falling] >= 0]
     return np.sort(falling[: round(times * candidates.wanted)])
+
+
+def _weights(score: Floats) -> Floats:
+    """Scores as shares of the largest, so coarse that every processor rounds them alike."""
+    largest = score.max(initial=0.0)
+    shares = np.round(score / largest, _DIGITS) if largest > 0 else np.zeros(len(score))
+    return np.maximum(shares, 10.0**-_DIGITS)

@@ -45,11 +45,17 @@ def k_center_picks(candidates: Candidates, *, distance: Distance = "euclidean") 
 
 
 def spread(
-    candidates: Candidates, images: Integers, distance: Distance, *, first: Floats
+    candidates: Candidates,
+    images: Integers,
+    distance: Distance,
+    *,
+    first: Floats,
+    weights: Floats | None = None,
 ) -> tuple[Integers, Floats, tuple[str, ...]]:
     """As many as are wanted of these images, by k-center; each one's distance when it was picked.
 
-    Without labelled vectors the image with the highest `first` is picked first.
+    Without labelled vectors the image with the highest `first` is picked first. `weights` are of
+    these images.
     """
     assert candidates.vectors is not None
     mine = candidates.vectors.of(images)
@@ -61,6 +67,7 @@ def spread(
         grid=Grid.over(*parts, distance=distance),
         centers=labelled,
         first=int(first[images].argmax()) if len(images) else 0,
+        weights=weights,
     )
     return images[picks], apart, (NO_LABELLED,) if labelled is None else ()
 
