@@ -43,6 +43,8 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
         found = [(place, one.name, one.aliases) for place, one in enumerate(labels)]
     rows = [(i, n, list(a) if output.json else ";".join(a) or "-") for i, n, a in found]
     output.table(_COLUMNS, rows, right=("id",))
+    if not rows:
+        output.note("None yet: `mir classes add NAME,ALIAS…`, or edit `labels.yaml`")
     return 0
 
 

@@ -62,10 +62,11 @@ def run_export(arguments: argparse.Namespace, output: Output) -> int:
     repository = repository_of(arguments)
     source = source_of(arguments, repository)
     annotations = _format_of(arguments)
+    folders = _folders(arguments, annotations)
     report = export_dataset(
         repository.store,
         source.rev,
-        _folders(arguments, annotations),
+        folders,
         annotations=annotations,
         names=arguments.names,
         sub_folders=not arguments.to,
@@ -73,6 +74,8 @@ def run_export(arguments: argparse.Namespace, output: Output) -> int:
         on_progress=output.progress,
     )
     output.record({"rev": source.rev, **report.to_dict()}, report.lines())
+    where = [folders.root] if folders.root else folders.named().values()
+    output.note(f"Written: {', '.join(map(str, where))}")
     return 0
 
 

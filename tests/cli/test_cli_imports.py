@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import tarfile
@@ -368,6 +369,21 @@ def blobs(store: Path) -> int:
     return sum(path.is_file() for path in store.glob("blobs/sha256/*/*"))
 
 
+# A shell lets what it starts in the background be deaf to Ctrl-C, and so this.
+_MIR = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from mir_ops.cli.main import main
+sys.exit(main())
+"""
+
+
+def start(*words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _MIR, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
 POINTS = {
     "before it began": lambda _: True,
     "when the first image was written": lambda store: blobs(store) > 0,
@@ -386,9 +402,7 @@ def test_an_import_that_was_killed_finishes_when_it_is_run_again(
     files |= {f"annotations/{n}.xml": voc("cat") for n in range(IMAGES)}
     source = folder_of(tmp_path / "data", files)
     words = ["import", str(source), "--to", "b@first", "--json"]
-    script = "import sys; from mir_ops.cli.main import main; sys.exit(main())"
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    child = subprocess.Popen([sys.executable, "-c", script, *words], **pipes)  # type: ignore[call-overload]
+    child = start(*words)
     while child.poll() is None and not POINTS[point](repository / ".mir/store"):
         time.sleep(0.001)
     child.kill()
@@ -403,3 +417,25 @@ def test_an_import_that_was_killed_finishes_when_it_is_run_again(
     assert store.branch("b").seq == 1
     assert store.resolve("b@first").id == done["commit"]
     assert main(["store", "fsck"]) == 0
+
+
+def test_ctrl_c_leaves_no_version_and_no_files_and_the_same_command_finishes(
+    repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"images/{n}.png": picture(n) for n in range(IMAGES)}
+    source = folder_of(tmp_path / "data", files)
+    for words, begun in (
+        (("import", str(source), "--to", "b"), lambda: blobs(repository / ".mir/store") > 0),
+        (("export", "b", "--to", "out"), lambda: any((repository / "out").glob("images/*.png"))),
+    ):
+        child = start(*words)
+        while child.poll() is None and not begun():
+            time.sleep(0.001)
+        child.send_signal(signal.SIGINT)
+
+        assert child.wait() == 130, words
+        assert not store_of(repository).branch("b").exists or words[0] == "export"
+        assert not (repository / "out").exists()
+        assert main(list(words)) == 0
+
+    assert len(list((repository / "out/images").glob("*.png"))) == IMAGES
