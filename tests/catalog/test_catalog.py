@@ -45,6 +45,22 @@ def test_sqlite_waits_for_other_writers(tmp_path: Path) -> None:
     assert found == {"journal_mode": "wal", "busy_timeout": 60_000, "foreign_keys": 1}
 
 
+def test_a_catalog_that_is_kept_open_does_not_settle_its_log_after_every_transaction(
+    tmp_path: Path, spec: ProjectSpec
+) -> None:
+    catalog = Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}")
+    other = Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}")
+    log = tmp_path / "catalog.db-wal"
+
+    with catalog.kept_open():
+        catalog.projects.apply(spec)
+        assert log.stat().st_size > 0
+        assert [one.name for one in other.projects.list()] == [spec.name]
+        assert open_round(other, spec, "run").number == 1  # it holds nothing that others wait for
+
+    assert not log.exists()
+
+
 def _open_and_work(url: str, spec: ProjectSpec, number: int) -> str:
     catalog = Catalog.open(url)
     catalog.projects.apply(spec)
