@@ -6,9 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
-from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 _SETTINGS: Final = {
     "OPENBLAS_NUM_THREADS": "1",  # no threads that wait for matrices
@@ -18,17 +16,16 @@ _SETTINGS: Final = {
 # Arrow asks for these, and does without; what needs one asks again and finds it.
 _PANDAS: Final = "pandas"
 _OPTIONAL: Final = (_PANDAS, "dateutil", "cloudpickle")
-_DOCS: Final = "pyarrow.vendored.docscrape"
 
 
 def load_rows() -> None:
-    """Load what rows are read and written with, in two thirds of the time.
+    """Load what rows are read and written with, in half the time.
 
-    For commands that multiply no matrices. Arrow's functions get no docs of their options.
+    For commands that multiply no matrices.
     """
     with _environment(_SETTINGS), _without(_OPTIONAL):
-        _load_numpy()
-        _load_compute()
+        import pyarrow.compute  # noqa: F401
+
         _let_arrow_ask()
 
 
@@ -66,40 +63,6 @@ def _without(names: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         sys.meta_path.remove(finder)
-
-
-class _Masked(ModuleType):
-    """`numpy.ma` until somebody uses it: Arrow asks whether an array is one of those."""
-
-    class MaskedArray:
-        """Before the real module is loaded there is none."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(import_module("numpy.ma"), name)
-
-
-def _load_numpy() -> None:
-    import numpy
-
-    if "ma" not in vars(numpy):
-        numpy.ma = _Masked("numpy.ma")
-
-
-def _load_compute() -> None:
-    """Arrow would parse the docs of a hundred classes, to write those of its functions."""
-    if "pyarrow.compute" in sys.modules:
-        return
-    empty = ModuleType(_DOCS)
-    empty.NumpyDocString = _no_docs  # type: ignore[attr-defined]
-    sys.modules[_DOCS] = empty
-    try:
-        import pyarrow.compute  # noqa: F401
-    finally:
-        del sys.modules[_DOCS]
-
-
-def _no_docs(text: str) -> dict[str, list[str]]:  # noqa: ARG001 - as what it stands for
-    return {"Parameters": []}
 
 
 @contextmanager
