@@ -68,8 +68,6 @@ assert dict(os.environ) == before
 assert "pandas" not in sys.modules
 assert pa.default_memory_pool().backend_name == "system"
 assert pc.is_in(pa.array([1, 2]), value_set=pa.array([2])).to_pylist() == [False, True]
-from pyarrow.vendored.docscrape import NumpyDocString
-assert NumpyDocString("Parameters\\n----------\\nx : int\\n")["Parameters"][0].name == "x"
 """
 
 
