@@ -14,6 +14,7 @@ from mir_airflow.operators.executor import (
     gpu_slots,
 )
 from mir_airflow.operators.rounds import (
+    CheckEndOperator,
     CheckTargetsOperator,
     CloseRoundOperator,
     CreateLabelTaskOperator,
@@ -24,6 +25,7 @@ from mir_airflow.operators.rounds import (
     MergeTrainingOperator,
     OpenRoundOperator,
     PlanShardsOperator,
+    PreparePoolOperator,
 )
 from mir_airflow.sensors.labels import LabelsSensor
 
@@ -60,8 +62,15 @@ PARAMS = {
         minimum=0,
         maximum=0.5,
         title="Control arm",
-        description="Which share of the budget is drawn at random, to measure what mining is worth. "
-        "Empty: the project's.",
+        description="Which share of the budget is drawn at random, to measure what mining is "
+        "worth. Empty: the project's.",
+    ),
+    "prepare_pool": Param(
+        None,
+        type=["null", "boolean"],
+        title="Prepare the pool",
+        description="Whether the pool is filtered and sampled as the project says. No: this round "
+        "looks at all of it. Empty: as the project says.",
     ),
     "pretrained": Param(
         None,
@@ -69,6 +78,13 @@ PARAMS = {
         title="Pretrained model",
         description="A model to start the training from: its id, `id@stage`, or a promoted name. "
         "Empty: the project's, or none.",
+    ),
+    "train_after_merge": Param(
+        None,
+        type=["null", "boolean"],
+        title="Train after the merge",
+        description="Whether a last model is trained on the labels of this round before it closes. "
+        "Empty: as the project says, and where no other round follows.",
     ),
     "seed": Param(
         None,
@@ -140,9 +156,14 @@ with DAG(
     )
     check_targets = CheckTargetsOperator(
         task_id="check_targets",
-        go_on="plan_shards",
+        go_on="prepare_pool",
         stop="close_round",
         doc_md="Ends the round here when the project has what it wants.",
+        **of_round,
+    )
+    prepare_pool = PreparePoolOperator(
+        task_id="prepare_pool",
+        doc_md="Filters and samples the pool, as the project's `pool` says; else leaves it whole.",
         **of_round,
     )
     plan_shards = PlanShardsOperator(
@@ -187,6 +208,26 @@ with DAG(
         doc_md="Merges the labels into the training version.",
         **of_round,
     )
+    check_end = CheckEndOperator(
+        task_id="check_end",
+        train="train_last",
+        close="close_round",
+        doc_md="Has a last model trained where no other round follows, or where that is asked for: "
+        "a project does not end with labels that no model has seen.",
+        **of_round,
+    )
+    train_last = TrainOperator(
+        task_id="train_last",
+        last=True,
+        doc_md="Trains on the version with this round's labels.",
+        **of_round,
+    )
+    evaluate_last = EvaluateOperator(
+        task_id="evaluate_last",
+        last=True,
+        doc_md="Measures that model, and compares it with the one before.",
+        **of_round,
+    )
     close_round = CloseRoundOperator(
         task_id="close_round",
         trigger_rule="none_failed_min_one_success",
@@ -195,7 +236,8 @@ with DAG(
     )
 
     open_round >> import_data >> gate_data >> merge_training >> train >> evaluate >> check_targets
-    check_targets >> plan_shards >> [mine_shard, mine]
+    check_targets >> prepare_pool >> plan_shards >> [mine_shard, mine]
     mine_shard >> mine >> create_label_task >> wait_for_labels >> import_labels
-    import_labels >> gate_labels >> merge_labels >> close_round
-    check_targets >> close_round
+    import_labels >> gate_labels >> merge_labels >> check_end
+    check_end >> train_last >> evaluate_last >> close_round
+    [check_targets, check_end] >> close_round

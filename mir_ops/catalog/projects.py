@@ -104,6 +104,17 @@ class MiningSpec(Section):
     shard_size: int | None = Field(default=None, ge=1)
 
 
+class PoolSpec(Section):
+    """What of the pool a round looks at: an attribute is `key` or `key=value`, and of images that
+    fit, `sample` are drawn, others in each round. Nothing said is everything."""
+
+    attributes: Names = ()
+    exclude_attributes: Names = ()
+    least_width: int | None = Field(default=None, ge=1)
+    least_height: int | None = Field(default=None, ge=1)
+    sample: int | None = Field(default=None, ge=1)
+
+
 class LabelsSpec(Section):
     """Who answers, and how long a round waits; where and with which key is a connection's.
 
@@ -163,6 +174,7 @@ class StopSpec(Section):
     target: float | None = Field(default=None, gt=0, le=1)
     rounds: int | None = Field(default=None, ge=1)
     labelled_images: int | None = Field(default=None, ge=1)
+    labelled_boxes: int | None = Field(default=None, ge=1)
     plateau: Plateau | None = None
 
 
@@ -182,11 +194,13 @@ class ProjectSpec(Section):
     sources: Sources
     executor: ExecutorSpec
     pretrained: str | None = None  # a model's `id[@stage]` or name: every training starts from it
+    pool: PoolSpec = Field(default_factory=PoolSpec)
     mining: MiningSpec = Field(default_factory=MiningSpec)
     labels: LabelsSpec = Field(default_factory=LabelsSpec)
     stop: StopSpec = Field(default_factory=StopSpec)
     test_sets: Names = ()  # names of frozen test sets: rounds measure on them, targets go by them
     gates: GatesSpec = Field(default_factory=GatesSpec)
+    train_after_merge: bool = False  # a round ends with a model that has seen its labels
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
     @field_validator("classes")
@@ -225,6 +239,8 @@ class RoundConf(Section):
     strategy: str | None = None
     control: float | None = Field(default=None, ge=0, le=0.5)
     pretrained: str | None = None
+    prepare_pool: bool | None = None  # false: the whole pool, this time
+    train_after_merge: bool | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
 
     @field_validator("new_data")

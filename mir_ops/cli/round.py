@@ -78,7 +78,7 @@ def run_fail(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def run_start(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.catalog.projects import read_conf
+    from mir_ops.catalog.projects import RoundConf, read_conf
     from mir_ops.rounds.airflow_api import AirflowClient
 
     url = arguments.url or os.environ.get("MIR_AIRFLOW_URL")
@@ -90,7 +90,7 @@ def run_start(arguments: argparse.Namespace, output: Output) -> int:
         )
     conf = {
         name: value
-        for name in ("project", "new_data", "budget", "strategy", "control", "pretrained", "seed")
+        for name in RoundConf.model_fields
         if (value := getattr(arguments, name)) is not None
     }
     read_conf(conf)
@@ -117,6 +117,16 @@ def _register_start(actions: Any) -> None:
     start.add_argument("--strategy", metavar="NAME", help="Mining strategy")
     start.add_argument("--control", type=float, metavar="SHARE", help="Share drawn at random")
     start.add_argument("--pretrained", metavar="ID[@STAGE]", help="Model to start from")
+    start.add_argument(
+        "--prepare-pool",
+        action=argparse.BooleanOptionalAction,
+        help="Whether the pool is filtered and sampled (default: as the project says)",
+    )
+    start.add_argument(
+        "--train-after-merge",
+        action=argparse.BooleanOptionalAction,
+        help="Whether a last model learns from this round's labels (default: the project's)",
+    )
     start.add_argument("--seed", type=int, metavar="N", help="Default: the project's")
     start.add_argument(
         "--dag",

@@ -135,7 +135,7 @@ def find_project(catalog: Catalog, store: Store, name: str) -> ProjectView | Non
 
 def _project_view(catalog: Catalog, store: Store, project: Project) -> ProjectView:
     spec = project.spec
-    models = {model.round_id: model for model in catalog.models.list(project.name)}
+    models = catalog.models.list(project.name)
     target = f"{_METRICS[spec.stop.metric]} {spec.stop.target:g}" if spec.stop.target else None
     return ProjectView(
         name=project.name,
@@ -145,15 +145,17 @@ def _project_view(catalog: Catalog, store: Store, project: Project) -> ProjectVi
         budget=spec.mining.budget,
         target=target,
         rounds=tuple(
-            _round_view(catalog, store, turn, models.get(turn.id))
+            _round_view(catalog, store, turn, [one for one in models if one.round_id == turn.id])
             for turn in catalog.rounds.list(project.name)
         ),
     )
 
 
-def _round_view(catalog: Catalog, store: Store, turn: Round, model: Model | None) -> RoundView:
+def _round_view(catalog: Catalog, store: Store, turn: Round, models: Sequence[Model]) -> RoundView:
     steps = catalog.steps.list(turn.id)
     left = {step.step: step.result or {} for step in steps if step.state == "done"}
+    last = left.get("train_last", {}).get("op_id")
+    model = next((one for one in reversed(models) if one.op_id != last), None)
     training = model.training if model else _commit(left, "merge_training")
     size = training_size(store, training) if training else None
     metrics = (model.metrics if model else None) or {}
@@ -175,10 +177,16 @@ def _round_view(catalog: Catalog, store: Store, turn: Round, model: Model | None
         mined=_commit(left, "mine"),
         labels=_commit(left, "import_labels"),
         grown=_commit(left, "merge_labels"),
-        notes=tuple(_notes(metrics)),
+        notes=(*_notes(metrics), *_last_notes(left)),
         control=tuple(control_lines(left.get("close_round", {}).get("control"))),
         gates=tuple(dict.fromkeys(gate.stage for gate in catalog.gates.list(turn.id))),
     )
+
+
+def _last_notes(left: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What the model reached that has seen the round's own labels, if there is one."""
+    if (found := left.get("evaluate_last", {}).get("metrics")) is not None:
+        yield f"With the labels of this round, a last model reached mAP50 {found['map50']:.3f}."
 
 
 def _notes(metrics: Mapping[str, Any]) -> Iterator[str]:

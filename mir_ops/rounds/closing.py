@@ -29,7 +29,7 @@ def close_round(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
             "training": training,
             "tag": tag,
             "record": blob,
-            "metrics": record["metrics"],
+            "metrics": record["last"]["metrics"] if record["last"] else record["metrics"],
             "stop": record["stop"],
             "control": record["control"],
         }

@@ -173,10 +173,16 @@ class EvaluationStep:
         return None
 
     def _layer_before(self, version: Version) -> str | None:
-        """The predictions of the last earlier round's model, which may be the same one."""
-        steps = self.entry.ws.catalog.steps
-        for earlier in reversed(earlier_rounds(self.entry.ws, self.entry.round)):
-            step = steps.find(earlier.id, "evaluate")
+        """The predictions of the model before, which may be the same one.
+
+        The last model of a round is compared with its first, a round's first with the newest that
+        earlier rounds have evaluated.
+        """
+        entry, steps = self.entry, self.entry.ws.catalog.steps
+        own = [entry.round] if entry.step == "evaluate_last" else []
+        for earlier in [*own, *reversed(earlier_rounds(entry.ws, entry.round))]:
+            last = None if earlier in own else steps.find(earlier.id, "evaluate_last")
+            step = last or steps.find(earlier.id, "evaluate")
             if step is not None and step.result is not None:
                 layer = f"predictions:{step.result['model_id']}"
                 return layer if layer in version.layers() else None
@@ -191,11 +197,15 @@ class EvaluationStep:
         return f"predictions:{self.model.model_id}"
 
 
-def evaluation_step(ws: Workspace, place: Place, round_id: int) -> EvaluationStep:
-    """The evaluation of this round's model."""
-    spec = ws.catalog.rounds.get(round_id).spec
-    version = ws.catalog.steps.result(round_id, "merge_training")["commit"]
-    model = ws.catalog.models.get(ws.catalog.steps.result(round_id, "train")["op_id"])
+def evaluation_step(
+    ws: Workspace, place: Place, round_id: int, *, last: bool = False
+) -> EvaluationStep:
+    """The evaluation of this round's model, or of its `last` one."""
+    spec, steps = ws.catalog.rounds.get(round_id).spec, ws.catalog.steps
+    version = steps.result(round_id, "merge_labels" if last else "merge_training")["commit"]
+    model = ws.catalog.models.get(
+        steps.result(round_id, "train_last" if last else "train")["op_id"]
+    )
     frozen = frozen_at_opening(ws, round_id)
     tests = {name: frozen[name] for name in spec.test_sets}
     inputs: dict[str, Any] = {
@@ -207,7 +217,7 @@ def evaluation_step(ws: Workspace, place: Place, round_id: int) -> EvaluationSte
     }
     if tests:
         inputs["tests"] = tests
-    entry = new_entry(ws, place, round_id, "evaluate", inputs)
+    entry = new_entry(ws, place, round_id, "evaluate_last" if last else "evaluate", inputs)
     measured = Measured(store=ws.store, version=ws.store.read(version), tests=tests)
     return EvaluationStep(entry=entry, measured=measured, model=model)
 

@@ -20,12 +20,16 @@ STEPS: Final = (
     "train",
     "evaluate",
     "check_targets",
+    "prepare_pool",
     "mine",
     "create_label_task",
     "wait_for_labels",
     "import_labels",
     "gate_labels",
     "merge_labels",
+    "check_end",
+    "train_last",
+    "evaluate_last",
     "close_round",
 )
 

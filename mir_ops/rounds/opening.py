@@ -7,7 +7,7 @@ from typing import Any
 
 from mir_ops.catalog import ProjectSpec, Round, RoundConf
 from mir_ops.catalog.catalog import check_mining
-from mir_ops.catalog.projects import ExecutorSpec, MiningSpec, read_conf
+from mir_ops.catalog.projects import ExecutorSpec, MiningSpec, PoolSpec, read_conf
 from mir_ops.errors import InvalidInputError
 from mir_ops.evaluation.frozen import find_frozen, frozen_sets
 from mir_ops.executor.jobs import bundled_folder
@@ -78,8 +78,12 @@ def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
         update={
             "executor": _executor(ws, spec.executor),
             "pretrained": choose_model(ws, pretrained).name if pretrained else None,
+            "pool": PoolSpec() if asked.prepare_pool is False else spec.pool,
             "mining": _mining(spec.mining, asked),
             "seed": spec.seed if asked.seed is None else asked.seed,
+            "train_after_merge": spec.train_after_merge
+            if asked.train_after_merge is None
+            else asked.train_after_merge,
         }
     )
     check_mining(made)

@@ -57,6 +57,11 @@ class Branches:
         return f"{self.project}/evaluation"
 
     @property
+    def pool(self) -> str:
+        """What rounds mine in, where the project filters or samples its pool."""
+        return f"{self.project}/pool"
+
+    @property
     def mining(self) -> str:
         return f"{self.project}/mining"
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.catalog import Model, ProjectSpec
-from mir_ops.rounds.candidates import candidate_ids, digest, without
+from mir_ops.rounds.candidates import digest, without
 from mir_ops.rounds.executing import config_of, image_inputs, prepare_predictions
 from mir_ops.rounds.ledger import Entry
+from mir_ops.rounds.preparing import prepared
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -103,13 +104,14 @@ class Pool:
 def round_pool(ws: Workspace, round_id: int) -> Pool:
     """The pool of this round, as it was when the round opened."""
     steps = ws.catalog.steps
+    commit, candidates = prepared(ws, round_id)
     return Pool(
         ws=ws,
         round_id=round_id,
         spec=ws.catalog.rounds.get(round_id).spec,
-        commit=steps.result(round_id, "import_data")["pool"],
+        commit=commit,
         training=steps.result(round_id, "merge_training")["commit"],
-        candidates=candidate_ids(ws, round_id),
+        candidates=candidates,
         model=ws.catalog.models.get(steps.result(round_id, "train")["op_id"]),
     )
 

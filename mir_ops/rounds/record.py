@@ -43,6 +43,8 @@ def write_record(entry: Entry, training: str) -> dict[str, Any]:
         "model": results.get("train"),
         "metrics": results.get("evaluate", {}).get("metrics"),
         "stop": results.get("check_targets"),
+        "end": results.get("check_end"),
+        "last": _last(results),
         "chosen": _chosen(ws, results.get("mine", {})),
         "label_tasks": [
             {"backend": task.backend, "task": task.external_id, "requested": task.requested}
@@ -77,10 +79,22 @@ def _commits(results: Mapping[str, Mapping[str, Any]], training: str) -> dict[st
         "import/new_data": imported.get("new_data"),
         "trained_on": results.get("merge_training", {}).get("commit"),
         "evaluation": results.get("evaluate", {}).get("commit"),
+        "pool": results.get("prepare_pool", {}).get("commit"),
         "mining": mined.get("mining"),
         "mined": mined.get("commit"),
         "labels": results.get("import_labels", {}).get("commit"),
         "training": training,
+    }
+
+
+def _last(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The model that has seen the round's own labels, if one was trained."""
+    if not results.get("check_end", {}).get("last") or "evaluate_last" not in results:
+        return None
+    return {
+        "model": results["train_last"],
+        "evaluation": results["evaluate_last"]["commit"],
+        "metrics": results["evaluate_last"]["metrics"],
     }
 
 

@@ -23,14 +23,16 @@ from mir_ops.rounds.ledger import STEPS
 from mir_ops.rounds.mining import mining_step
 from mir_ops.rounds.opening import fail_round, open_round
 from mir_ops.rounds.place import Place
+from mir_ops.rounds.preparing import prepare_pool
 from mir_ops.rounds.sharding import shard_numbers, shard_step
-from mir_ops.rounds.targets import check_targets
+from mir_ops.rounds.targets import check_end, check_targets
 from mir_ops.rounds.training import training_step
 
 __all__ = [
     "STEPS",
     "Place",
     "Step",
+    "check_end",
     "check_gate",
     "check_targets",
     "close_round",
@@ -45,6 +47,7 @@ __all__ = [
     "merge_training",
     "mining_step",
     "open_round",
+    "prepare_pool",
     "renew_addresses",
     "shard_numbers",
     "shard_step",

@@ -1,20 +1,24 @@
-"""Has the project arrived? Decided after each evaluation, with the reason."""
+"""Has the project arrived? Decided after each evaluation and after each merge, with the reason."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.catalog import ProjectSpec
-from mir_ops.rounds.candidates import candidate_ids
+from mir_ops.rounds.candidates import without
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.opening import earlier_rounds
 from mir_ops.rounds.place import Place
+from mir_ops.rounds.preparing import eligible
 from mir_ops.store import Version
 from mir_ops.workspace import Workspace
+
+_EMPTY: Final = ("empty-pool", "Every image of the pool is labelled or excluded")
 
 
 def check_targets(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
@@ -36,8 +40,8 @@ def check_targets(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
             spec,
             number=round_.number,
             history=inputs["history"],
-            labelled=_labelled(version),
-            candidates=len(candidate_ids(ws, round_id)),
+            labelled=Labelled.of(version),
+            candidates=len(eligible(ws, round_id)),
         )
         return {
             "stop": code is not None,
@@ -51,6 +55,38 @@ def check_targets(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     return once(new_entry(ws, place, round_id, "check_targets", inputs), work)
 
 
+def check_end(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+    """Whether a last model is to see the labels that just came.
+
+    So where the project or the run asks for it, and where no other round follows: rounds, labels
+    or the pool are used up.
+    """
+    spec, steps = ws.catalog.rounds.get(round_id).spec, ws.catalog.steps
+    before, after = (
+        steps.result(round_id, step)["commit"] for step in ("merge_training", "merge_labels")
+    )
+    inputs = {
+        "stop": spec.stop.model_dump(mode="json"),
+        "train_after_merge": spec.train_after_merge,
+        "before": before,
+        "after": after,
+    }
+
+    def work(entry: Entry) -> dict[str, Any]:
+        if before == after:
+            return {"last": False, "code": None, "reason": "The model has seen all labels"}
+        version = ws.store.read(after)
+        code, reason = decide_end(
+            spec,
+            number=entry.round.number,
+            labelled=Labelled.of(version),
+            candidates=_left(ws, round_id, version),
+        )
+        return {"last": code is not None, "code": code, "reason": reason}
+
+    return once(new_entry(ws, place, round_id, "check_end", inputs), work)
+
+
 def judged(spec: ProjectSpec, metrics: Mapping[str, Any]) -> float | None:
     """What a model reached: on the frozen test set where it did worst, or on the validation images.
 
@@ -62,18 +98,42 @@ def judged(spec: ProjectSpec, metrics: Mapping[str, Any]) -> float | None:
     return min((float(tests[name][metric]) for name in spec.test_sets), default=metrics[metric])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """What a training version has in its training split."""
+
+    images: int
+    boxes: int
+
+    @classmethod
+    def of(cls, version: Version) -> Labelled:
+        assets = version.assets(columns=["asset_id", "split"])
+        train = assets.filter(pc.fill_null(pc.equal(assets["split"], "train"), False))["asset_id"]
+        labelled: pa.Array = version.layer_assets("ground_truth")
+        boxes = version.layer("ground_truth", columns=["asset_id"])["asset_id"]
+        return cls(
+            images=int(pc.sum(pc.is_in(train, value_set=labelled)).as_py() or 0),
+            boxes=int(pc.sum(pc.is_in(boxes, value_set=train)).as_py() or 0),
+        )
+
+
 def decide(
-    spec: ProjectSpec, *, number: int, history: Sequence[float], labelled: int, candidates: int
+    spec: ProjectSpec,
+    *,
+    number: int,
+    history: Sequence[float],
+    labelled: Labelled,
+    candidates: int,
 ) -> tuple[str | None, str]:
     """The rule that stops the project, or None; and a sentence for people either way."""
     stop, value = spec.stop, history[-1]
     what = f"{stop.metric} on {_words(spec.test_sets)}" if spec.test_sets else stop.metric
     if stop.target is not None and value >= stop.target:
         return "target", f"{what} {value:.3f} reached the target {stop.target:.3f}"
-    if stop.rounds is not None and number > stop.rounds:
-        return "rounds", f"All {stop.rounds} rounds are done"
-    if stop.labelled_images is not None and labelled >= stop.labelled_images:
-        return "labelled-images", f"{labelled} labelled images of {stop.labelled_images} are used"
+    # A round that still opens after the last one only trains and measures.
+    code, reason = _used_up(spec, number=number - 1, labelled=labelled, candidates=None)
+    if code is not None:
+        return code, reason
     if (gain := _recent_gain(spec, history)) is not None and stop.plateau is not None:
         return (
             "plateau",
@@ -81,8 +141,47 @@ def decide(
             f"less than {stop.plateau.gain:.3f}",
         )
     if candidates == 0:
-        return "empty-pool", "Every image of the pool is labelled or excluded"
-    return None, f"{what} {value:.3f}, {labelled} labelled images, {candidates} to mine from"
+        return _EMPTY
+    return None, f"{what} {value:.3f}, {labelled.images} labelled images, {candidates} to mine from"
+
+
+def decide_end(
+    spec: ProjectSpec, *, number: int, labelled: Labelled, candidates: int
+) -> tuple[str | None, str]:
+    """Why a last model is to see what round `number` has merged, or None; and a sentence."""
+    code, reason = _used_up(spec, number=number, labelled=labelled, candidates=candidates)
+    if code is None and spec.train_after_merge:
+        return "train-after-merge", "A model of the new labels was asked for"
+    return code, reason
+
+
+def _used_up(
+    spec: ProjectSpec, *, number: int, labelled: Labelled, candidates: int | None
+) -> tuple[str | None, str]:
+    """The rule by which no round follows round `number`, whatever its model reaches."""
+    stop = spec.stop
+    if stop.rounds is not None and number >= stop.rounds:
+        return "rounds", f"All {stop.rounds} rounds are done"
+    if stop.labelled_images is not None and labelled.images >= stop.labelled_images:
+        return (
+            "labelled-images",
+            f"{labelled.images} labelled images of {stop.labelled_images} are used",
+        )
+    if stop.labelled_boxes is not None and labelled.boxes >= stop.labelled_boxes:
+        return (
+            "labelled-boxes",
+            f"{labelled.boxes} labelled boxes of {stop.labelled_boxes} are used",
+        )
+    return _EMPTY if candidates == 0 else (None, "Another round may follow")
+
+
+def _left(ws: Workspace, round_id: int, version: Version) -> int:
+    """How many candidates the next round has, if nothing new comes."""
+    rule = ws.catalog.rounds.get(round_id).spec.mining.exclude
+    if rule == "chunk":  # all were looked at
+        return 0
+    ids = eligible(ws, round_id)
+    return len(ids if rule == "none" else without(ids, [version.asset_ids()]))
 
 
 def _words(tests: Sequence[str]) -> str:
@@ -107,11 +206,3 @@ def _history(ws: Workspace, round_id: int) -> list[dict[str, Any]]:
         if earlier.state == "closed" and step is not None and step.result is not None:
             found.append(step.result["metrics"])
     return found
-
-
-def _labelled(version: Version) -> int:
-    """Images of the training split that have labels."""
-    assets = version.assets(columns=["asset_id", "split"])
-    labelled: pa.Array = version.layer_assets("ground_truth")
-    train = assets.filter(pc.fill_null(pc.equal(assets["split"], "train"), False))
-    return int(pc.sum(pc.is_in(train["asset_id"], value_set=labelled)).as_py() or 0)

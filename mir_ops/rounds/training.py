@@ -131,10 +131,13 @@ class TrainingStep:
         }
 
 
-def training_step(ws: Workspace, place: Place, round_id: int) -> TrainingStep:
-    """The training of this round."""
+def training_step(
+    ws: Workspace, place: Place, round_id: int, *, last: bool = False
+) -> TrainingStep:
+    """The training of this round; the `last` one is on the version with the round's labels."""
     spec = ws.catalog.rounds.get(round_id).spec
-    version = ws.catalog.steps.result(round_id, "merge_training")["commit"]
+    merged = "merge_labels" if last else "merge_training"
+    version = ws.catalog.steps.result(round_id, merged)["commit"]
     image = image_inputs(ws, spec)
     inputs = {
         "version": version,
@@ -144,9 +147,9 @@ def training_step(ws: Workspace, place: Place, round_id: int) -> TrainingStep:
     }
     if spec.pretrained:
         inputs["pretrained"] = spec.pretrained
-    return TrainingStep(
-        entry=new_entry(ws, place, round_id, "train", inputs), version=version, image=image
-    )
+    step = "train_last" if last else "train"
+    entry = new_entry(ws, place, round_id, step, inputs)
+    return TrainingStep(entry=entry, version=version, image=image)
 
 
 def _result(model: Model) -> dict[str, Any]:

@@ -42,8 +42,9 @@ print("\\n" + json.dumps({
 
 ORDER = [
     "open_round", "import_data", "gate_data", "merge_training", "train", "evaluate",
-    "check_targets", "plan_shards", "mine_shard", "mine", "create_label_task", "wait_for_labels",
-    "import_labels", "gate_labels", "merge_labels", "close_round",
+    "check_targets", "prepare_pool", "plan_shards", "mine_shard", "mine", "create_label_task",
+    "wait_for_labels", "import_labels", "gate_labels", "merge_labels", "check_end", "train_last",
+    "evaluate_last", "close_round",
 ]  # fmt: skip
 
 
@@ -67,8 +68,9 @@ def test_the_round_is_one_chain_with_a_way_past_mining(described: dict[str, Any]
     chain = {name: [after] for name, after in itertools.pairwise(ORDER)}
     expected = {
         **chain,
-        "check_targets": ["close_round", "plan_shards"],
+        "check_targets": ["close_round", "prepare_pool"],
         "plan_shards": ["mine", "mine_shard"],
+        "check_end": ["close_round", "train_last"],
         "close_round": [],
     }
     assert described["tasks"] == expected
@@ -79,7 +81,8 @@ def test_every_parameter_of_a_round_is_described(described: dict[str, Any]) -> N
     params = described["params"]
 
     assert sorted(params) == [
-        "budget", "control", "new_data", "pretrained", "project", "seed", "strategy",
+        "budget", "control", "new_data", "prepare_pool", "pretrained", "project",
+        "seed", "strategy", "train_after_merge",
     ]  # fmt: skip
     assert all(schema.get("title") and schema.get("type") for schema in params.values())
     assert params["budget"]["type"] == ["null", "integer"]

@@ -7,6 +7,7 @@ import random
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from mir_ops.store import Store
 from mir_ops.workspace import Workspace
 
 CLASSES = ("one", "two", "three")
-TASKS = steps.STEPS
+LAST = ("train_last", "evaluate_last")
+TASKS = tuple(step for step in steps.STEPS if step not in LAST)  # of a round that others follow
 BEFORE_LABELS = TASKS[: TASKS.index("create_label_task")]
 
 
@@ -137,7 +139,8 @@ class Run:
         return Place(deployment=self.ws.deployment, dag_id="dag", run_id=self.run_id, task_id=task)
 
     def task(self, task: str) -> dict[str, Any]:
-        return self._simple(task) if task not in ("train", "evaluate", "mine") else self._run(task)
+        worked = task in ("train", "evaluate", "mine", *LAST)
+        return self._run(task) if worked else self._simple(task)
 
     def all(self, tasks: tuple[str, ...] = TASKS) -> dict[str, dict[str, Any]]:
         return {task: self.task(task) for task in tasks}
@@ -153,11 +156,13 @@ class Run:
             "gate_data": lambda: steps.check_gate(ws, place, round_id, stage="data"),
             "merge_training": lambda: steps.merge_training(ws, place, round_id),
             "check_targets": lambda: steps.check_targets(ws, place, round_id),
+            "prepare_pool": lambda: steps.prepare_pool(ws, place, round_id),
             "create_label_task": lambda: steps.create_label_task(ws, place, round_id, backend),
             "wait_for_labels": lambda: {"complete": steps.labels_ready(ws, round_id, backend)},
             "import_labels": lambda: steps.import_labels(ws, place, round_id, backend),
             "gate_labels": lambda: steps.check_gate(ws, place, round_id, stage="labels"),
             "merge_labels": lambda: steps.merge_labels(ws, place, round_id),
+            "check_end": lambda: steps.check_end(ws, place, round_id),
             "close_round": lambda: steps.close_round(ws, place, round_id),
         }
         return calls[task]()
@@ -176,5 +181,7 @@ class Run:
             "train": steps.training_step,
             "evaluate": steps.evaluation_step,
             "mine": steps.mining_step,
+            "train_last": partial(steps.training_step, last=True),
+            "evaluate_last": partial(steps.evaluation_step, last=True),
         }
         return made[task](self.ws, self.place(task), self.round_id)

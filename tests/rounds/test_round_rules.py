@@ -14,7 +14,7 @@ from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
 from mir_ops.labeling import LabelBackend, LabelProgress, LabelRequest, LabelResult
 from mir_ops.quality import GateFailedError
 from mir_ops.rounds import steps
-from mir_ops.rounds.targets import decide
+from mir_ops.rounds.targets import Labelled, decide
 
 QUICK = tuple(task for task in BEFORE_LABELS if not task.startswith("gate_"))
 
@@ -208,6 +208,8 @@ SPEC = {
         ({"rounds": 2}, [0.1], "rounds"),
         ({"labelled_images": 50}, [0.1], "labelled-images"),
         ({"labelled_images": 51}, [0.1], None),
+        ({"labelled_boxes": 120}, [0.1], "labelled-boxes"),
+        ({"labelled_boxes": 121}, [0.1], None),
         ({"plateau": {"rounds": 2, "gain": 0.01}}, [0.5, 0.505, 0.502], "plateau"),
         ({"plateau": {"rounds": 2, "gain": 0.01}}, [0.5, 0.505, 0.52], None),
         ({"plateau": {"rounds": 2, "gain": 0.01}}, [0.5, 0.5], None),
@@ -215,6 +217,7 @@ SPEC = {
 )
 def test_project_stops_by_its_rules(stop: Any, history: list[float], code: str | None) -> None:
     spec = read_project({**SPEC, "stop": stop})
-    found, reason = decide(spec, number=3, history=history, labelled=50, candidates=10)
+    labelled = Labelled(images=50, boxes=120)
+    found, reason = decide(spec, number=3, history=history, labelled=labelled, candidates=10)
     assert found == code
     assert reason

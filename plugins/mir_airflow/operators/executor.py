@@ -314,23 +314,39 @@ def dying_with_parent() -> Iterator[None]:
 
 
 class TrainOperator(ExecutorOperator):
-    """Train a model on the newest training version."""
+    """
+    Train a model on the newest training version.
+
+    :param last: On the version with the labels of this very round.
+    """
+
+    def __init__(self, *, last: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.last = last
 
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
         from mir_ops.rounds.training import training_step
 
-        return training_step(workspace, place, round_id)
+        return training_step(workspace, place, round_id, last=self.last)
 
 
 class EvaluateOperator(ExecutorOperator):
-    """Predict on the validation images and compare with their ground truth."""
+    """
+    Predict on the validation images and compare with their ground truth.
+
+    :param last: With the model that has seen the labels of this very round.
+    """
 
     operator_extra_links = (DatasetVersionLink(),)
+
+    def __init__(self, *, last: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.last = last
 
     def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
         from mir_ops.rounds.evaluating import evaluation_step
 
-        return evaluation_step(workspace, place, round_id)
+        return evaluation_step(workspace, place, round_id, last=self.last)
 
 
 class MineShardOperator(ExecutorOperator):

@@ -205,6 +205,44 @@ class CheckTargetsOperator(StepOperator, BranchMixIn):
         return check_targets(workspace, place, round_id)
 
 
+class CheckEndOperator(StepOperator, BranchMixIn):
+    """
+    Decide whether a last model is to see the labels that were just merged.
+
+    :param train: Task to run when it is.
+    :param close: Task to run when it is not.
+    """
+
+    inherits_from_skipmixin = True
+
+    def __init__(self, *, train: str, close: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.train = train
+        self.close = close
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        result: dict[str, Any] = super().execute(context)
+        self.log.info("%s: %s", "Training" if result["last"] else "Closing", result["reason"])
+        self.do_branch(context, self.train if result["last"] else self.close)
+        return result
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import check_end
+
+        return check_end(workspace, place, round_id)
+
+
+class PreparePoolOperator(StepOperator):
+    """Filter and sample the pool as the project says: what this round mines in."""
+
+    operator_extra_links = (DatasetVersionLink(),)
+
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import prepare_pool
+
+        return prepare_pool(workspace, place, round_id)
+
+
 class PlanShardsOperator(StepOperator):
     """The numbers of the shards of this round's mining; none when one container does it all."""
 
