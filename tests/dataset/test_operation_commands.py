@@ -138,7 +138,7 @@ def test_dedup_lists_or_removes_what_is_alike(
 
     assert main(["dedup", "alike"]) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[0].split() == ["IMAGE", "NAME", "LIKE", "LIKE_NAME", "DISTANCE"]
+    assert said.out.splitlines()[0].split() == ["IMAGE", "NAME", "LIKE", "LIKE", "NAME", "DISTANCE"]
     assert "1 of 3 images are like another one that stays" in said.err
     assert main(["dedup", "alike", "--leaks", "--to", "out"]) == 1
 
