@@ -86,7 +86,11 @@ class LocalAirflow:
         """Airflow's API as the first admin."""
         user = next(name for name, role in self.users.items() if role == "admin")
         return AirflowClient(
-            self.url, username=user, password=self.passwords[user], trust_env=False
+            self.url,
+            username=user,
+            password=self.passwords[user],
+            timeout=120.0,  # it runs beside everything else on this machine
+            trust_env=False,
         )
 
     def start(self) -> None:
@@ -163,7 +167,7 @@ class LocalAirflow:
                 )
             time.sleep(0.2)
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 60.0) -> None:
+    def wait_for_dag(self, dag_id: str, timeout: float = 180.0) -> None:
         """Wait until the scheduler knows a DAG; an error in a DAG file is raised as it reads."""
         deadline = time.monotonic() + timeout
         while dag_id not in self.client.dag_ids():
