@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,8 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.errors import InvalidInputError
+from mir_ops.errors import ConflictError, InvalidInputError
+from mir_ops.evaluation.frozen import frozen_images, frozen_sets
 from mir_ops.mining.bench import Bench, class_ids_of, on
+from mir_ops.mining.candidates import Flags
 from mir_ops.mining.reading import read_labelled, whole
 from mir_ops.mining.registry import check_parameters
 from mir_ops.mining.selection import select
@@ -103,8 +107,11 @@ class Parts:
     note: str
 
     @classmethod
-    def of(cls, version: Version) -> Parts:
-        """By the splits of the labelled images; a fifth is held out where there are none."""
+    def of(cls, version: Version, frozen: pa.Array | None = None) -> Parts:
+        """By the splits of the labelled images; a fifth is held out where there are none.
+
+        Images of frozen test sets are measured on, if they are in that part, and nothing else.
+        """
         assets = version.assets(columns=["asset_id", "split"])
         known = pc.is_in(assets["asset_id"], value_set=version.layer_assets("ground_truth"))
         assets = assets.filter(known).sort_by("asset_id")
@@ -116,8 +123,12 @@ class Parts:
         if not mask["test"].any():
             mask["test"] = _drawn(len(ids))
             note = f"measured on {mask['test'].sum()} images drawn from all: there is no split"
-        val = mask["val"] if mask["val"].any() else mask["test"]
-        rest = ~(mask["test"] | mask["val"])
+        kept = np.zeros(len(ids), bool) if frozen is None else _among(ids, frozen)
+        rest = ~(mask["test"] | mask["val"] | kept)
+        val = (mask["val"] if mask["val"].any() else mask["test"]) & ~kept
+        if not val.any():
+            val = rest & _drawn(len(ids))
+            rest &= ~val
         return cls(
             pool=ids.filter(pa.array(rest)),
             test=ids.filter(pa.array(mask["test"])),
@@ -134,7 +145,8 @@ class Simulation:
     ) -> None:
         plan.check()
         self.plan, self.version, self.folder = plan, version, folder
-        self.parts = Parts.of(version)
+        store = desk.ws.store
+        self.parts = Parts.of(version, frozen_images(store, frozen_sets(store).values()))
         self.bench = Bench(
             name=f"simulate/{plan.name}",
             desk=replace(desk, jobs_dir=folder / "jobs"),
@@ -160,16 +172,23 @@ class Simulation:
         return len(self.plan.seeds) * (1 + len(self.plan.strategies) * self.plan.rounds)
 
     def run(self) -> Iterator[Cell]:
-        """Every model in turn, those of an earlier run from their files."""
-        for seed in self.plan.seeds:
-            first = self._cell(seed, None, 0, self._first(seed))
-            yield first
-            for strategy in self.plan.strategies:
-                cell = first
-                for number in range(1, self.plan.rounds + 1):
-                    chosen = (*cell.labelled, *cell.next[strategy])
-                    cell = self._cell(seed, strategy, number, chosen)
-                    yield cell
+        """Every model in turn, those of an earlier run from their files.
+
+        While another process is at the same simulation this is a `ConflictError`.
+        """
+        with _alone(self.folder):
+            for seed in self.plan.seeds:
+                yield from self._curves(seed)
+
+    def _curves(self, seed: int) -> Iterator[Cell]:
+        first = self._cell(seed, None, 0, self._first(seed))
+        yield first
+        for strategy in self.plan.strategies:
+            cell = first
+            for number in range(1, self.plan.rounds + 1):
+                chosen = (*cell.labelled, *cell.next[strategy])
+                cell = self._cell(seed, strategy, number, chosen)
+                yield cell
 
     def _first(self, seed: int) -> tuple[str, ...]:
         drawn = self._select(CONTROL, self.parts.pool, self.plan.initial, seed, None, ())
@@ -245,6 +264,27 @@ class Simulation:
 
     def _left(self, labelled: tuple[str, ...]) -> pa.Array:
         return self.parts.pool.filter(pc.invert(pc.is_in(self.parts.pool, sorted_ids_of(labelled))))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else works in this folder meanwhile; the system lets go when a process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                f"Another process is at this simulation, in `{folder}`",
+                code="folder-in-use",
+                hint="Let it end: what it has done is not done again; or name another `--out`",
+            ) from None
+        yield
+
+
+def _among(ids: pa.Array, others: pa.Array) -> Flags:
+    found: Flags = pc.is_in(ids, value_set=others).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _drawn(count: int) -> np.ndarray:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ from PIL import Image
 
 from mir_ops.cli.main import main
 from mir_ops.cli.repository import Repository, create_repository
+from mir_ops.dataset import subset
 from mir_ops.errors import InvalidInputError
+from mir_ops.evaluation.frozen import freeze, frozen_images, frozen_sets
 from mir_ops.mining.simulation import Cell, Parts
 from mir_ops.mining.worth import Cost, estimate, weigh
 from mir_ops.store import Operation, Store, schema
@@ -137,6 +142,98 @@ def test_what_was_done_is_not_done_again(
     assert again == (0, said)
     assert elsewhere == 0
     assert json.loads(capsys.readouterr().out)["curves"] == said["curves"]
+
+
+DIE = """
+import os, sys
+import mir_ops.executor, mir_ops.mining.simulation as simulation
+from mir_ops.cli.main import main
+at, left = sys.argv[1], [int(sys.argv[2])]
+def dies(owner, name, after):
+    really = getattr(owner, name)
+    def here(*given, **named):
+        left[0] -= 1
+        if left[0] == 0 and not after:
+            os.kill(os.getpid(), 9)
+        found = really(*given, **named)
+        if left[0] == 0:
+            os.kill(os.getpid(), 9)
+        return found
+    setattr(owner, name, here)
+owner = simulation if at == "write_cell" else mir_ops.executor
+dies(owner, at, after=sys.argv[3] == "after")
+sys.exit(main(sys.argv[4:]))
+"""
+# A training, a look at the images, a result: the same three for every model.
+DEATHS = [
+    ("run_job", 1, "before"), ("run_job", 1, "after"), ("run_job", 2, "before"),
+    ("run_job", 4, "after"), ("remove_job", 1, "after"), ("remove_job", 3, "after"),
+    ("write_cell", 1, "before"), ("write_cell", 1, "after"), ("write_cell", 1, "after"),
+]  # fmt: skip
+
+
+def check_deaths(root: Path, capsys: pytest.CaptureFixture[str], deaths: list[Any]) -> None:
+    words = ["simulate", "parts", *WORDS, "--seeds", "4", "--root", str(root)]
+    for at, number, when in deaths:
+        script = [sys.executable, "-c", DIE, at, str(number), when, *words]
+        assert subprocess.run(script, capture_output=True, check=False).returncode == -9
+    assert run(root, "parts", "--seeds", "4") == 0
+    said = json.loads(capsys.readouterr().out)
+
+    assert run(root, "parts", "--seeds", "4", "--out", str(root / "whole")) == 0
+    whole = json.loads(capsys.readouterr().out)
+    for each in (said, whole):
+        del each["report"]
+    assert said == whole
+
+
+def test_a_killed_simulation_goes_on_and_says_the_same(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_deaths(tmp_path, capsys, [("run_job", 2, "after"), ("write_cell", 1, "before")])
+
+
+@pytest.mark.long
+def test_a_simulation_killed_anywhere_goes_on_and_says_the_same(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_deaths(tmp_path, capsys, DEATHS)
+
+
+def test_two_at_once_on_one_folder_are_refused(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "parts", "--seeds", "4") == 0
+    folder = Path(json.loads(capsys.readouterr().out)["report"]).parent
+
+    with (folder / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(tmp_path, "parts", "--seeds", "4") == 1
+    assert f"Another process is at this simulation, in `{folder}`" in capsys.readouterr().err
+    assert run(tmp_path, "parts", "--seeds", "4") == 0
+
+
+def test_frozen_images_are_measured_on_and_never_trained_on(
+    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = repository.store
+    version = store.read("parts")
+    parts = Parts.of(version)
+    for name, ids in (("tests", parts.test), ("more", parts.pool[:5]), ("val", parts.validation)):
+        subset(store, "parts", name, asset_ids=ids, op_id=name.ljust(8, "0"))
+        freeze(store, name, store.read(name).commit)
+
+    assert run(tmp_path, "parts", "--seeds", "4") == 0
+
+    said = json.loads(capsys.readouterr().out)
+    models = (Path(said["report"]).parent / "models").iterdir()
+    labelled = {one for path in models for one in json.loads(path.read_text())["labelled"]}
+    assert not labelled & {one.hex() for one in parts.pool[:5].to_pylist()}
+    kept = Parts.of(version, frozen_images(store, frozen_sets(store).values()))
+    assert kept.test.equals(parts.test)
+    apart = [set(each.to_pylist()) for each in (kept.pool, kept.validation, kept.test)]
+    assert all(apart)
+    assert sum(map(len, apart)) == len(set.union(*apart)) == 21
 
 
 def test_more_seeds_go_on_with_the_others(
