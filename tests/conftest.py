@@ -28,7 +28,12 @@ settings.load_profile("mir")
 
 ROOT = Path(__file__).parents[1]
 REQUIRED = frozenset(filter(None, os.environ.get("MIR_REQUIRE", "").split(",")))
-SERVED = ("tests/airflow/", "tests/console/")  # rooms whose tests ask one Airflow
+# Files whose tests share a server that starts slowly: one process runs them all.
+SERVED = {
+    "airflow": ["chaos", "containers_in_airflow", "local_airflow", "rounds_in_airflow", "secrets"],
+    "api-server": ["console_guard", "console_in_airflow", "signed_addresses"],
+    "label-studio": ["label_studio", "label_studio_page", "label_studio_rounds", "labels_trigger"],
+}
 _passed: set[str] = set()
 _skipped_files: list[str] = []
 
@@ -91,15 +96,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n`, what one process runs in order: a file, or a room whose tests share a server."""
+    """With `-n`, what one process runs in order: a file, or those that share a server."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Shares(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return next((room for room in SERVED if file.startswith(room)), file)
+            name = Path(file).stem.removeprefix("test_")
+            return next((server for server, names in SERVED.items() if name in names), file)
 
-    config.option.loadscopereorder = False  # Airflow's room takes longest, and comes first
+    config.option.loadscopereorder = False  # Airflow's tests take longest, and come first
     return Shares(config, log)
 
 
