@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mir_ops.errors import InvalidInputError
 from mir_ops.mining.candidates import Floats, Integers, Matrix
 
+Numbers = npt.NDArray[np.float32]
 Distance = Literal["euclidean", "cosine"]
 
 _LARGEST_BLOCK, _SMALLEST_BLOCK, _BLOCKS = 4096, 64, 256
 _CENTERS_AT_ONCE = 64
 # OpenBLAS works on less with one thread: multiply-adds of a matrix, numbers of a vector's product.
 _ALONE, _ALONE_VECTOR = 1 << 18, 9000
+_ROWS = 32  # of a product in 32 bits: more were slower
 _EXACT = 52  # whole numbers below 2^52 are exact in float64, in whichever order they are added
 
 
@@ -88,6 +91,23 @@ def _products(one: Floats, other: Floats) -> Floats:
     return result
 
 
+def _least(vectors: Numbers, centers: Numbers) -> Numbers:
+    """For each vector the least of `center² - 2 vector center`, about."""
+    count, size = vectors.shape
+    rows = max(1, min(_ALONE // max(1, size * len(centers)), _ROWS))
+    twice, squares = -2 * centers, (centers * centers).sum(axis=1)[:, None]
+    found = np.empty(count, np.float32)
+    whole = count - count % rows
+    for part, into in (
+        (vectors[:whole].reshape(-1, rows, size), found[:whole].reshape(-1, rows)),
+        (vectors[None, whole:], found[None, whole:]),
+    ):
+        products = twice @ part.transpose(0, 2, 1)
+        products += squares
+        products.min(axis=1, out=into)
+    return found
+
+
 def nearest(vectors: Matrix, others: Matrix, grid: Grid) -> tuple[Integers, Floats]:
     """For each vector the nearest of the others (of equals the first), and how far it is."""
     best = np.full(len(vectors), np.inf)
@@ -144,11 +164,17 @@ class _FarthestFirst:
     """
 
     def __init__(self, vectors: Matrix, grid: Grid, weights: Floats | None) -> None:
-        self.vectors, self.grid, self.weights = vectors, grid, weights
+        self.weights = weights
         size = min(max(len(vectors) // _BLOCKS, _SMALLEST_BLOCK), _LARGEST_BLOCK)
         self.blocks = [
             slice(low, min(low + size, len(vectors))) for low in range(0, len(vectors), size)
         ]
+        self.numbers = np.empty(vectors.shape, np.float32)  # whole, and exact in 32 bits too
+        self.lengths = np.empty(len(vectors))
+        for block in self.blocks:
+            numbers = grid.numbers(vectors[block])
+            self.numbers[block] = numbers
+            self.lengths[block] = np.sqrt((numbers * numbers).sum(axis=1))
         self.best = np.full(len(vectors), np.inf)
         self.seen = [0] * len(self.blocks)
         self.heap = [(-math.inf, number) for number in range(len(self.blocks))]
@@ -166,7 +192,7 @@ class _FarthestFirst:
 
     def take(self, pick: int) -> None:
         """Make this vector a center, and never pick it again."""
-        self.add(self.grid.numbers(self.vectors[pick : pick + 1]))
+        self.add(self.numbers[pick : pick + 1].astype(np.float64))
         self.best[pick] = -1.0
 
     def farthest(self) -> tuple[int, float]:
@@ -189,8 +215,20 @@ class _FarthestFirst:
         self.seen[number] = self.count
 
     def _compare(self, block: slice, low: int, high: int) -> None:
-        squared = squared_distances(self.grid.numbers(self.vectors[block]), self.centers[low:high])
-        np.minimum(self.best[block], squared.min(axis=1), out=self.best[block])
+        centers = self.centers[low:high]
+        rows = block.start + self._in_question(block, centers)
+        squared = squared_distances(self.numbers[rows].astype(np.float64), centers)
+        self.best[rows] = np.minimum(self.best[rows], squared.min(axis=1))
+
+    def _in_question(self, block: slice, centers: Floats) -> Integers:
+        """Which vectors of a block a center may be closer to than any before.
+
+        In 32 bits, with the most that rounding can do in any order of adding.
+        """
+        length, longest = self.lengths[block], math.sqrt((centers * centers).sum(axis=1).max())
+        least = length * length + _least(self.numbers[block], centers.astype(np.float32))
+        slack = (centers.shape[1] + 8) * 2.0**-23 * longest * (length + longest)
+        return np.flatnonzero(least <= self.best[block] + slack)
 
 
 def _largest(vectors: Matrix) -> float:
