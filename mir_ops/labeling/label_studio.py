@@ -116,6 +116,8 @@ class LabelStudioBackend:
                 for task in client.tasks(project, "id,data")
                 if is_of_request(task, task_id) and not _lasts(task["data"], soon)
             ]
+            if not tasks:
+                return 0
             names = sorted({task["data"]["asset_id"] for task in tasks})
             found = find_addresses(names)
             for task in tasks:
