@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, NoReturn
@@ -192,11 +192,6 @@ def _to_table(
     names = [box.get("class_name") for box in rows.boxes]
     classes = np.array([known.get(str(name), -1) for name in names], dtype=np.int32)
     scored = np.array([box.get("score") is not None for box in rows.boxes], dtype=bool)
-    unknown = Counter(
-        printable(str(name), limit=80)
-        for name, class_id in zip(names, classes.tolist(), strict=True)
-        if class_id < 0
-    )
     kept = np.flatnonzero((classes >= 0) & scored)
     boxes = [rows.boxes[number] for number in kept]
     where = [f"box {number}" for number in kept]
@@ -205,17 +200,9 @@ def _to_table(
     _require(confidence, where, "score", (confidence >= 0) & (confidence <= 1))
     x, y, w, h, clipped = _corners(boxes, where, owners, candidates)
     inside = (w > 0) & (h > 0)
-    columns = {
-        "owner": owners,
-        "class_id": classes[kept],
-        "x": x,
-        "y": y,
-        "w": w,
-        "h": h,
-        "confidence": confidence,
-    }
-    table = pa.table({name: pa.array(column) for name, column in columns.items()})
-    table = table.append_column("class_probs", _class_probs(boxes, where, known))
+    columns = {"owner": owners, "class_id": classes[kept], "x": x, "y": y, "w": w, "h": h}
+    probs = _class_probs(boxes, where, known)
+    table = pa.table({**columns, "confidence": confidence, "class_probs": probs})
     if job.image.object_type != 2:
         table = _with_shapes(table, [box["segment"] for box in boxes])
     table = table.filter(pa.array(inside))
@@ -223,9 +210,15 @@ def _to_table(
         "clipped": int((clipped & inside).sum()),
         "outside": int((~inside).sum()),
         "without_score": int((~scored & (classes >= 0)).sum()),
-        "unknown_classes": dict(sorted(unknown.items())),
+        "unknown_classes": _unknown_classes(names, classes),
     }
     return _number_rows(table, candidates), counts
+
+
+def _unknown_classes(names: Sequence[object], classes: NDArray[np.int32]) -> dict[str, int]:
+    """How many boxes were of each class that was not asked for, by its name."""
+    unknown = [names[number] for number in np.flatnonzero(classes < 0).tolist()]
+    return dict(sorted(Counter(printable(str(name), limit=80) for name in unknown).items()))
 
 
 def _corners(

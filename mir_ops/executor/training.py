@@ -66,22 +66,7 @@ def collect_training(job: Job) -> TrainingResult:
     for metric in METRICS:
         reader.read_metric(content, metric)
     model_id = model_id_of({stage.name: stage.files for stage in stages}, job.class_names)
-    attachments = reader.read_attachments(content.get("attachments"))
-    info = ModelInfo(
-        config=yaml.safe_load((job.inputs / "config.yaml").read_text(encoding="utf-8")),
-        task={"executor": job.image.image, "producer": "mir-ops", "type": 1},
-        stages=stages,
-        best=best,
-        object_type=job.image.object_type,
-        attachments=attachments,
-        evaluate_config=evaluate_config(content.get("evaluate_config")),
-        environment={
-            "image": job.image.image,
-            "image_digest": job.image.digest,
-            "protocol_version": job.image.protocol,
-            **reader.read_versions(content.get("environment")),
-        },
-    )
+    info = _model_info(job, reader, content, stages, best)
     curves = find_attachable(job.outputs / _CURVES, _CURVES, job.outputs)
     package = write_package(
         job.folder / "model.tar.gz", info, root=job.outputs, results=(curves,) if curves else ()
@@ -107,6 +92,30 @@ def find_stages(job: Job) -> TrainingResult | None:
         return collect_training(job)
     except MirError:
         return None
+
+
+def _model_info(
+    job: Job,
+    reader: StageReader,
+    content: Mapping[str, Any],
+    stages: tuple[StageResult, ...],
+    best: StageResult,
+) -> ModelInfo:
+    return ModelInfo(
+        config=yaml.safe_load((job.inputs / "config.yaml").read_text(encoding="utf-8")),
+        task={"executor": job.image.image, "producer": "mir-ops", "type": 1},
+        stages=stages,
+        best=best,
+        object_type=job.image.object_type,
+        attachments=reader.read_attachments(content.get("attachments")),
+        evaluate_config=evaluate_config(content.get("evaluate_config")),
+        environment={
+            "image": job.image.image,
+            "image_digest": job.image.digest,
+            "protocol_version": job.image.protocol,
+            **reader.read_versions(content.get("environment")),
+        },
+    )
 
 
 def _read_result(job: Job) -> bytes:
