@@ -168,7 +168,7 @@ sys.exit(main(sys.argv[4:]))
 DEATHS = [
     ("run_job", 1, "before"), ("run_job", 1, "after"), ("run_job", 2, "before"),
     ("run_job", 4, "after"), ("remove_job", 1, "after"), ("remove_job", 3, "after"),
-    ("write_cell", 1, "before"), ("write_cell", 1, "after"), ("write_cell", 1, "after"),
+    ("write_cell", 1, "before"), ("write_cell", 1, "after"),
 ]  # fmt: skip
 
 
