@@ -14,6 +14,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 
 RUNNER ?= process
 LABELS ?= oracle
+ANNOTATOR ?= script
 ROUNDS ?= 2
 SEED ?= 0
 KEEP ?= 1
@@ -36,11 +37,13 @@ help: ## Show this list
 ## Use it
 
 .PHONY: demo
-demo: install ## Run two active-learning rounds on handwritten digits, on a real Airflow
-#> RUNNER=process|docker  ROUNDS=2  SEED=0  LABELS=oracle
+demo: install $(if $(filter label-studio,$(LABELS)),label-studio) ## Run two active-learning rounds on handwritten digits, on a real Airflow
+#> RUNNER=process|docker  ROUNDS=2  SEED=0  LABELS=oracle|label-studio
+#> ANNOTATOR=person waits for you at Label Studio, instead of a script that labels there
 #> KEEP=0 stops Airflow at the end instead of waiting for Enter
 #> MIR_STORE=s3://bucket/prefix?endpoint_url=…  with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
-	@$(BIN)/python -m mir_ops.demo --runner '$(RUNNER)' --labels '$(LABELS)' --rounds '$(ROUNDS)' \
+	@$(BIN)/python -m mir_ops.demo --runner '$(RUNNER)' --labels '$(LABELS)' \
+	  --annotator '$(ANNOTATOR)' --rounds '$(ROUNDS)' \
 	  --seed '$(SEED)' --keep '$(KEEP)' --store '$(MIR_STORE)'
 
 .PHONY: try

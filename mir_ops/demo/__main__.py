@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -17,11 +18,13 @@ from mir_ops.demo.progress import DAG, Display, RoundFollower
 from mir_ops.errors import MirError, StoreError
 
 if TYPE_CHECKING:
+    from mir_ops.demo.label_studio import LocalLabelStudio
     from mir_ops.demo.local_airflow import LocalAirflow
     from mir_ops.workspace import Workspace
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 ROUND_SECONDS: Final = 1800.0
+PEOPLE_SECONDS: Final = 7 * 24 * 3600.0
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -35,6 +38,12 @@ class Settings:
     seed: int
     keep: bool
     store: str
+    labels: str
+    annotator: str
+
+    @property
+    def waits_for_people(self) -> bool:
+        return self.labels == "label-studio" and self.annotator == "person"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,23 +71,65 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(settings: Settings, folder: DemoFolder, display: Display) -> None:
-    from mir_ops.demo.stage import open_workspace, prepare
+    from mir_ops.demo.stage import open_workspace
 
     if settings.runner == "docker":
         display.heading("Build the detector's image")
         _build_image(display)
     workspace = open_workspace(folder, store=settings.store, runner=settings.runner)
-    airflow = _airflow(folder, workspace)
+    with _label_tool(settings, folder, display) as studio:
+        _rounds(settings, folder, workspace, studio, display)
+    display.heading("Everything that the demo started has ended")
+
+
+@contextmanager
+def _label_tool(
+    settings: Settings, folder: DemoFolder, display: Display
+) -> Iterator[LocalLabelStudio | None]:
+    """Label Studio with its scripted annotator, where people's labels were asked for."""
+    if settings.labels != "label-studio":
+        yield None
+        return
+    from mir_ops.demo.annotator import ScriptedAnnotator
+    from mir_ops.demo.label_studio import LocalLabelStudio
+
+    display.heading("Start Label Studio")
+    with LocalLabelStudio(folder.root / "label-studio") as studio:
+        display.line(
+            f"  {studio.url}   user {studio.login['user']}, password {studio.login['password']}"
+        )
+        if settings.annotator == "person":
+            display.line("  Label what appears there: the rounds go on when it is done")
+            yield studio
+            return
+        with ScriptedAnnotator(studio, oracle_url=folder.oracle.as_uri()):
+            yield studio
+
+
+def _rounds(
+    settings: Settings,
+    folder: DemoFolder,
+    workspace: Workspace,
+    studio: LocalLabelStudio | None,
+    display: Display,
+) -> None:
+    from mir_ops.demo.stage import prepare
+
+    airflow = _airflow(folder, workspace, studio)
     try:
         display.heading("Start Airflow: API server, scheduler, DAG processor, triggerer")
         airflow.start()
         display.heading("Write the data set while Airflow starts")
-        prepare(folder, workspace, rounds=settings.rounds, seed=settings.seed, tell=display.line)
+        prepare(
+            folder, workspace, rounds=settings.rounds, seed=settings.seed, tell=display.line,
+            labels=settings.labels,
+        )  # fmt: skip
         airflow.wait_healthy()
         airflow.wait_for_dag(DAG)
         display.heading(f"Airflow is up: {airflow.url}")
         for number in range(1, settings.rounds + 1):
-            _round(number, airflow, workspace, folder, display)
+            timeout = PEOPLE_SECONDS if settings.waits_for_people else ROUND_SECONDS
+            _round(number, airflow, workspace, folder, display, timeout)
         _conclude(folder, workspace, display)
         if settings.keep and sys.stdin.isatty() and display.live:
             _wait_for_enter(airflow, folder, display)
@@ -86,23 +137,29 @@ def _demo(settings: Settings, folder: DemoFolder, display: Display) -> None:
         airflow.stop()
         if settings.runner == "docker":
             _remove_containers(workspace.deployment)
-    display.heading("Everything that the demo started has ended")
 
 
-def _airflow(folder: DemoFolder, workspace: Workspace) -> LocalAirflow:
+def _airflow(
+    folder: DemoFolder, workspace: Workspace, studio: LocalLabelStudio | None
+) -> LocalAirflow:
     from mir_ops.demo.local_airflow import LocalAirflow
     from mir_ops.demo.stage import connections
 
     return LocalAirflow(
         folder.airflow,
         dags=ROOT / "dags",
-        connections=connections(folder, workspace),
+        connections=connections(folder, workspace, studio),
         env={"GX_ANALYTICS_ENABLED": "False"},
     )
 
 
 def _round(
-    number: int, airflow: LocalAirflow, workspace: Workspace, folder: DemoFolder, display: Display
+    number: int,
+    airflow: LocalAirflow,
+    workspace: Workspace,
+    folder: DemoFolder,
+    display: Display,
+    timeout: float,
 ) -> None:
     display.heading(f"Round {number}, triggered through Airflow's REST API")
     from mir_ops.demo.project import NAME
@@ -115,7 +172,7 @@ def _round(
         run=run,
         display=display,
         check=lambda: require_space(folder.root),
-    ).follow(timeout=ROUND_SECONDS)
+    ).follow(timeout=timeout)
 
 
 def _conclude(folder: DemoFolder, workspace: Workspace, display: Display) -> None:
@@ -202,7 +259,12 @@ def _settings(argv: Sequence[str] | None) -> Settings:
     )
     parser.add_argument("--folder", type=Path, default=ROOT / ".mir-demo", help="where it works")
     parser.add_argument("--runner", choices=("process", "docker"), default="process")
-    parser.add_argument("--labels", choices=("oracle",), default="oracle", help="who labels")
+    parser.add_argument(
+        "--labels", choices=("oracle", "label-studio"), default="oracle", help="who labels"
+    )
+    parser.add_argument(
+        "--annotator", choices=("script", "person"), default="script", help="at Label Studio"
+    )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", choices=("0", "1"), default="1", help="0: do not wait for Enter")
@@ -217,6 +279,8 @@ def _settings(argv: Sequence[str] | None) -> Settings:
         seed=given.seed,
         keep=given.keep == "1",
         store=given.store,
+        labels=given.labels,
+        annotator=given.annotator,
     )
 
 

@@ -13,7 +13,9 @@ NAME: Final = "digits"
 EXAMPLE: Final = Path(__file__).resolve().parents[2] / "projects" / "digits.yaml"
 
 
-def project_mapping(paths: DatasetPaths, *, rounds: int, seed: int) -> dict[str, Any]:
+def project_mapping(
+    paths: DatasetPaths, *, rounds: int, seed: int, labels: str = "oracle"
+) -> dict[str, Any]:
     """What the demo's own `digits.yaml` says."""
     mapping: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
     mapping["sources"] = {
@@ -21,7 +23,7 @@ def project_mapping(paths: DatasetPaths, *, rounds: int, seed: int) -> dict[str,
         "validation": str(paths.validation),
         "pool": str(paths.pool),
     }
-    mapping["labels"]["poll_seconds"] = 1
+    mapping["labels"] |= {"backend": labels, "poll_seconds": 1}
     mapping["stop"]["rounds"] = rounds
     mapping["seed"] = seed
     return mapping

@@ -15,6 +15,7 @@ from mir_ops.workspace import Runner, Workspace
 
 if TYPE_CHECKING:
     from mir_ops.console.rounds import RoundView
+    from mir_ops.demo.label_studio import LocalLabelStudio
 
 ORACLE: Final = "truth"
 
@@ -42,6 +43,7 @@ def prepare(
     rounds: int,
     seed: int,
     tell: Callable[[str], None],
+    labels: str = "oracle",
 ) -> None:
     """Write the data set as a user would bring it, fill the oracle, apply the project."""
     from mir_ops.catalog import apply_project
@@ -57,14 +59,19 @@ def prepare(
         tell(f"  {path.name:<15} {path.stat().st_size / 1e6:5.1f} MB  {_members(path)} {what}")
     _fill_oracle(folder, paths.oracle)
     paths.oracle.unlink()  # from here on only the label tasks know the pool's labels
-    mapping = project_mapping(paths, rounds=rounds, seed=seed)
+    mapping = project_mapping(paths, rounds=rounds, seed=seed, labels=labels)
     write_project(folder.project_file, mapping)
     apply_project(workspace.catalog, mapping)
     tell(f"  Project         {folder.project_file}")
 
 
-def connections(folder: DemoFolder, workspace: Workspace) -> dict[str, dict[str, Any]]:
+def connections(
+    folder: DemoFolder, workspace: Workspace, studio: LocalLabelStudio | None = None
+) -> dict[str, dict[str, Any]]:
     """Airflow's two connections. Only the label tasks read the second one."""
+    labels: dict[str, Any] = {"extra": {"store_url": folder.oracle.as_uri(), "rev": ORACLE}}
+    if studio is not None:
+        labels = {"password": studio.login["token"], "extra": {"url": studio.url}}
     return {
         "mir_default": {
             "conn_type": "mir",
@@ -77,12 +84,10 @@ def connections(folder: DemoFolder, workspace: Workspace) -> dict[str, dict[str,
                 "sharing_dir": str(folder.data),
                 "runner": workspace.runner,
                 "deployment": workspace.deployment,
+                "image_secret": secrets.token_hex(16),
             },
         },
-        "mir_labels": {
-            "conn_type": "mir_labels",
-            "extra": {"store_url": folder.oracle.as_uri(), "rev": ORACLE},
-        },
+        "mir_labels": {"conn_type": "mir_labels", **labels},
     }
 
 
