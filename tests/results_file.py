@@ -21,7 +21,7 @@ class Results:
     """Writes results to a file, and deselects what passed before."""
 
     def __init__(self, path: Path, root: Path, *, writes: bool) -> None:
-        self._path = path
+        self._path = path.resolve()  # tests change the working folder
         self._commit = _state(root)
         self._machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -119,9 +119,9 @@ def test_people_get_a_table(picked: tuple[Path, Store], capsys: pytest.CaptureFi
 
     said = capsys.readouterr()
     head, row = said.out.splitlines()
-    assert head.split() == ["RANK", "ASSET", "NAME", "SCORE", "NEAREST", "REASON"]
+    assert head.split() == ["RANK", "IMAGE", "NAME", "SCORE", "NEAREST", "REASON"]
     assert row.split()[0] == "1"
-    assert said.err == "did without\n1 more: see them with `-n`\n"
+    assert said.err == "did without\n1 more: see them with `-n 2`\n"
 
 
 def test_the_page_shows_pictures_and_trusts_no_name(
