@@ -31,8 +31,8 @@ help: ## Show this list
 	@echo "Usage: make TARGET [NAME=VALUE ...]"; echo
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^## / {printf "\n%s\n", substr($$0, 4)} \
-	  /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2} \
-	  /^#> / {printf "  %-12s   %s\n", "", substr($$0, 4)}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2} \
+	  /^#> / {printf "  %-13s   %s\n", "", substr($$0, 4)}' $(MAKEFILE_LIST)
 
 ## Use it
 
@@ -65,7 +65,7 @@ install: ## Make .venv with everything in it, at the versions of constraints.txt
 
 .PHONY: test
 test: install ## Run the tests
-	@$(BIN)/pytest -m 'not long' $(ARGS)
+	@$(BIN)/pytest -m 'not long' --numprocesses 2 $(ARGS)
 
 .PHONY: test-long
 test-long: install ## Run the tests that take minutes: the demo, every fault, thorough fuzzing
