@@ -25,6 +25,12 @@ class Projects:
 
     def apply(self, spec: ProjectSpec) -> Project:
         """Make the project be as `spec` says; applying the same again changes nothing."""
+        try:
+            return self._apply(spec)
+        except ConflictError:  # PostgreSQL let somebody else create it since we looked
+            return self._apply(spec)
+
+    def _apply(self, spec: ProjectSpec) -> Project:
         with writing(self.engine) as session:
             row = session.scalar(select(ProjectRow).where(ProjectRow.name == spec.name))
             now, mapping = utc_now(), spec.to_mapping()

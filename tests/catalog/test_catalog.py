@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
 
@@ -14,8 +16,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from mir_ops.catalog import Catalog, ProjectSpec, Round
-from mir_ops.catalog.connections import HEAD, VERSION_TABLE, alembic_config, open_engine
-from mir_ops.catalog.tables import Table
+from mir_ops.catalog.connections import (
+    HEAD,
+    VERSION_TABLE,
+    alembic_config,
+    open_engine,
+    writing,
+)
+from mir_ops.catalog.tables import ProjectRow, Table, utc_now
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
 
 
@@ -78,6 +86,17 @@ def test_many_processes_may_open_a_new_catalog_at_once(catalog_url: str, spec: P
         found = pool.starmap(_open_and_work, [(catalog_url, spec, n) for n in range(12)])
 
     assert sorted(found) == sorted(["1"] + ["round-open"] * 11)
+
+
+def test_two_may_create_a_project_at_once(catalog: Catalog, spec: ProjectSpec) -> None:
+    row = {"name": spec.name, "spec": spec.to_mapping(), "created_at": utc_now()}
+    with ThreadPoolExecutor(1) as pool, writing(catalog.engine) as session:
+        session.add(ProjectRow(**row, updated_at=utc_now()))
+        session.flush()
+        applied = pool.submit(catalog.projects.apply, spec)
+        time.sleep(0.3)  # by now it waits for us: on PostgreSQL after it looked, on SQLite before
+
+    assert applied.result() == catalog.projects.get(spec.name)
 
 
 def test_newer_schema_is_refused(tmp_path: Path) -> None:
