@@ -6,15 +6,13 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from mir_ops.demo import keeper
+from mir_ops.demo.services import Services, free_port
 from mir_ops.errors import MirError, NotFoundError, StoreError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -30,7 +28,6 @@ QUIET: Final = {
     "HTTP_PROXY": "http://127.0.0.1:9",
     "NO_PROXY": "127.0.0.1,localhost",
 }
-GRACE_SECONDS: Final = 10.0
 
 
 class LocalLabelStudio:
@@ -43,8 +40,8 @@ class LocalLabelStudio:
     def __init__(self, home: Path, *, place: Path = PLACE, port: int | None = None) -> None:
         self.home = home.resolve()
         self.place = place
-        self.port = port or _free_port()
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self.port = port or free_port()
+        self._services = Services(self.home / "logs")
 
     def __enter__(self) -> LocalLabelStudio:
         try:
@@ -82,38 +79,14 @@ class LocalLabelStudio:
             )
         if not self.home.exists():
             shutil.copytree(self.place / "template", self.home)
-        logs = self.home / "logs"
-        logs.mkdir(exist_ok=True)
-        (logs / "ended.json").unlink(missing_ok=True)
         _require_free(self.port)  # on a port that is taken it would move on, without a word
-        plan = {
-            "parent": os.getpid(),
-            "cwd": str(self.home),
-            "logs": str(logs),
-            "env": self._environment(),
-            "grace": GRACE_SECONDS,
-            "abrupt": [],
-            "first": {},
-            "services": {"label-studio": self._command()},
-        }
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", keeper.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
+        self._services.start(
+            {"label-studio": self._command()}, cwd=self.home, env=self._environment()
         )
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.write(json.dumps(plan).encode() + b"\n")
-        self._keeper.stdin.flush()
 
     def stop(self) -> None:
         """End it, asked first and killed after a grace time. Safe to call twice."""
-        if self._keeper is None:
-            return
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.close()
-        self._keeper.wait()
-        self._keeper = None
+        self._services.stop()
 
     def wait_ready(self, timeout: float = 120.0) -> None:
         """Wait until it answers as the server that knows our account."""
@@ -121,9 +94,9 @@ class LocalLabelStudio:
 
         deadline = time.monotonic() + timeout
         while True:
-            if self._keeper is None or self._keeper.poll() is not None:
+            if (ended := self._services.ended()) is not None:
                 raise StoreError(
-                    f"Label Studio ended while starting: {self._last_words()}",
+                    f"Label Studio ended while starting: {ended[1]}",
                     code="label-studio-start",
                 )
             if not _is_free(self.port):
@@ -158,17 +131,6 @@ class LocalLabelStudio:
             str(self.place / "venv" / "bin" / "label-studio"), "start", "--no-browser",
             "--internal-host", "127.0.0.1", "--port", str(self.port),
         ]  # fmt: skip
-
-    def _last_words(self) -> str:
-        log = self.home / "logs" / "label-studio.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        return " / ".join(line.strip() for line in lines[-4:])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_free(port: int) -> bool:

@@ -6,8 +6,6 @@ import base64
 import json
 import os
 import secrets
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -15,13 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mir_ops.demo import keeper
+from mir_ops.demo.services import Services, free_port
 from mir_ops.errors import MirError, StoreError
 from mir_ops.rounds.airflow_api import AirflowClient
 
 ADMIN = "admin"
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-GRACE_SECONDS = 10.0
 # A port that nothing listens on: logs are read from the folder that all components share.
 NO_LOG_SERVER = "9"
 
@@ -53,7 +50,7 @@ class LocalAirflow:
         self.parallelism = parallelism
         self.url = ""
         self._extra_env = dict(env or {})
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._services = Services(self.logs)
 
     def __enter__(self) -> LocalAirflow:
         try:
@@ -97,30 +94,16 @@ class LocalAirflow:
         """Start the processes and return at once; see `wait_healthy`."""
         self.home.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o700)
-        self.logs.mkdir(exist_ok=True)
-        (self.logs / "ended.json").unlink(missing_ok=True)
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        plan = {
-            "parent": os.getpid(),
-            "cwd": str(self.home),
-            "logs": str(self.logs),
-            "env": self.environment(port),
-            "grace": GRACE_SECONDS,
-            # It holds nothing, and after SIGTERM it sits out a 10 s delay with nothing to do.
-            "abrupt": ["triggerer"],
-            "first": {"migrate": _airflow("db", "migrate")},
-            "services": self.services(),
-        }
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", keeper.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+        self._services.start(
+            self.services(),
+            cwd=self.home,
+            env=self.environment(port),
+            first={"migrate": _airflow("db", "migrate")},
+            # It sits out a 10 s delay after SIGTERM with nothing to do.
+            abrupt=["triggerer"],
         )
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.write(json.dumps(plan).encode() + b"\n")
-        self._keeper.stdin.flush()
 
     def services(self) -> dict[str, list[str]]:
         """The command of each component, in the order in which they start."""
@@ -136,19 +119,14 @@ class LocalAirflow:
         client: AirflowClient | None = self.__dict__.pop("client", None)
         if client is not None:
             client.close()
-        if self._keeper is None:
-            return
-        assert self._keeper.stdin is not None
-        self._keeper.stdin.close()
-        self._keeper.wait()
-        self._keeper = None
+        self._services.stop()
 
     def wait_healthy(self, timeout: float = 180.0) -> None:
         """Wait until every component reports healthy; says which one ended and why."""
         deadline = time.monotonic() + timeout
         starts = 1
         while not self._healthy():
-            if (ended := self._ended()) is not None:
+            if (ended := self._services.ended()) is not None:
                 if "address already in use" in ended[1].lower() and starts < 4:
                     starts += 1  # somebody took the port between our look and the server's bind
                     self.stop()
@@ -251,24 +229,9 @@ class LocalAirflow:
             return False
         return True
 
-    def _ended(self) -> tuple[str, str] | None:
-        if self._keeper is None or self._keeper.poll() is None:
-            return None
-        path = self.logs / "ended.json"
-        name = json.loads(path.read_text())["name"] if path.exists() else "keeper"
-        log = self.logs / f"{name}.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        return name, " / ".join(line.strip() for line in lines[-8:])
-
 
 def _airflow(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _write_private(path: Path, text: str) -> None:

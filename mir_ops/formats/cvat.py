@@ -15,7 +15,8 @@ import numpy as np
 
 from mir_ops.formats import rle
 from mir_ops.formats.parsed import Collected, ImageRow, ObjectRow, Parsed, RefusedError
-from mir_ops.formats.voc import escaped, refuse_doctype
+from mir_ops.formats.voc import escaped
+from mir_ops.formats.xml_trees import root_of
 
 MAX_BYTES: Final = 256 * 2**20
 _MOST_SIDE: Final = 1 << 16
@@ -28,7 +29,7 @@ def parse_cvat(files: Iterable[tuple[str, bytes]]) -> Parsed:
     collected = Collected()
     for name, data in files:
         try:
-            root = _root_of(data)
+            root = root_of(data, "annotations", most=MAX_BYTES)
         except RefusedError as error:
             collected.find(error.code, f"{name}: {error}" if str(error) else name)
             continue
@@ -69,19 +70,6 @@ def _shape_text(row: ObjectRow) -> str:
 
 def _quoted(text: str) -> str:
     return escaped(text).replace('"', "&quot;")
-
-
-def _root_of(data: bytes) -> Tree.Element:
-    if len(data) > MAX_BYTES:
-        raise RefusedError("file-too-large")
-    refuse_doctype(data)
-    try:
-        root = Tree.fromstring(data)
-    except (Tree.ParseError, ValueError, LookupError, RecursionError) as error:
-        raise RefusedError("annotation-unreadable", str(error)) from None
-    if root.tag != "annotations":
-        raise RefusedError("annotation-unreadable", f"its root is `{root.tag}`")
-    return root
 
 
 def _take_image(collected: Collected, source: str, element: Tree.Element) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from xml.etree import ElementTree as Tree
-from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from mir_ops.formats.parsed import (
@@ -27,6 +26,7 @@ from mir_ops.formats.parsed import (
     TextPairs,
 )
 from mir_ops.formats.voc_plain import PlainObjects, read_plain
+from mir_ops.formats.xml_trees import root_of
 
 MAX_BYTES: Final = 16 * 2**20
 _PIECE: Final = 1 << 16  # objects that become columns at once
@@ -86,7 +86,7 @@ def parse_voc(files: Iterable[tuple[str, bytes]]) -> Parsed:
                 plain = PlainObjects()
             continue
         try:
-            root = _root_of(data)
+            root = root_of(data, "annotation", most=MAX_BYTES)
         except RefusedError as error:
             collected.find(error.code, f"{name}: {error}" if str(error) else name)
             continue
@@ -102,7 +102,7 @@ def parse_voc(files: Iterable[tuple[str, bytes]]) -> Parsed:
 
 def read_voc(data: bytes) -> VocFile:
     """Parse one file; raises `RefusedError`."""
-    root = _root_of(data)
+    root = root_of(data, "annotation", most=MAX_BYTES)
     image = _image_row("", root)
     known = image.width is not None and image.height is not None
     return VocFile(
@@ -162,37 +162,6 @@ def is_xml_name(name: str) -> bool:
     """Whether a key can be an element name of its own; a colon would be a namespace."""
     head, tail = name[:1], name[1:]
     return (head.isalpha() or head == "_") and all(c.isalnum() or c in "_-." for c in tail)
-
-
-def refuse_doctype(data: bytes) -> None:
-    """Refuse XML that declares a document type: entities could grow without end."""
-    # Markup is ASCII in every encoding expat reads, but for UTF-16, which has zero bytes. Only
-    # what may hold a DOCTYPE is parsed twice: a comment may well mention one.
-    if b"<!DOCTYPE" not in data and b"\0" not in data:
-        return
-
-    def refuse(*_: object) -> None:
-        raise RefusedError("annotation-doctype")
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(data, True)
-    except (expat.ExpatError, LookupError, ValueError) as error:
-        raise RefusedError("annotation-unreadable", str(error)) from None
-
-
-def _root_of(data: bytes) -> Tree.Element:
-    if len(data) > MAX_BYTES:
-        raise RefusedError("file-too-large")
-    refuse_doctype(data)
-    try:
-        root = Tree.fromstring(data)
-    except (Tree.ParseError, ValueError, LookupError, RecursionError) as error:
-        raise RefusedError("annotation-unreadable", str(error)) from None
-    if root.tag != "annotation":
-        raise RefusedError("annotation-unreadable", f"its root is `{root.tag}`")
-    return root
 
 
 def _image_row(name: str, root: Tree.Element) -> ImageRow:

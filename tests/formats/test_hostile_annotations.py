@@ -120,7 +120,7 @@ def test_usual_voc_files_need_no_parser() -> None:
         f"<depth>3</depth></size><segmented>0</segmented>{object_ * 2}</annotation>\n"
     )
 
-    with mock.patch.object(voc, "_root_of", side_effect=AssertionError("it was parsed")):
+    with mock.patch.object(voc, "root_of", side_effect=AssertionError("it was parsed")):
         parsed = parse_voc([("a.xml", text.encode())])
 
     assert parsed.images.to_pylist()[0]["width"] == 9
