@@ -174,7 +174,7 @@ def _how_far(step: RoundStep | None) -> str:
 def summary(task_id: str, result: Mapping[str, Any]) -> str:
     """The few numbers of a step that a person wants to see pass by."""
     metrics = result.get("metrics")
-    if task_id == "evaluate" and isinstance(metrics, Mapping):
+    if task_id.startswith("evaluate") and isinstance(metrics, Mapping):
         return f"mAP50 {metrics['map50']:.3f}, mAP50:95 {metrics['map50_95']:.3f}"
     told = [
         f"{result[key]} {word}"

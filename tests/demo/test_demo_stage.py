@@ -96,9 +96,10 @@ def test_the_line_that_moves_is_gone_before_the_next_one() -> None:
 
 
 def test_a_step_is_told_by_its_numbers() -> None:
-    assert summary("evaluate", {"metrics": {"map50": 0.5, "map50_95": 0.25}}) == (
-        "mAP50 0.500, mAP50:95 0.250"
-    )
+    for task in ("evaluate", "evaluate_last"):
+        assert summary(task, {"metrics": {"map50": 0.5, "map50_95": 0.25}}) == (
+            "mAP50 0.500, mAP50:95 0.250"
+        )
     assert summary("mine", {"picked": 100, "candidates": 1500, "commit": "ab" * 32}) == (
         "1500 candidates, 100 picked, commit abababababab"
     )
