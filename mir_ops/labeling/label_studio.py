@@ -149,7 +149,7 @@ class LabelStudioBackend:
         match = _TASK.fullmatch(task_id)
         if match is not None:
             try:
-                found = client.get(f"/api/projects/{match[1]}/")
+                found = client.get_object(f"/api/projects/{match[1]}/")
             except NotFoundError:
                 found = {}
             mark = _MARK.match(str(found.get("description") or ""))
@@ -180,7 +180,7 @@ def _check_annotators(client: StudioClient, wanted: Sequence[str]) -> None:
     known = {name.lower() for name in _people(client).values()}
     unknown = [name for name in wanted if name.lower() not in known]
     if unknown:
-        invite = client.get("/api/invite")
+        invite = client.get_object("/api/invite")
         link = f"{client.url}{invite.get('invite_url', '/user/signup')}"
         raise InvalidInputError(
             f"Label Studio knows no {', '.join(f'`{name}`' for name in unknown)}",
@@ -206,7 +206,7 @@ def _people(client: StudioClient) -> dict[int, str]:
 
 def _find_project(client: StudioClient, key: str) -> int | None:
     """The oldest project of a request; a title is no identity, what its description says is."""
-    answer = client.get(
+    answer = client.get_object(
         "/api/projects/", title=short_key(key), include="id,title,description", page_size=100
     )
     found = [
@@ -223,7 +223,7 @@ def _make_project(client: StudioClient, request: LabelRequest) -> int:
     if first is not None and first != made:  # another try of this request was faster
         client.delete(f"/api/projects/{made}/")
         return first
-    parsed = client.get(f"/api/projects/{made}/").get("parsed_label_config")
+    parsed = client.get_object(f"/api/projects/{made}/").get("parsed_label_config")
     if missing := missing_labels(parsed, labels_of(request)):
         client.delete(f"/api/projects/{made}/")
         raise InvalidInputError(

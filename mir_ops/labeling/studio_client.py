@@ -43,6 +43,13 @@ class StudioClient:
     def get(self, path: str, **params: Any) -> Any:
         return self._call("GET", path, params=params)
 
+    def get_object(self, path: str, **params: Any) -> dict[str, Any]:
+        """`get` of what has to be an object."""
+        found = self.get(path, **params)
+        if not isinstance(found, dict):
+            raise _broken(self.url, f"`{path}` is no object")
+        return found
+
     def post(self, path: str, body: object, **params: Any) -> Any:
         return self._call("POST", path, params=params, body=body)
 
@@ -76,7 +83,7 @@ class StudioClient:
         seen, page = 0, 1
         text = json.dumps({"ordering": ["tasks:id"], **query})
         while page == 1 or seen < self._expected:
-            answer = self.get(
+            answer = self.get_object(
                 "/api/tasks/", project=project, page=page, page_size=_PAGE, fields="all",
                 include=include, query=text,
             )  # fmt: skip

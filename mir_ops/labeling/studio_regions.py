@@ -127,8 +127,7 @@ def _brush(text: bytes, frame: Frame) -> list[int]:
 def _read_rectangle(value: Mapping[str, Any], frame: Frame, place: str) -> ObjectRow:
     w, h = _number(value, "width") * frame.width, _number(value, "height") * frame.height
     left, top = _number(value, "x") * frame.width, _number(value, "y") * frame.height
-    angle = 100 * _number(value, "rotation") if value.get("rotation") else 0.0
-    angle = math.fmod(angle, 360.0)
+    angle = math.fmod(_finite(value.get("rotation") or 0.0, "`rotation`"), 360.0)
     sin, cos = math.sin(math.radians(angle)), math.cos(math.radians(angle))
     x = left + (w / 2 * cos - h / 2 * sin) - w / 2
     y = top + (w / 2 * sin + h / 2 * cos) - h / 2

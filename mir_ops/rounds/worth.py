@@ -24,11 +24,11 @@ import pyarrow.compute as pc
 from mir_ops.catalog import Round
 from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.rounds.candidates import digest, without
-from mir_ops.rounds.executing import image_of, image_record, limits_of
-from mir_ops.workspace import Workspace
+from mir_ops.rounds.executing import image_inputs, image_of, limits_of
+from mir_ops.workspace import Runner, Workspace
 
 if TYPE_CHECKING:
-    from mir_ops.executor.jobs import ExecutorImage, Limits
+    from mir_ops.executor.jobs import Limits
     from mir_ops.executor.tasks import Desk
     from mir_ops.mining.bench import Bench
     from mir_ops.mining.simulation import Cell
@@ -93,7 +93,7 @@ def arms_worth(
     folder: Path,
     *,
     seeds: Sequence[int],
-    runner: str | None = None,
+    runner: Runner | None = None,
     on_trial: Callable[[Cell], None] = lambda _: None,
 ) -> ArmsWorth:
     """Train both arms on each seed; finished models are files below `folder`, and not made again.
@@ -188,7 +188,7 @@ class _Trials:
 
     @classmethod
     def of(
-        cls, ws: Workspace, project: str, found: Accumulated, folder: Path, runner: str | None
+        cls, ws: Workspace, project: str, found: Accumulated, folder: Path, runner: Runner | None
     ) -> _Trials:
         from mir_ops.executor.images import described
         from mir_ops.executor.models import choose_model
@@ -196,20 +196,21 @@ class _Trials:
 
         spec = ws.catalog.projects.get(project).spec
         config = spec.executor.config
+        image = described(image_of(spec))
+        how = runner or ("docker" if image.folder is None else "process")
         said = {
             "version": found.version.commit.id,
             "base": digest(found.base),
             "rounds": list(found.rounds),
-            "image": image_record(spec),
+            "image": image_inputs(replace(ws, runner=how), spec),
             "train": config.train,
             "infer": config.infer,
             "pretrained": spec.pretrained,
         }
         name = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
-        image = described(image_of(spec))
         bench = Bench(
             name=f"worth/{name}",
-            desk=_desk(ws, image, folder / name, runner, limits_of(spec)),
+            desk=_desk(ws, folder / name, how, limits_of(spec)),
             version=found.version,
             image=image,
             classes=class_ids_of(found.version, spec.classes),
@@ -244,14 +245,12 @@ class _Trials:
         return cell
 
 
-def _desk(
-    ws: Workspace, image: ExecutorImage, folder: Path, runner: str | None, limits: Limits
-) -> Desk:
+def _desk(ws: Workspace, folder: Path, runner: Runner, limits: Limits) -> Desk:
     from mir_ops.executor.tasks import Desk
 
     return Desk(
         ws=ws,
-        runner=runner or ("docker" if image.folder is None else "process"),
+        runner=runner,
         jobs_dir=folder / "jobs",
         cache_dir=ws.cache_dir,
         limits=limits,
