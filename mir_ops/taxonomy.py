@@ -65,10 +65,6 @@ class Taxonomy:
                 hint="List the classes with `mir show`",
             ) from None
 
-    def with_ids(self, registry: Mapping[str, int]) -> Taxonomy:
-        """The same names and aliases under the ids of `registry`, which must hold every name."""
-        return Taxonomy(tuple(replace(entry, id=registry[entry.name]) for entry in self.classes))
-
     def joined(self, other: Taxonomy) -> Taxonomy:
         """Both taxonomies as one.
 

@@ -10,9 +10,8 @@ _T95: Final = (
     1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729, 1.725,
     1.721, 1.717, 1.714, 1.711, 1.708, 1.706, 1.703, 1.701, 1.699, 1.697,
 )  # fmt: skip
-LEVEL: Final = 0.9  # of every interval here: 5 % on either side
 
 
 def student(values: int) -> float:
-    """How many standard errors the interval of the mean of so many values reaches either way."""
+    """How many standard errors the 90 % interval of the mean of so many values reaches either way."""
     return _T95[min(values - 1, len(_T95)) - 1]
