@@ -13,5 +13,5 @@ _T95: Final = (
 
 
 def student(values: int) -> float:
-    """How many standard errors the 90 % interval of the mean of so many values reaches either way."""
+    """How many standard errors a 90 % interval of the mean of so many values reaches either way."""
     return _T95[min(values - 1, len(_T95)) - 1]
