@@ -8,13 +8,16 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import boto3
 import httpx
 
 ACCESS_KEY: Final = "test"
@@ -63,9 +66,52 @@ def missing_programs() -> list[str]:
     return [program for program in _PROGRAMS if shutil.which(program) is None]
 
 
+@dataclass(kw_only=True)
+class Gateway:
+    """The server. What it stores outlives it: it can be killed, and started again."""
+
+    endpoint: str
+    command: list[str]
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _wait_for(lambda: _answers(self.endpoint))
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
+
+    def stop(self) -> None:
+        if self._process is not None:
+            _end(self._process)
+
+
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """The endpoint of a gateway that keeps its state below `folder`; on the loopback only."""
+def running() -> Iterator[Gateway]:
+    """A gateway on the loopback that keeps its state in a folder of its own; 15 s to start."""
+    folder = Path(tempfile.mkdtemp(prefix="mir-ceph-"))  # paths of its sockets have to be short
+    try:
+        with _running(folder) as gateway:
+            yield gateway
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[Gateway]:
     for name in ("mon", "osd", "run", "log"):
         (folder / name).mkdir(parents=True)
     first, second, gateway = _free_ports(3)
@@ -87,13 +133,16 @@ def running(folder: Path) -> Iterator[str]:
         _run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", disk, *base)
         stack.enter_context(_daemon("ceph-osd", "-f", "-i", "0", *base))
         _wait_for(lambda: _succeeds("ceph", *base, "osd", "stat"))
-        stack.enter_context(_daemon("radosgw", "-f", "-n", "client.rgw", "--no-mon-config", *base))
-        endpoint = f"http://127.0.0.1:{gateway}"
-        _wait_for(lambda: _answers(endpoint))
+        server = Gateway(
+            endpoint=f"http://127.0.0.1:{gateway}",
+            command=["radosgw", "-f", "-n", "client.rgw", "--no-mon-config", *base],
+        )
+        stack.callback(server.stop)
+        server.start()
         keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
         user = ["user", "create", "--uid", "test", "--display-name", "test"]
         _run("radosgw-admin", *base, *user, *keys)
-        yield endpoint
+        yield server
 
 
 @contextmanager
@@ -102,12 +151,16 @@ def _daemon(*command: str) -> Iterator[None]:
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _run(*command: str) -> None:
