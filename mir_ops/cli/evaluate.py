@@ -163,16 +163,18 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _interval(text: str) -> tuple[float, ...]:
-    """`0.5` or `0.5:1.0:0.05`, as YMIR 1.x writes it: the end is excluded."""
+    """`0.5` or `0.5:1.0:0.05`, as YMIR 1.x and 2.0 read it: the end is excluded."""
+    import numpy as np
+
     try:
         numbers = [float(part) for part in text.split(":")]
-        first, end, step = numbers if len(numbers) == 3 else (*numbers, numbers[0] + 0.5, 1.0)
+        first, end, step = numbers if len(numbers) == 3 else (*numbers, numbers[0] + 0.5, 0.5)
     except (ValueError, IndexError):
         raise _bad_interval(text) from None
     if not (0 < first < end and step >= 0.001):
         raise _bad_interval(text)
-    count = round((end - first) / step + 0.499999)
-    return tuple(round(first + n * step, 6) for n in range(max(1, count)))
+    count = max(1, round((end - first) / step))
+    return tuple(np.linspace(first, end, count, endpoint=False).tolist())
 
 
 def _bad_interval(text: str) -> InvalidInputError:

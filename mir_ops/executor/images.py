@@ -18,12 +18,11 @@ import yaml
 
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.executor.files import printable
-from mir_ops.executor.jobs import ExecutorImage, Kind, bundled_folder, bundled_image
+from mir_ops.executor.jobs import STEMS, ExecutorImage, bundled_folder, bundled_image
 
 if TYPE_CHECKING:
     from docker import APIClient
 
-KINDS: Final[dict[str, Kind]] = {"training": "train", "mining": "mine", "infer": "infer"}
 OBJECT_TYPES: Final = {2: "det", 3: "semantic-seg", 4: "instance-seg", 50: "multi-modal"}
 
 _FOLDER: Final = "/img-man"
@@ -175,7 +174,7 @@ def _describe(read: Read) -> Description:
     templates: dict[int, dict[str, dict[str, Any]]] = {}
     for kind in types:
         below = f"{OBJECT_TYPES[kind]}/" if isinstance(given, list) else ""
-        for stem, job in KINDS.items():
+        for job, stem in STEMS.items():
             if (found := mapping(f"{below}{stem}-template.yaml")) is not None:
                 templates.setdefault(kind, {})[job] = found
     return Description(

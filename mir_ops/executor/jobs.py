@@ -15,6 +15,9 @@ from mir_ops.errors import InvalidInputError, NotFoundError
 
 Kind = Literal["train", "infer", "mine"]
 
+# The word that files and commands of the contract have for each.
+STEMS: Final[dict[Kind, str]] = {"train": "training", "mine": "mining", "infer": "infer"}
+
 PROTOCOL_VERSION: Final = "1.1.0"
 _RECORD: Final = "job.json"
 _GIB: Final = 1 << 30
@@ -47,12 +50,11 @@ class ExecutorImage:
 
     def template(self, kind: Kind) -> dict[str, Any]:
         """The image's default settings for one kind of job."""
-        stem = {"train": "training", "infer": "infer", "mine": "mining"}[kind]
         if kind in self.templates:
             return dict(self.templates[kind])
         if self.folder is None and not self.templates:
             return {}
-        name = f"{stem}-template.yaml"
+        name = f"{STEMS[kind]}-template.yaml"
         path = None if self.folder is None else self.folder / "img-man" / name
         if path is None or not path.is_file():
             raise InvalidInputError(

@@ -11,7 +11,7 @@ import yaml
 
 from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.executor.files import printable
-from mir_ops.executor.jobs import ExecutorImage, Kind
+from mir_ops.executor.jobs import STEMS, ExecutorImage, Kind
 
 _LIMIT: Final = 1 << 20
 
@@ -38,7 +38,7 @@ class TaskFile:
                     f"`{path}` {what} of the template of `{image.name}`: {listed}",
                     code="template-key-removed",
                     hint="Keys may be changed and added, not removed; write the file again with "
-                    f"`mir executor templates {image.name}`",
+                    f"`mir executor templates {image.name} --type {STEMS[kind]}`",
                 )
 
 

@@ -241,6 +241,7 @@ def executor_that(folder: Path, *lines: str) -> Path:
         ({"executor_config": {"class_names": 3}}, "not a list of names"),
         ({"task_context": {}}, "has no `executor_config`"),
         ({"seed": 1}, "lacks keys of the template of `sample`"),
+        ({"seed": 1}, "with `mir executor templates sample --type training`"),
         ({"executor_config": {"seed": None}}, "empties keys of the template"),
         (["a"], "is not a mapping"),
     ],

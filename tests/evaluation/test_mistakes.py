@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,17 +14,18 @@ from hypothesis import strategies as st
 from slow_coco import Found, Truth
 from slow_peers import slow_tide, slow_voc
 
-from mir_ops.evaluation.columns import boxes_of
+from mir_ops.evaluation.columns import Boxes, boxes_of
 from mir_ops.evaluation.confusion import confusion_of
 from mir_ops.evaluation.marks import _texts, marks_of, with_entries
 from mir_ops.evaluation.matching import AREAS, Matches, match
 from mir_ops.evaluation.mistakes import KINDS, mistakes_of
 from mir_ops.evaluation.operating import operating_curve
 from mir_ops.evaluation.sides import Sides
-from mir_ops.evaluation.voc import evaluate_voc
+from mir_ops.evaluation.voc import VocNumbers, evaluate_voc
 from mir_ops.store import schema
 
 LABELS = 2
+YMIR = json.loads((Path(__file__).parent / "ymir_voc.json").read_text())["cases"]
 
 
 def sides_of(truth: list[Truth], found: list[Found]) -> Sides:
@@ -96,6 +101,38 @@ def test_ymirs_numbers_are_had_again(seed: int, iou: float, confidence: float) -
         assert numbers["ap"] == pytest.approx(ap, abs=1e-12)
         assert numbers["ar"] == pytest.approx(ar, abs=1e-12)
         assert (numbers["tp"], numbers["fp"], numbers["fn"]) == (tp, fp, fn)
+
+
+@pytest.mark.parametrize("case", YMIR, ids=range(len(YMIR)))
+def test_ymirs_own_code_gave_the_same_numbers(case: dict[str, Any]) -> None:
+    """Boxes on few places, so that equal overlaps, taken boxes and exact bounds abound."""
+    names = [str(label) for label in range(case["labels"])]
+    sides = Sides(
+        asset_ids=pa.array(range(case["images"])),
+        class_ids=tuple(range(case["labels"])),
+        names=tuple(names),
+        truth=columns_of(case["truth"], case["labels"]),
+        found=columns_of(case["found"], case["labels"]),
+        left_out={},
+    )
+
+    metrics = evaluate_voc(sides, ious=case["ious"], confidence=case["confidence"])
+
+    def check(ours: list[VocNumbers], theirs: list[list[float]]) -> None:
+        told = [[each[name] for name in VocNumbers.__annotations__] for each in ours]
+        np.testing.assert_allclose(told, theirs, rtol=0, atol=1e-12)
+
+    for of_class, theirs in zip(metrics.per_iou.values(), case["per_iou"], strict=True):
+        check([of_class[name] for name in names], theirs)
+    check(list(metrics.mean_by_iou.values()), case["mean_by_iou"])
+    check([metrics.mean_by_class[name] for name in names], case["mean_by_class"])
+    check([metrics.mean], [case["mean"]])
+
+
+def columns_of(rows: list[list[float]], labels: int) -> Boxes:
+    table = np.array(rows, np.float64).reshape(len(rows), -1 if rows else 6)
+    score = table[:, 6] if table.shape[1] > 6 else None
+    return boxes_of(table[:, 0], table[:, 1], table[:, 2:6], labels=labels, score=score)
 
 
 def test_ymirs_bounds_are_strict_and_its_boxes_a_pixel_larger() -> None:
