@@ -212,25 +212,11 @@ def _desk(
 
 def find_executor(catalog: Catalog, name: str, object_type: int | None = None) -> ExecutorImage:
     """A registered executor, or any other that can be opened."""
-    from mir_ops.executor.images import Description, executor_image, open_executor
+    from mir_ops.executor.images import open_executor
+    from mir_ops.executor.registered import find_registered
 
-    found = catalog.executors.find(name)
-    if found is None:
-        return open_executor(name, object_type=object_type)
-    return executor_image(
-        found.name,
-        description=Description(
-            object_types=tuple(found.templates) or (2,),
-            templates=found.templates,
-            digest=found.digest,
-        ),
-        image=found.image,
-        folder=Path(found.folder) if found.folder else None,
-        object_type=object_type,
-        network=found.network,
-        run_as_root=found.run_as_root,
-        protocol=found.protocol,
-    )
+    found = find_registered(catalog, name, object_type)
+    return found or open_executor(name, object_type=object_type)
 
 
 def find_model(arguments: argparse.Namespace, repository: Repository, text: str) -> ChosenModel:
@@ -295,20 +281,15 @@ def taxonomy_of(call: Call) -> Taxonomy:
 
 def class_ids_of(call: Call) -> dict[str, int]:
     """The ids of the model's classes; what the dataset does not know is refused unless allowed."""
-    from mir_ops.executor.importing import check_classes
+    from mir_ops.executor.classes import class_ids_in
     from mir_ops.label_files import LabelFiles
 
     repository, taxonomy = call.repository, taxonomy_of(call)
-    names = call.predictor.package.classes
-    strategy = call.arguments.unknown_types_strategy
-    if strategy == "stop":
-        check_classes(names, [*taxonomy.names, *_aliases(taxonomy)])
-    found = {name: id_ for name in names if (id_ := taxonomy.id_of(name)) is not None}
-    unknown = [name for name in names if name not in found]
+    names, strategy = call.predictor.package.classes, call.arguments.unknown_types_strategy
+    found = class_ids_in(repository.store, taxonomy, names, strategy)
+    unknown = [name for name in names if taxonomy.id_of(name) is None]
     if strategy == "add" and unknown:
-        registered = repository.store.register_classes(unknown)
         LabelFiles(yaml=repository.labels_path).declare(unknown)
-        found |= {name: registered[name.strip().lower()] for name in unknown}
     return found
 
 
@@ -319,10 +300,6 @@ def add_unknown_classes(parser: argparse.ArgumentParser) -> None:
         default="stop",
         help="Classes of the model that `labels.yaml` lacks: stop (default), leave out, or add",
     )
-
-
-def _aliases(taxonomy: Taxonomy) -> list[str]:
-    return [alias for entry in taxonomy.classes for alias in entry.aliases]
 
 
 def _limits(arguments: argparse.Namespace, file: TaskFile) -> Limits:

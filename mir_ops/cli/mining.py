@@ -45,7 +45,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 
 def run_mining(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.executor.tasks import check_top, mine
+    from mir_ops.executor.mining import check_top, mine
 
     top, predict = arguments.topk, arguments.add_prediction
     check_top(top)

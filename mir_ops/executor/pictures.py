@@ -20,11 +20,13 @@ from mir_ops.executor.outputs import remove_job
 from mir_ops.executor.reaping import throwaway_labels
 
 if TYPE_CHECKING:
+    from mir_ops.executor.jobs import Job
     from mir_ops.executor.models import ChosenModel
     from mir_ops.executor.tasks import Desk
     from mir_ops.store import Store, Version
 
 _COLOURS: Final = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324")
+_BRANCH: Final = "pictures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,75 @@ class Found:
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A look of a model at one picture, or at those that an index lists, in two halves.
+
+    `folder` is the look's own: it holds the pictures as a store, and may go when it is over.
+    """
+
+    desk: Desk
+    image: ExecutorImage
+    model: ChosenModel
+    config: Mapping[str, Any]
+    op_id: str
+    folder: Path
+    index_file: Path | None = None
+    picture: Path | None = None
+
+    def prepare(self) -> Job:
+        desk, store = self.desk, self._store()
+        version = self._version(store)
+        package = self.folder / "model.tar.gz"
+        if not package.is_file():
+            desk.ws.store.fetch_blob(self.model.package.package, package)
+        return prepare_inference(
+            store,
+            version,
+            op_id=self.op_id,
+            image=self.image,
+            asset_ids=version.asset_ids(),
+            model=replace(self.model.files(), package=package),
+            config=self.config,
+            jobs_dir=desk.jobs_dir,
+            cache=AssetCache(self.folder / "cache"),
+            limits=desk.limits,
+            labels=desk.labels,
+        )
+
+    def collect(self, job: Job) -> Found:
+        names = self.model.package.classes
+        result = collect_inference(job, {name: number for number, name in enumerate(names)})
+        version = self._store().branch(_BRANCH).read()
+        return Found(
+            pictures=_by_picture(version, result.predictions.to_pylist(), names),
+            report=result.report,
+        )
+
+    def _store(self) -> Store:
+        from mir_ops.store import Store
+
+        return Store.open((self.folder / "store").as_uri(), create=True)
+
+    def _version(self, store: Store) -> Version:
+        """The pictures as a version of a store of their own."""
+        from mir_ops.dataset import import_dataset
+
+        source = self.index_file or _folder_of(self.picture, self.folder)
+        commit = import_dataset(
+            store, source, _BRANCH, op_id="pictures", annotations="none",
+            index_file=self.index_file,
+        ).commit  # fmt: skip
+        version = store.read(commit)
+        if not version.stats.assets:
+            raise InvalidInputError(
+                f"No picture in `{self.picture or self.index_file}` can be read",
+                code="not-a-picture",
+                hint="Give a JPEG, PNG or BMP file",
+            )
+        return version
+
+
 def predict_on_files(
     desk: Desk,
     image: ExecutorImage,
@@ -53,53 +124,22 @@ def predict_on_files(
     """Run the model's executor on one picture, or on those that an index lists."""
     desk.jobs_dir.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=desk.jobs_dir, prefix="pictures-") as name:
-        folder = Path(name)
-        store, version = _import(folder, index_file, picture)
-        package = folder / "model.tar.gz"
-        desk.ws.store.fetch_blob(model.package.package, package)
-        job = prepare_inference(
-            store,
-            version,
-            op_id=sha256(name.encode()).hexdigest(),
+        look = Look(
+            desk=replace(desk, labels={**desk.labels, **throwaway_labels()}),
             image=image,
-            asset_ids=version.asset_ids(),
-            model=replace(model.files(), package=package),
+            model=model,
             config=config,
-            jobs_dir=desk.jobs_dir,
-            cache=AssetCache(folder / "cache"),
-            limits=desk.limits,
-            labels={**desk.labels, **throwaway_labels()},
+            op_id=sha256(name.encode()).hexdigest(),
+            folder=Path(name),
+            index_file=index_file,
+            picture=picture,
         )
+        job = look.prepare()
         try:
             desk.run(job)
-            numbers = {name: number for number, name in enumerate(model.package.classes)}
-            result = collect_inference(job, numbers)
+            return look.collect(job)
         finally:
             remove_job(job)
-        return Found(
-            pictures=_by_picture(version, result.predictions.to_pylist(), model.package.classes),
-            report=result.report,
-        )
-
-
-def _import(folder: Path, index_file: Path | None, picture: Path | None) -> tuple[Store, Version]:
-    """The pictures as a version of a store of their own."""
-    from mir_ops.dataset import import_dataset
-    from mir_ops.store import Store
-
-    store = Store.open((folder / "store").as_uri(), create=True)
-    source = index_file or _folder_of(picture, folder)
-    commit = import_dataset(
-        store, source, "pictures", op_id="pictures", annotations="none", index_file=index_file
-    ).commit
-    version = store.read(commit)
-    if not version.stats.assets:
-        raise InvalidInputError(
-            f"No picture in `{picture or index_file}` can be read",
-            code="not-a-picture",
-            hint="Give a JPEG, PNG or BMP file",
-        )
-    return store, version
 
 
 def draw_boxes(picture: Path, boxes: list[dict[str, Any]], target: Path) -> None:
@@ -131,7 +171,7 @@ def _folder_of(picture: Path | None, folder: Path) -> Path:
             f"No picture `{picture}`", code="no-such-file", hint="Name a file that exists"
         )
     images = folder / "source" / "images"
-    images.mkdir(parents=True)
+    images.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(picture, images / picture.name)
     return images.parent
 

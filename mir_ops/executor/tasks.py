@@ -1,4 +1,4 @@
-"""Train, infer and mine outside Airflow: prepare a job, run it here, commit what it found."""
+"""Train and infer for a person: prepare a job, have it run, commit what it found."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from mir_ops.errors import InvalidInputError
 from mir_ops.executor.cache import AssetCache
 from mir_ops.executor.failures import ExecutorFailedError
-from mir_ops.executor.inference import InferenceReport, collect_inference, collect_mining
+from mir_ops.executor.inference import InferenceReport, collect_inference
 from mir_ops.executor.inputs import prepare_inference, prepare_training
 from mir_ops.executor.jobs import ExecutorImage, Job, Limits
 from mir_ops.executor.lineage import refuse_frozen_start
@@ -50,18 +48,104 @@ class Desk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a person asks for: which image does it, with which settings, and where it is kept."""
+    """What a person asks for: which image does it, with which settings, and where it is kept.
+
+    `op_id` is the commit's operation, and the job's too unless that has an id of its own.
+    """
 
     op_id: str
     branch: str
     image: ExecutorImage
     config: Mapping[str, Any]
     message: str
+    job_id: str | None = None
+    project: str | None = None
+    run: str | None = None
 
     @property
     def seed(self) -> int | None:
         seed = self.config.get("seed")
         return seed if isinstance(seed, int) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A training in two halves; whoever holds it runs the job in between."""
+
+    desk: Desk
+    order: Order
+    version: Version
+    class_names: Sequence[str]
+    start: ChosenModel | None = None
+
+    def prepare(self) -> Job:
+        desk, order, start = self.desk, self.order, self.start
+        if start:
+            refuse_frozen_start(desk.ws, start)
+        return prepare_training(
+            desk.ws.store,
+            self.version,
+            op_id=order.job_id or order.op_id,
+            image=order.image,
+            class_names=self.class_names,
+            config=order.config,
+            jobs_dir=desk.jobs_dir,
+            cache=AssetCache(desk.cache_dir),
+            limits=desk.limits,
+            labels={**desk.labels, "mir.branch": order.branch},
+            model=start.files() if start else None,
+        )
+
+    def collect(self, job: Job) -> tuple[Commit, Package]:
+        """The commit holds what was trained on, and its operation names the model."""
+        origin = self._origin()
+        package = keep_training(self.desk.ws, collect_training(job), origin)
+        trained = {**_trained(package), "config": origin["config"]}
+        trained["started_from"] = origin["started_from"]
+        with commit_job(self.desk, self.order, self.version, "train", trained) as edit:
+            pass
+        return edit.commit, package
+
+    def keep_failed(self, job: Job, message: str) -> Package | None:
+        """Keep the stages that a failed training has written, if it wrote some."""
+        left = find_stages(job)
+        if left is None:
+            return None
+        origin = {**self._origin(), "error": message[:2000]}
+        return keep_training(self.desk.ws, left, origin, state="failed")
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "image": self.order.image.image,
+            "config": dict(self.order.config),
+            "training": self.version.commit.id,
+            "started_from": self.start.name if self.start else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inference:
+    """Predictions on every image of a version, in two halves."""
+
+    desk: Desk
+    order: Order
+    version: Version
+    model: ChosenModel
+    class_ids: Mapping[str, int]
+
+    def prepare(self) -> Job:
+        ids = self.version.asset_ids()
+        return prepare_looking(self.desk, self.order, self.version, ids, self.model)
+
+    def collect(self, job: Job) -> tuple[Commit, InferenceReport]:
+        """The commit adds the predictions as the model's layer."""
+        result, model = collect_inference(job, self.class_ids), self.model
+        predicted = prediction_record(self.order, model, result.report.to_dict())
+        with commit_job(self.desk, self.order, self.version, "infer", predicted) as edit:
+            edit.put_layer(layer_of(model), result.predictions, assets=result.assets)
+            if result.embeddings is not None:
+                edit.put_layer(f"embeddings:{model.package.model_id}", result.embeddings)
+        return edit.commit, result.report
 
 
 def train_model(
@@ -72,94 +156,28 @@ def train_model(
     class_names: Sequence[str],
     start: ChosenModel | None = None,
 ) -> tuple[Commit, Package, Job]:
-    """Train once; the commit holds what was trained on, and its operation names the model."""
-    origin = {
-        "image": order.image.image,
-        "config": dict(order.config),
-        "training": version.commit.id,
-        "started_from": start.name if start else None,
-    }
-    if start:
-        refuse_frozen_start(desk.ws, start)
-    job = prepare_training(
-        desk.ws.store,
-        version,
-        op_id=order.op_id,
-        image=order.image,
-        class_names=class_names,
-        config=order.config,
-        jobs_dir=desk.jobs_dir,
-        cache=AssetCache(desk.cache_dir),
-        limits=desk.limits,
-        labels={**desk.labels, "mir.branch": order.branch},
-        model=start.files() if start else None,
+    """Train once."""
+    training = Training(
+        desk=desk, order=order, version=version, class_names=class_names, start=start
     )
+    job = training.prepare()
     try:
         desk.run(job)
     except ExecutorFailedError as error:
-        raise _with_stages(desk.ws, job, error, origin) from None
-    package = keep_training(desk.ws, collect_training(job), origin)
-    trained = {**_trained(package), "config": origin["config"]}
-    trained["started_from"] = origin["started_from"]
-    with _commit(desk, order, version, "train", trained) as edit:
-        pass
-    return edit.commit, package, job
+        raise _with_stages(training.keep_failed(job, str(error)), error) from None
+    commit, package = training.collect(job)
+    return commit, package, job
 
 
 def infer(
     desk: Desk, order: Order, version: Version, model: ChosenModel, class_ids: Mapping[str, int]
 ) -> tuple[Commit, InferenceReport, Job]:
-    """Predict on every image; the commit adds the predictions as the model's layer."""
-    ids = version.asset_ids()
-    job = _prepare(desk, order, version, ids, model)
+    """Predict on every image."""
+    inference = Inference(desk=desk, order=order, version=version, model=model, class_ids=class_ids)
+    job = inference.prepare()
     desk.run(job)
-    result = collect_inference(job, class_ids)
-    predicted = _predicted(order, model, result.report.to_dict())
-    with _commit(desk, order, version, "infer", predicted) as edit:
-        edit.put_layer(layer_of(model), result.predictions, assets=result.assets)
-        if result.embeddings is not None:
-            edit.put_layer(f"embeddings:{model.package.model_id}", result.embeddings)
-    return edit.commit, result.report, job
-
-
-def mine(
-    desk: Desk,
-    order: Order,
-    version: Version,
-    model: ChosenModel,
-    class_ids: Mapping[str, int],
-    *,
-    top: int,
-    predict: bool,
-) -> tuple[Commit, InferenceReport | None, Job]:
-    """Keep the `top` images that the executor scores highest, with their scores as a layer."""
-    from mir_ops.dataset.filtering import keep
-
-    check_top(top)
-    job = _prepare(desk, order, version, version.asset_ids(), model, mining=True, predict=predict)
-    desk.run(job)
-    result = collect_inference(job, class_ids) if predict else None
-    scores = result.mining if result else collect_mining(job)
-    assert scores is not None
-    best = scores.slice(0, min(top, scores.num_rows))
-    place = best.schema.get_field_index("rank")
-    best = best.set_column(place, best.schema.field("rank"), pa.array(range(len(best)), pa.int64()))
-    kept = best["asset_id"].combine_chunks()
-    kept = kept.take(pc.sort_indices(kept))
-    report = result.report.to_dict() if result else {}
-    changes = keep(version, kept)
-    changes.put_layer(f"scores:{order.image.name}", best.sort_by("asset_id"), kept)
-    if result is not None:
-        wanted = pc.is_in(result.predictions["asset_id"], value_set=kept)
-        looked_at = result.assets.filter(pc.is_in(result.assets, value_set=kept))
-        changes.put_layer(layer_of(model), result.predictions.filter(wanted), looked_at)
-        if (vectors := result.embeddings) is not None:
-            known = vectors.filter(pc.is_in(vectors["asset_id"], value_set=kept))
-            changes.put_layer(f"embeddings:{model.package.model_id}", known, None)
-    predicted = _predicted(order, model, {"topk": top, **report})
-    with _commit(desk, order, version, "mine", predicted) as edit:
-        edit.take(changes)
-    return edit.commit, result.report if result else None, job
+    commit, report = inference.collect(job)
+    return commit, report, job
 
 
 def layer_of(model: ChosenModel) -> str:
@@ -167,15 +185,7 @@ def layer_of(model: ChosenModel) -> str:
     return f"predictions:{model.package.model_id}"
 
 
-def check_top(top: int) -> None:
-    """Refuse to keep nothing."""
-    if top < 1:
-        raise InvalidInputError(
-            f"`--topk` is {top}", code="bad-topk", hint="Keep at least one image"
-        )
-
-
-def _prepare(
+def prepare_looking(
     desk: Desk,
     order: Order,
     version: Version,
@@ -184,11 +194,13 @@ def _prepare(
     *,
     mining: bool = False,
     predict: bool = True,
+    also: Sequence[Version] = (),
 ) -> Job:
+    """The job of an order that looks at these images; what the version lacks `also` has."""
     return prepare_inference(
         desk.ws.store,
         version,
-        op_id=order.op_id,
+        op_id=order.job_id or order.op_id,
         image=order.image,
         asset_ids=ids,
         model=model.files(),
@@ -199,6 +211,7 @@ def _prepare(
         labels={**desk.labels, "mir.branch": order.branch},
         mine=mining,
         predict=predict,
+        also=also,
     )
 
 
@@ -212,7 +225,10 @@ def _trained(package: Package) -> dict[str, Any]:
     }
 
 
-def _predicted(order: Order, model: ChosenModel, report: Mapping[str, Any]) -> dict[str, Any]:
+def prediction_record(
+    order: Order, model: ChosenModel, report: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a commit's operation says of a model that looked at its images."""
     return {
         "model": model.package.model_id,
         "stage": model.stage,
@@ -222,7 +238,7 @@ def _predicted(order: Order, model: ChosenModel, report: Mapping[str, Any]) -> d
     }
 
 
-def _commit(
+def commit_job(
     desk: Desk, order: Order, version: Version, kind: str, parameters: Mapping[str, Any]
 ) -> Edit:
     """The commit of a job on its version: what it found and with what."""
@@ -238,17 +254,15 @@ def _commit(
             seed=order.seed,
         ),
         message=order.message,
+        project=order.project,
+        run=order.run,
     )
 
 
-def _with_stages(
-    ws: Workspace, job: Job, error: ExecutorFailedError, origin: Mapping[str, Any]
-) -> ExecutorFailedError:
+def _with_stages(package: Package | None, error: ExecutorFailedError) -> ExecutorFailedError:
     """The error, with what the training had written before it came."""
-    left = find_stages(job)
-    if left is None:
+    if package is None:
         return error
-    package = keep_training(ws, left, {**origin, "error": str(error)[:2000]}, state="failed")
     return ExecutorFailedError(
         f"{error}\nKept what it wrote before as model `{package.model_id}`, "
         f"stages: {', '.join(package.stages)}",
