@@ -100,7 +100,7 @@ def stopping_dag(text: str, stage: Stage, *, engine_url: str) -> str:
     """A DAG file whose executor tasks stop where the stage says, and speak to that engine."""
     for operator in ("TrainOperator", "EvaluateOperator", "MineOperator"):
         text = text.replace(f"= {operator}(", f"= Stopping{operator}(docker_url={engine_url!r}, ")
-    first = text.index("\nPARAMS = ")
+    first = text.index("\nDOC: Final = ")
     return text[:first] + _STOPPING.format(folder=str(stage.folder)) + text[first:]
 
 

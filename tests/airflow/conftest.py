@@ -72,39 +72,41 @@ USERS = {"admin": "admin", "viewer": "viewer"}
 
 def _for_people() -> str:
     """The round's DAG, with people in place of the oracle, and quick to try again."""
-    text = (DAGS / "active_learning_round.py").read_text()
-    text = _labelled_by(text, "people")
-    text = text.replace('dag_id="active_learning_round"', 'dag_id="people_round"')
-    return text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")
-
-
-def _labelled_by(text: str, connection: str) -> str:
-    for operator in ("CreateLabelTaskOperator(", "LabelsSensor(", "ImportLabelsOperator("):
-        text = text.replace(f"= {operator}", f'= {operator}labels_conn_id="{connection}", ')
-    return text
+    return _round_dag("people_round", labels_conn_id="people")
 
 
 def _in_containers() -> str:
     """The round's DAG with the docker runner, and quick to try again."""
-    text = (DAGS / "active_learning_round.py").read_text()
-    text = text.replace("of_round = {", 'of_round = {"mir_conn_id": "containers", ')
-    text = text.replace('dag_id="active_learning_round"', 'dag_id="container_round"')
-    return text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")
+    return _round_dag("container_round", mir_conn_id="containers")
 
 
 def _timed() -> str:
     """The same, and a training may take a few seconds only."""
-    text = _in_containers().replace('dag_id="container_round"', 'dag_id="timed_round"')
-    limit = "execution_timeout=timedelta(seconds=6), "
-    text = text.replace("= TrainOperator(", f"= TrainOperator({limit}")
-    return text.replace('"retries": 2', '"retries": 0')
+    text = _round_dag("timed_round", retries=0, mir_conn_id="containers")
+    return text + 'dag.get_task("train").execution_timeout = timedelta(seconds=6)\n'
 
 
 def _with_secrets() -> str:
     """In containers, over connections that a test makes while Airflow runs."""
-    text = _labelled_by(_in_containers(), "secret_labels")
-    text = text.replace('dag_id="container_round"', 'dag_id="secret_round"')
-    return text.replace('"mir_conn_id": "containers"', '"mir_conn_id": "secret_store"')
+    return _round_dag("secret_round", mir_conn_id="secret_store", labels_conn_id="secret_labels")
+
+
+def _round_dag(dag_id: str, *, retries: int = 2, **connections: str) -> str:
+    """A file with the DAG of a round, over these connections."""
+    return f"""
+from datetime import timedelta
+
+from mir_airflow.round_dag import round_dag
+from mir_airflow.round_params import PARAMS
+
+dag = round_dag(
+    {dag_id!r},
+    project="{{{{ params.project }}}}",
+    params=PARAMS,
+    default_args={{"retries": {retries}, "retry_delay": timedelta(seconds=1)}},
+    **{connections!r},
+)
+"""
 
 
 def _reaper() -> str:

@@ -34,6 +34,13 @@ pytestmark = [pytest.mark.airflow, pytest.mark.docker, pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG = "chaos_round"
+CALL = f"""
+from mir_airflow.round_params import PARAMS
+
+dag = round_dag(
+    "{DAG}", project="{{{{ params.project }}}}", params=PARAMS, mir_conn_id="containers"
+)
+"""
 TASKS = ("train", "evaluate")
 FIXED = Cell(target="task", boundary="ended")
 
@@ -58,11 +65,9 @@ def theatre(engine: Any, sample_image: str) -> Iterator[Theatre]:
         stage.folder.mkdir()
         with tunnel(root / "engine.sock") as way:
             (root / "dags").mkdir()
-            text = (ROOT / "dags" / "active_learning_round.py").read_text()
-            text = text.replace("of_round = {", 'of_round = {"mir_conn_id": "containers", ')
-            text = text.replace('dag_id="active_learning_round"', f'dag_id="{DAG}"')
+            text = (ROOT / "plugins" / "mir_airflow" / "round_dag.py").read_text()
             text = text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")
-            text = text.replace('"retries": 2', '"retries": 4')
+            text = text.replace('"retries": 2', '"retries": 4') + CALL
             (root / "dags" / "chaos_round.py").write_text(
                 stopping_dag(text, stage, engine_url=way.url)
             )

@@ -1,0 +1,230 @@
+"""The DAG of a round: one shape, whoever starts it and for whichever project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import DAG, Param
+
+from mir_airflow.callbacks import fail_round
+from mir_airflow.hooks.mir import LabelsHook, MirHook
+from mir_airflow.operators.executor import (
+    EvaluateOperator,
+    MineOperator,
+    MineShardOperator,
+    TrainOperator,
+    gpu_slots,
+)
+from mir_airflow.operators.rounds import (
+    CheckEndOperator,
+    CheckTargetsOperator,
+    CloseRoundOperator,
+    CreateLabelTaskOperator,
+    GateOperator,
+    ImportDataOperator,
+    ImportLabelsOperator,
+    MergeLabelsOperator,
+    MergeTrainingOperator,
+    OpenRoundOperator,
+    PlanShardsOperator,
+    PreparePoolOperator,
+)
+from mir_airflow.sensors.labels import LabelsSensor
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+DOC: Final = """
+### Active-learning round
+
+Import, merge, train, evaluate, mine, label, merge. The next round starts where this one ends.
+
+- One round of a project is open at a time: a second run fails at `open_round` and names the first.
+- Any task may be retried or cleared: what was done already is found, not done again.
+- A failed round goes on when its failed task is cleared.
+"""
+
+
+def round_dag(
+    dag_id: str,
+    *,
+    project: str,
+    params: Mapping[str, Param],
+    mir_conn_id: str = MirHook.default_conn_name,
+    labels_conn_id: str = LabelsHook.default_conn_name,
+    default_args: Mapping[str, Any] | None = None,
+) -> DAG:
+    """The DAG whose runs are rounds of `project`, which may be a template."""
+    with DAG(
+        dag_id=dag_id,
+        description="Import, merge, train, evaluate, mine, label, merge",
+        schedule=None,
+        catchup=False,
+        # The catalog's lease decides who may run, at once; a limit here would queue runs up.
+        max_active_runs=16,
+        params=dict(params),
+        tags=["mir", "round"],
+        doc_md=DOC,
+        on_failure_callback=fail_round,
+        default_args={
+            "retries": 2,
+            "retry_delay": timedelta(seconds=30),
+            "on_failure_callback": fail_round,
+            **(default_args or {}),
+        },
+    ) as dag:
+        _add_steps(project, mir_conn_id, labels_conn_id)
+    return dag
+
+
+def _add_steps(project: str, mir_conn_id: str, labels_conn_id: str) -> None:
+    """All tasks of a round, in the DAG that is open."""
+    open_round = OpenRoundOperator(
+        task_id="open_round",
+        project=project,
+        mir_conn_id=mir_conn_id,
+        doc_md="Takes the project's lease and pins the versions that this round starts from.",
+    )
+    of_round: dict[str, Any] = {
+        "round_id": "{{ ti.xcom_pull(task_ids='open_round', key='round_id') }}",
+        "mir_conn_id": mir_conn_id,
+    }
+    check_targets = CheckTargetsOperator(
+        task_id="check_targets",
+        go_on="prepare_pool",
+        stop="close_round",
+        doc_md="Ends the round here when the project has what it wants.",
+        **of_round,
+    )
+    check_end = CheckEndOperator(
+        task_id="check_end",
+        train="train_last",
+        close="close_round",
+        doc_md="Has a last model trained where no other round follows, or where that is asked for: "
+        "a project does not end with labels that no model has seen.",
+        **of_round,
+    )
+    close_round = CloseRoundOperator(
+        task_id="close_round",
+        trigger_rule="none_failed_min_one_success",
+        doc_md="Writes the round's record and frees the project for the next round.",
+        **of_round,
+    )
+
+    measured = _data_to_metrics(of_round, after=open_round)
+    picked = _pool_to_picks(of_round, after=check_targets)
+    merged = _picks_to_labels(of_round, labels_conn_id, after=picked)
+    last = _last_model(of_round, after=check_end)
+    measured >> check_targets
+    merged >> check_end
+    [last, check_targets, check_end] >> close_round
+
+
+def _data_to_metrics(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOperator:
+    import_data = ImportDataOperator(
+        task_id="import_data",
+        doc_md="Imports the project's sources and the run's new data; unchanged bytes are not "
+        "imported twice. What was not taken is in the import report.",
+        **of_round,
+    )
+    gate_data = GateOperator(
+        task_id="gate_data",
+        stage="data",
+        doc_md="Checks the data against the project's rules. A blocked gate stops the round.",
+        **of_round,
+    )
+    merge_training = MergeTrainingOperator(
+        task_id="merge_training",
+        doc_md="Merges what came in into the training version.",
+        **of_round,
+    )
+    train = TrainOperator(
+        task_id="train", doc_md="Trains a model on the training version.", **of_round
+    )
+    evaluate = EvaluateOperator(
+        task_id="evaluate",
+        doc_md="Predicts on the validation images and measures the model.",
+        **of_round,
+    )
+    after >> import_data >> gate_data >> merge_training >> train >> evaluate
+    return evaluate
+
+
+def _pool_to_picks(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOperator:
+    prepare_pool = PreparePoolOperator(
+        task_id="prepare_pool",
+        doc_md="Filters and samples the pool, as the project's `pool` says; else leaves it whole.",
+        **of_round,
+    )
+    plan_shards = PlanShardsOperator(
+        task_id="plan_shards",
+        doc_md="Divides a pool larger than the project's `mining.shard_size`; else into nothing.",
+        **of_round,
+    )
+    mine_shard = MineShardOperator.partial(
+        task_id="mine_shard",
+        doc_md="Predicts on one part of a large pool. Skipped when `mine` does it all.",
+        **of_round,
+        **gpu_slots(),
+    ).expand(shard=plan_shards.output)
+    mine = MineOperator(
+        task_id="mine",
+        trigger_rule="none_failed_min_one_success",
+        doc_md="Predicts on the pool, or takes what the shards predicted; scores each image and "
+        "picks what is worth labelling.",
+        **of_round,
+    )
+    after >> prepare_pool >> plan_shards >> [mine_shard, mine]
+    mine_shard >> mine
+    return mine
+
+
+def _picks_to_labels(
+    of_round: Mapping[str, Any], labels_conn_id: str, *, after: BaseOperator
+) -> BaseOperator:
+    of_tool: dict[str, Any] = {**of_round, "labels_conn_id": labels_conn_id}
+    create_label_task = CreateLabelTaskOperator(
+        task_id="create_label_task",
+        doc_md="Asks the label tool for labels of the picked images.",
+        **of_tool,
+    )
+    wait_for_labels = LabelsSensor(
+        task_id="wait_for_labels",
+        doc_md="Waits for people without holding a worker.",
+        **of_tool,
+    )
+    import_labels = ImportLabelsOperator(
+        task_id="import_labels", doc_md="Commits the labels that are done.", **of_tool
+    )
+    gate_labels = GateOperator(
+        task_id="gate_labels",
+        stage="labels",
+        doc_md="Checks the labels against the project's rules. A blocked gate stops the round.",
+        **of_round,
+    )
+    merge_labels = MergeLabelsOperator(
+        task_id="merge_labels",
+        doc_md="Merges the labels into the training version.",
+        **of_round,
+    )
+    after >> create_label_task >> wait_for_labels >> import_labels >> gate_labels >> merge_labels
+    return merge_labels
+
+
+def _last_model(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOperator:
+    train_last = TrainOperator(
+        task_id="train_last",
+        last=True,
+        doc_md="Trains on the version with this round's labels.",
+        **of_round,
+    )
+    evaluate_last = EvaluateOperator(
+        task_id="evaluate_last",
+        last=True,
+        doc_md="Measures that model, and compares it with the one before.",
+        **of_round,
+    )
+    after >> train_last >> evaluate_last
+    return evaluate_last
