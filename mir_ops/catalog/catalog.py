@@ -13,8 +13,9 @@ from sqlalchemy import Engine, text
 from mir_ops.catalog.connections import VERSION_TABLE, migrate, open_engine
 from mir_ops.catalog.images import Executors
 from mir_ops.catalog.packages import Packages
+from mir_ops.catalog.project_rows import Projects
 from mir_ops.catalog.projects import ProjectSpec, read_project
-from mir_ops.catalog.repositories import Projects, Rounds
+from mir_ops.catalog.round_rows import Rounds
 from mir_ops.catalog.steps import Gates, LabelTasks, Models, Steps
 from mir_ops.catalog.values import Project
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Select, select, update
+from sqlalchemy import Engine, Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from mir_ops.catalog.connections import reading, writing
@@ -181,7 +181,7 @@ class Models:
         """Models in the order of their training."""
         query = _models()
         if project is not None:
-            query = query.where(ProjectRow.name == project)
+            query = query.where(or_(ProjectRow.name == project, ProjectRow.key == project))
         if round_id is not None:
             query = query.where(ModelRow.round_id == round_id)
         return self._all(query.order_by(ModelRow.id))

@@ -56,13 +56,17 @@ class Table(DeclarativeBase):
 
 
 class ProjectRow(Table):
-    __tablename__ = "mir_projects"
-    __table_args__ = (UniqueConstraint("name"),)
+    """`key` is the name that the project was created with: it stays, and nobody else gets it."""
 
+    __tablename__ = "mir_projects"
+    __table_args__ = (UniqueConstraint("name"), Index(None, "key", unique=True))
+
+    key: Mapped[str] = mapped_column(server_default="")
     name: Mapped[str]
     spec: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
 
 
 class RoundRow(Table):

@@ -15,12 +15,18 @@ StepState = Literal["running", "done", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """A project as it stands now; `spec` is its file."""
+    """A project as it stands now; `spec` is its file.
+
+    `key` is the name that it was created with. Its branches, commits, DAG and addresses go by the
+    key, so that renaming moves none of them. A deleted project has no DAG and opens no rounds.
+    """
 
     id: int
+    key: str
     spec: ProjectSpec
     created_at: datetime
     updated_at: datetime
+    deleted_at: datetime | None
 
     @property
     def name(self) -> str:
@@ -29,10 +35,14 @@ class Project:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One turn of the loop. `spec` is the project as this round took it, its run's conf applied."""
+    """One turn of the loop. `spec` is the project as this round took it, its run's conf applied.
+
+    `project` is what the project is called now, `project_key` what its branches go by.
+    """
 
     id: int
     project: str
+    project_key: str
     number: int
     deployment: str
     dag_id: str

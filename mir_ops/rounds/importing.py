@@ -107,7 +107,7 @@ def _refuse_frozen(ws: Workspace, guests: list[str]) -> None:
 
 
 def _sources(round_: Round, sharing_dir: Path | None) -> list[Source]:
-    names, where = Branches(round_.project), round_.spec.sources
+    names, where = Branches(round_.project_key), round_.spec.sources
     new_data = round_.conf.get("new_data")
     found = [
         Source(role="training", branch=names.imported("training"), path=Path(where.training),
@@ -182,7 +182,7 @@ def _follower(entry: Entry, role: str, position: int, total: int) -> Callable[[f
 def _import_operation(entry: Entry, source: Source, digest: str) -> str:
     """Of the project and the bytes, not of the run: importing again is the same operation."""
     return operation_id(
-        f"{entry.place.deployment}/{entry.round.project}/import",
+        f"{entry.place.deployment}/{entry.round.project_key}/import",
         {
             "branch": source.branch,
             "source": digest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +124,7 @@ def import_labels(
         _stop_waiting(ws, round_id)
         if result is None:
             return {"commit": None, "done": 0, "skipped": 0, "boxes": 0, "seconds": 0.0,
-                    "issues": {}}  # fmt: skip
+                    "issues": {}, "answers": None}  # fmt: skip
         return {
             "commit": _commit(entry, mined["commit"], result, backend.kind),
             "done": len(result.done),
@@ -131,6 +132,7 @@ def import_labels(
             "boxes": result.annotations.num_rows,
             "seconds": _seconds(result),
             "issues": dict(result.issues),
+            "answers": _keep_answers(ws, result),
         }
 
     return once(new_entry(ws, place, round_id, "import_labels", inputs), work)
@@ -201,7 +203,7 @@ def _request(ws: Workspace, round_: Round, op_id: str, mined: Mapping[str, Any])
         assets=version.assets(),
         predictions=seen.filter(pc.greater_equal(seen["confidence"], spec.labels.confidence)),
         fetch_image=ws.store.fetch_blob,
-        find_addresses=find_addresses(ws, round_.project, version),
+        find_addresses=find_addresses(ws, round_.project_key, version),
         model_id=model_id,
         shapes=spec.labels.shapes,
         annotators=spec.labels.annotators,
@@ -277,12 +279,31 @@ def _stale_and_fresh(entry: Entry, done: pa.Array) -> tuple[pa.Array, pa.Array]:
     return without(there, kept), without(done, [there])
 
 
+def read_answers(ws: Workspace, answers: str | None) -> dict[str, pa.Array]:
+    """Which images people labelled (`done`) and which they skipped: sorted asset ids."""
+    kept = json.loads(ws.store.get_blob(answers)) if answers else {"done": [], "skipped": []}
+    return {
+        name: pa.array([bytes.fromhex(one) for one in ids], ASSET_ID) for name, ids in kept.items()
+    }
+
+
+def _keep_answers(ws: Workspace, result: LabelResult) -> str:
+    kept = {
+        name: sorted(one.hex() for one in ids.to_pylist())
+        for name, ids in (("done", result.done), ("skipped", result.skipped))
+    }
+    return ws.store.put_blob(json.dumps(kept, sort_keys=True).encode())
+
+
 def _digest(result: LabelResult) -> str:
     """Of what was answered: the same answers are the same operation."""
     table = result.annotations.sort_by(
         [("asset_id", "ascending"), ("annotation_id", "ascending")]
     ).combine_chunks()
-    digest = hashlib.sha256(b"".join(sorted(result.done.to_pylist())))
+    digest = hashlib.sha256()
+    for ids in (result.done, result.skipped):
+        digest.update(b"%d:" % len(ids))
+        digest.update(b"".join(sorted(ids.to_pylist())))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)

@@ -48,13 +48,13 @@ class Entry:
 
     @property
     def branches(self) -> Branches:
-        return Branches(self.round.project)
+        return Branches(self.round.project_key)
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What every commit of a round says about where it comes from."""
         return {
-            "project": self.round.project,
+            "project": self.round.project_key,
             "round": self.round.number,
             "run": self.place.run_id,
         }

@@ -24,7 +24,7 @@ def open_round(
     The same run gets the same round, opened again if it had failed. Another run is refused while
     a round of the project is open.
     """
-    asked = _checked(project, conf)
+    asked, project = _checked(project, conf), _now_called(ws, place, project)
     round_ = ws.catalog.rounds.open(
         project,
         deployment=place.deployment,
@@ -66,6 +66,14 @@ def _checked(project: str, conf: Mapping[str, Any]) -> RoundConf:
             code="invalid-parameter",
         )
     return asked
+
+
+def _now_called(ws: Workspace, place: Place, project: str) -> str:
+    """The run's project may have got another name since it opened its round."""
+    if ws.catalog.projects.find(project) is None:
+        found = ws.catalog.rounds.find_run(place.deployment, place.run_id, place.dag_id)
+        return found.project_key if found else project
+    return project
 
 
 def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
@@ -152,4 +160,5 @@ def _accepted_labels(entry: Entry) -> str | None:
 
 def earlier_rounds(ws: Workspace, round_: Round) -> list[Round]:
     """The project's rounds before this one, failed ones included."""
-    return [each for each in ws.catalog.rounds.list(round_.project) if each.number < round_.number]
+    rounds = ws.catalog.rounds.list(round_.project_key)
+    return [each for each in rounds if each.number < round_.number]

@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Branches:
-    """The branches of one project."""
+    """The branches of one project, by its key."""
 
     project: str
 

@@ -89,7 +89,7 @@ def test_many_processes_may_open_a_new_catalog_at_once(catalog_url: str, spec: P
 
 
 def test_two_may_create_a_project_at_once(catalog: Catalog, spec: ProjectSpec) -> None:
-    row = {"name": spec.name, "spec": spec.to_mapping(), "created_at": utc_now()}
+    row = {"key": spec.name, "name": spec.name, "spec": spec.to_mapping(), "created_at": utc_now()}
     with ThreadPoolExecutor(1) as pool, writing(catalog.engine) as session:
         session.add(ProjectRow(**row, updated_at=utc_now()))
         session.flush()

@@ -128,6 +128,7 @@ class Run:
     backend: LabelBackend = field(init=False)
     jobs: list[str] = field(default_factory=list)  # the kind of each job that really ran
     progress: list[Progress] = field(default_factory=list)
+    project: str = "digits"
     run_executor: Callable[..., None] = run_job
 
     def __post_init__(self) -> None:
@@ -148,7 +149,7 @@ class Run:
     def _simple(self, task: str) -> dict[str, Any]:
         ws, place, round_id, backend = self.ws, self.place(task), self.round_id, self.backend
         if task == "open_round":
-            opened = steps.open_round(ws, place, project="digits", conf=self.conf)
+            opened = steps.open_round(ws, place, project=self.project, conf=self.conf)
             self.round_id = opened["round_id"]
             return opened
         calls: dict[str, Callable[[], dict[str, Any]]] = {

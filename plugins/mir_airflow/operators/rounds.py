@@ -156,7 +156,7 @@ class GateOperator(StepOperator):
         finally:  # a gate that stops the round is the one whose report people open
             workspace = MirHook(self.mir_conn_id).workspace()
             round_ = workspace.catalog.rounds.get(int(self.round_id))
-            gate = {"project": round_.project, "number": round_.number, "stage": self.stage}
+            gate = {"project": round_.project_key, "number": round_.number, "stage": self.stage}
             context["ti"].xcom_push(key=GATE_KEY, value=gate)
 
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
@@ -318,5 +318,5 @@ def push_version(
 ) -> None:
     """Leave what `DatasetVersionLink` needs."""
     if commit := result.get("commit"):
-        project = workspace.catalog.rounds.get(round_id).project
+        project = workspace.catalog.rounds.get(round_id).project_key
         context["ti"].xcom_push(key=VERSION_KEY, value={"project": project, "commit": commit})

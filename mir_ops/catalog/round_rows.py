@@ -1,59 +1,20 @@
-"""Reads and writes of projects and rounds."""
+"""Reads and writes of rounds."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from mir_ops.catalog.connections import reading, writing
+from mir_ops.catalog.project_rows import project_row, refuse_open
 from mir_ops.catalog.projects import ProjectSpec, read_project
 from mir_ops.catalog.tables import ProjectRow, RoundRow, utc_now
-from mir_ops.catalog.values import Project, Round
+from mir_ops.catalog.values import Round
 from mir_ops.errors import ConflictError, NotFoundError
-
-
-@dataclass(frozen=True, slots=True)
-class Projects:
-    """The projects of a catalog, by name."""
-
-    engine: Engine
-
-    def apply(self, spec: ProjectSpec) -> Project:
-        """Make the project be as `spec` says; applying the same again changes nothing."""
-        try:
-            return self._apply(spec)
-        except ConflictError:  # PostgreSQL let somebody else create it since we looked
-            return self._apply(spec)
-
-    def _apply(self, spec: ProjectSpec) -> Project:
-        with writing(self.engine) as session:
-            row = session.scalar(select(ProjectRow).where(ProjectRow.name == spec.name))
-            now, mapping = utc_now(), spec.to_mapping()
-            if row is None:
-                row = ProjectRow(name=spec.name, spec=mapping, created_at=now, updated_at=now)
-                session.add(row)
-            elif row.spec != mapping:
-                row.spec, row.updated_at = mapping, now
-            session.flush()
-            return _project(row)
-
-    def find(self, name: str) -> Project | None:
-        with reading(self.engine) as session:
-            row = session.scalar(select(ProjectRow).where(ProjectRow.name == name))
-            return _project(row) if row else None
-
-    def get(self, name: str) -> Project:
-        with reading(self.engine) as session:
-            return _project(_project_row(session, name))
-
-    def list(self) -> list[Project]:
-        with reading(self.engine) as session:
-            return [_project(row) for row in session.scalars(select(ProjectRow).order_by("name"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +35,7 @@ class Rounds:
     ) -> Round:
         """The round of this run: a new one, or the one it opened before, opened again if failed."""
         with writing(self.engine) as session:
-            owner = _project_row(session, project, for_update=True)
+            owner = project_row(session, project, for_update=True)
             found = _run_row(session, deployment, run_id, dag_id)
             if found is not None and found.project_id != owner.id:
                 raise ConflictError(
@@ -83,7 +44,7 @@ class Rounds:
                     hint="Trigger a new run",
                 )
             if found is not None and found.state != "failed":
-                return _round(found, project)
+                return _round(found, owner)
             _refuse_second(session, owner, found)
             row = found or RoundRow(
                 project_id=owner.id,
@@ -98,7 +59,7 @@ class Rounds:
             row.state, row.open_project, row.reason = "open", owner.id, None
             session.add(row)
             session.flush()
-            return _round(row, project)
+            return _round(row, owner)
 
     def get(self, round_id: int) -> Round:
         with reading(self.engine) as session:
@@ -115,15 +76,16 @@ class Rounds:
         return found[0]
 
     def list(self, project: str | None = None) -> list[Round]:
-        """Rounds in their order, of one project or of all."""
-        query = select(RoundRow, ProjectRow.name).join(
-            ProjectRow, RoundRow.project_id == ProjectRow.id
-        )
+        """Rounds in their order, of one project, deleted or not, or of all that live."""
+        query = select(RoundRow, ProjectRow).join(ProjectRow, RoundRow.project_id == ProjectRow.id)
         with reading(self.engine) as session:
             if project is not None:
-                query = query.where(RoundRow.project_id == _project_row(session, project).id)
+                owner = project_row(session, project, deleted=True)
+                query = query.where(RoundRow.project_id == owner.id)
+            else:
+                query = query.where(ProjectRow.deleted_at.is_(None))
             rows = session.execute(query.order_by(ProjectRow.name, RoundRow.number))
-            return [_round(row, name) for row, name in rows]
+            return [_round(row, owner) for row, owner in rows]
 
     def find_run(self, deployment: str, run_id: str, dag_id: str | None = None) -> Round | None:
         """The round that a DAG run opened, if it came that far."""
@@ -137,7 +99,7 @@ class Rounds:
             row, project = _round_row(session, round_id)
             if row.state == "failed":
                 raise ConflictError(
-                    f"Round {row.number} of `{project}` failed: {row.reason}",
+                    f"Round {row.number} of `{project.name}` failed: {row.reason}",
                     code="round-failed",
                     hint=f"Clear `open_round` of run `{row.run_id}`, then its later tasks",
                 )
@@ -167,38 +129,12 @@ def _refuse_second(session: Session, owner: ProjectRow, found: RoundRow | None) 
                 code="round-superseded",
                 hint="Trigger a new run: it starts from the newest training version",
             )
-    holder = session.scalar(select(RoundRow).where(RoundRow.open_project == owner.id))
-    if holder is not None:
-        raise ConflictError(
-            f"Round {holder.number} of `{owner.name}` is open: run `{holder.run_id}` of "
-            f"`{holder.dag_id}`",
-            code="round-open",
-            hint="Let that run finish, or give the round up with "
-            f"`mir round fail {holder.number} --project {owner.name}`",
-        )
+    refuse_open(session, owner)
 
 
-def _project_row(session: Session, name: str, *, for_update: bool = False) -> ProjectRow:
-    query = select(ProjectRow).where(ProjectRow.name == name)
-    row = session.scalar(query.with_for_update() if for_update else query)
-    return row or _no_project(session, name)
-
-
-def _no_project(session: Session, name: str) -> NoReturn:
-    known = list(session.scalars(select(ProjectRow.name)))
-    close = difflib.get_close_matches(name, known, n=1)
-    raise NotFoundError(
-        f"No project named `{name}`",
-        code="no-such-project",
-        hint=f"Did you mean `{close[0]}`?"
-        if close
-        else "Create it with `mir project apply -f projects/<name>.yaml`",
-    )
-
-
-def _round_row(session: Session, round_id: int) -> tuple[RoundRow, str]:
+def _round_row(session: Session, round_id: int) -> tuple[RoundRow, ProjectRow]:
     found = session.execute(
-        select(RoundRow, ProjectRow.name)
+        select(RoundRow, ProjectRow)
         .join(ProjectRow, RoundRow.project_id == ProjectRow.id)
         .where(RoundRow.id == round_id)
     ).first()
@@ -219,19 +155,11 @@ def _last_number(session: Session, owner: ProjectRow) -> int:
     return session.scalar(query.order_by(RoundRow.number.desc()).limit(1)) or 0
 
 
-def _project(row: ProjectRow) -> Project:
-    return Project(
-        id=row.id,
-        spec=read_project(row.spec),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
-
-
-def _round(row: RoundRow, project: str) -> Round:
+def _round(row: RoundRow, project: ProjectRow) -> Round:
     return Round(
         id=row.id,
-        project=project,
+        project=project.name,
+        project_key=project.key,
         number=row.number,
         deployment=row.deployment,
         dag_id=row.dag_id,
