@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, JsonValue, field_validator, model_validator
 
-from mir_ops.errors import InvalidInputError
+from mir_ops.catalog.sections import Section, validated
 
 NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Strictless: Final = Field(strict=False)  # a list in the file
 LABEL_BACKENDS: Final = ("label-studio", "folder", "oracle")
 ADDED_BACKENDS: Final = "mir_ops.label_backends"  # the entry points where others are found
 Names = Annotated[tuple[str, ...], Strictless]
-
-
-class Section(BaseModel):
-    """One level of the file: unknown keys are refused, nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Sources(Section):
@@ -249,18 +233,15 @@ class RoundConf(Section):
         return str(local_path(value)) if value else None
 
 
-Kind = TypeVar("Kind", bound=Section)
-
-
 def read_project(mapping: Mapping[str, Any], *, folder: Path | None = None) -> ProjectSpec:
     """The project that a file says; relative paths are taken from `folder`."""
-    found = _validated(ProjectSpec, mapping, what="project", code="invalid-project")
+    found = validated(ProjectSpec, mapping, what="project", code="invalid-project")
     return found if folder is None else _with_absolute_paths(found, folder)
 
 
 def read_conf(mapping: Mapping[str, Any]) -> RoundConf:
     """The parameters of one run, each known and in range."""
-    return _validated(RoundConf, mapping, what="run", code="invalid-parameter")
+    return validated(RoundConf, mapping, what="run", code="invalid-parameter")
 
 
 def local_path(source: str) -> Path:
@@ -293,58 +274,3 @@ def _guide(guide: str | None, folder: Path) -> str | None:
     if guide is None or urlsplit(guide).scheme in ("http", "https"):
         return guide
     return str((folder / guide).resolve())
-
-
-def _validated(kind: type[Kind], mapping: Mapping[str, Any], *, what: str, code: str) -> Kind:
-    if not isinstance(mapping, Mapping):
-        raise InvalidInputError(f"A {what} is a mapping of keys to values", code=code)
-    try:
-        return kind.model_validate(dict(mapping))
-    except ValidationError as error:
-        raise _explained(kind, error, what=what, code=code) from None
-
-
-def _explained(
-    kind: type[Section], error: ValidationError, *, what: str, code: str
-) -> InvalidInputError:
-    unknown = [entry["loc"] for entry in error.errors() if entry["type"] == "extra_forbidden"]
-    if unknown:
-        keys = ", ".join(f"`{_dotted(loc)}`" for loc in unknown)
-        return InvalidInputError(
-            f"Unknown {what} parameter: {keys}",
-            code="unknown-parameter",
-            hint="; ".join(_close_match(kind, loc) for loc in unknown),
-        )
-    wrong = [
-        f"`{_dotted(entry['loc'])}`: {entry['msg'].removeprefix('Value error, ')}"
-        for entry in error.errors(include_url=False, include_context=False)
-    ]
-    return InvalidInputError(f"Invalid {what}: " + "; ".join(wrong), code=code)
-
-
-def _close_match(kind: type[Section], location: tuple[int | str, ...]) -> str:
-    *above, key = (str(part) for part in location)
-    known = list(_section_at(kind, above).model_fields)
-    close = difflib.get_close_matches(key, known, n=1)
-    if close:
-        return f"Did you mean `{_dotted((*above, close[0]))}`?"
-    return f"Known here: {', '.join(f'`{name}`' for name in known)}"
-
-
-def _section_at(kind: type[Section], above: list[str]) -> type[Section]:
-    for key in above:
-        field = kind.model_fields.get(key)
-        kind = next(_sections(field.annotation), kind) if field else kind
-    return kind
-
-
-def _sections(annotation: Any) -> Iterator[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType):
-        for part in get_args(annotation):
-            yield from _sections(part)
-
-
-def _dotted(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)
