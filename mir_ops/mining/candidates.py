@@ -16,6 +16,7 @@ Matrix = npt.NDArray[np.float32]
 
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _STEP = 0x9E3779B97F4A7C15
+_FINE = 1 << 20  # the digits of a draw below this part are as random as the draw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,17 +97,21 @@ class Candidates:
     def place_unseen(self, score: Floats, seen: Flags) -> Floats:
         """The scores, with images on which nothing was seen placed by chance among the others.
 
-        Nothing is known of them but that they may hold what the model misses. So each takes the
-        score found at its own draw among the scores of the others: they are picked about as often
-        as they occur. Where nothing was seen anywhere the draws are the scores.
+        Nothing is known of them but that they may hold what the model misses. So they are spread
+        over the scores of the others, in the order of their draws: they are picked about as often
+        as they occur, in later rounds too, when those with the highest draws have been picked.
+        Where nothing was seen anywhere the draws are the scores.
         """
         if seen.all():
             return score
         draws = self.draws()
         if not seen.any():
             return draws
+        unseen = np.flatnonzero(~seen)
+        rising = unseen[np.argsort(draws[unseen], kind="stable")]
+        within = draws[rising] * _FINE % 1.0  # where in its part of the scores each is: by chance
         placed = score.copy()
-        placed[~seen] = np.quantile(score[seen], draws[~seen])
+        placed[rising] = np.quantile(score[seen], (np.arange(len(rising)) + within) / len(rising))
         return placed
 
 

@@ -222,6 +222,28 @@ def test_images_without_a_detection_are_neither_first_nor_last(strategy: str) ->
     assert 35 < len(set(picks) & set(unseen)) < 85
 
 
+def test_images_without_a_detection_are_picked_in_later_rounds_as_well() -> None:
+    unseen = {asset(f"unseen {n}") for n in range(200)}
+    left = unseen | {asset(f"seen {n}") for n in range(600)}
+    for _ in range(4):
+        found = sorted(left - unseen)
+        rows = [(one, 0, 0.05 + 0.0005 * n, None) for n, one in enumerate(found)]
+
+        picks = picked("entropy", sorted(left), rows, budget=80, seed=5)
+
+        assert 16 <= len(set(picks) & unseen) <= 24
+        left -= set(picks)
+
+
+def test_a_single_image_without_a_detection_is_picked_by_chance() -> None:
+    seen = [asset(f"seen {n}") for n in range(3)]
+    rows = [(one, 0, 0.1 + 0.1 * n, None) for n, one in enumerate(seen)]
+
+    lucky = sum(A in picked("entropy", [A, *seen], rows, budget=2, seed=n) for n in range(100))
+
+    assert 35 < lucky < 65
+
+
 def test_faint_boxes_are_as_good_as_none_to_hybrid() -> None:
     faint = [asset(f"faint {n}") for n in range(300)]
     seen = [asset(f"seen {n}") for n in range(300)]

@@ -23,10 +23,7 @@ def executor(candidates: Candidates) -> Scored:
             hint="Choose another strategy, or an image that mines (`mir executor check`)",
         )
     given = ~np.isnan(candidates.ranking)
-    draws = candidates.draws()
-    score = np.where(given, candidates.ranking, draws)
-    if given.any():
-        score[~given] = np.quantile(candidates.ranking[given], draws[~given])
+    score = candidates.place_unseen(candidates.ranking, given)
 
     def reason(one: int) -> str:
         if not given[one]:
