@@ -74,6 +74,8 @@ def fuse(
     taxonomy: Taxonomy | None = None,
     op_id: str,
     message: str | None = None,
+    project: str | None = None,
+    run: str | None = None,
 ) -> Commit:
     """Merge, then filter, then sample, in one commit. The same operation fuses once."""
     from mir_ops.dataset.filtering import keep, recorded_conditions
@@ -99,6 +101,8 @@ def fuse(
         base=plan.base.commit,
         start=found.commits[0] if found.host == branch else None,
         parents=plan.parents,
+        project=project,
+        run=run,
     ) as edit:
         edit.take(keep(merged, kept, base=plan.base, made=plan.changes))
     return edit.commit

@@ -73,6 +73,8 @@ def import_public(
     labels: bool = True,
     split: str | None = None,
     message: str | None = None,
+    project: str | None = None,
+    run: str | None = None,
 ) -> ImportResult:
     """Add a published dataset to a branch, with its labels or its images alone.
 
@@ -95,6 +97,8 @@ def import_public(
         message=message or f"Import public:{name}",
         base=published if before is None else None,
         parents=[published.commit],
+        project=project,
+        run=run,
     ) as edit:
         _take_over(edit, published, before, taken)
         if before is not None or split is not None:

@@ -29,6 +29,23 @@ def open_shared(source: str, workspace: Workspace) -> Iterator[SourceFiles]:
         yield files
 
 
+@contextmanager
+def shared_file(source: str, workspace: Workspace) -> Iterator[Path]:
+    """One file in the workspace's sharing folder, or at a URL."""
+    if is_url(source):
+        with fetched(source, workspace=workspace, folder=workspace.downloads_dir) as path:
+            yield path
+        return
+    path = shared_path(source, workspace.sharing_dir)
+    if not path.is_file():
+        raise InvalidInputError(
+            f"`{source}` in the sharing folder is no file",
+            code="not-a-file",
+            hint="Name one file",
+        )
+    yield path
+
+
 def shared_path(text: str, sharing_dir: Path | None) -> Path:
     """The file or folder that a path means, relative to the sharing folder or absolute in it.
 

@@ -104,6 +104,8 @@ def commit_marks(
     branch: str,
     op_id: str,
     message: str,
+    project: str | None = None,
+    run: str | None = None,
 ) -> Commit:
     """A version with the predictions' marks as tags, and each image's mistakes as scores.
 
@@ -118,6 +120,8 @@ def commit_marks(
         op_id=op_id,
         operation=_operation(evaluation),
         message=message,
+        project=project,
+        run=run,
     ) as edit:
         put_marked(edit, origin.layer, ids, evaluation.marks, material.ground_truth, predictions)
     return edit.commit

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from mir_ops.executor import AssetCache, ExecutorImage, Job, Limits, ModelFiles
 
 
+class Operated(Protocol):
+    """What a step does, whose job has this id."""
+
+    @property
+    def op_id(self) -> str: ...
+
+
 class Step(Protocol):
     """A step whose work an executor does. Whoever holds it runs the job in between:
 
@@ -24,7 +31,7 @@ class Step(Protocol):
     """
 
     @property
-    def entry(self) -> Entry: ...
+    def entry(self) -> Operated: ...
 
     @property
     def finished(self) -> dict[str, Any] | None:
