@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from mir_ops.catalog.cron import checked_cron
 from mir_ops.catalog.sections import Section, validated
 
 NAME: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
@@ -18,6 +19,8 @@ Strictless: Final = Field(strict=False)  # a list in the file
 LABEL_BACKENDS: Final = ("label-studio", "folder", "oracle")
 ADDED_BACKENDS: Final = "mir_ops.label_backends"  # the entry points where others are found
 Names = Annotated[tuple[str, ...], Strictless]
+Word = Annotated[str, Field(pattern=r"^[^\s,][^\r\n\t,]{0,62}$")]
+Words = Annotated[tuple[Word, ...], Strictless]
 
 
 class Sources(Section):
@@ -162,6 +165,25 @@ class StopSpec(Section):
     plateau: Plateau | None = None
 
 
+class ScheduleSpec(Section):
+    """When rounds start by themselves; nothing said is never.
+
+    `cron` has five fields, in UTC. `new_data` is whenever data came in, `new_labels` when so many
+    images more are labelled than the newest model has seen, `continuous` when a round closed and
+    no rule of `stop` holds.
+    """
+
+    cron: str | None = None
+    new_data: bool = False
+    new_labels: int | None = Field(default=None, ge=1)
+    continuous: bool = False
+
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, value: str | None) -> str | None:
+        return None if value is None else checked_cron(value)
+
+
 class GatesSpec(Section):
     """A folder of rules of the team's own, and the values that rules take."""
 
@@ -185,6 +207,12 @@ class ProjectSpec(Section):
     test_sets: Names = ()  # names of frozen test sets: rounds measure on them, targets go by them
     gates: GatesSpec = Field(default_factory=GatesSpec)
     train_after_merge: bool = False  # a round ends with a model that has seen its labels
+    schedule: ScheduleSpec = Field(default_factory=ScheduleSpec)
+    tags: Words = ()  # of the project's DAG; its owners too
+    owners: Words = ()
+    promote: str | None = Field(default=None, pattern=NAME)  # the name each round's model gets
+    approve_model: bool = False  # not before a person says so
+    notify: Words = ()  # who is told, as the deployment names them
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
 
     @field_validator("classes")
