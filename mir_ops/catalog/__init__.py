@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mir_ops.catalog.catalog import Catalog, apply_project
+from mir_ops.catalog.catalog import Catalog
+from mir_ops.catalog.changes import apply_project, create_project, edit_project
 from mir_ops.catalog.projects import ProjectSpec, RoundConf, read_project
 from mir_ops.catalog.values import (
     Executor,
@@ -30,5 +31,7 @@ __all__ = [
     "RoundConf",
     "RoundStep",
     "apply_project",
+    "create_project",
+    "edit_project",
     "read_project",
 ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine, text
 
@@ -14,10 +12,8 @@ from mir_ops.catalog.connections import VERSION_TABLE, migrate, open_engine
 from mir_ops.catalog.images import Executors
 from mir_ops.catalog.packages import Packages
 from mir_ops.catalog.project_rows import Projects
-from mir_ops.catalog.projects import ProjectSpec, read_project
 from mir_ops.catalog.round_rows import Rounds
 from mir_ops.catalog.steps import Gates, LabelTasks, Models, Steps
-from mir_ops.catalog.values import Project
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +79,3 @@ class Catalog:
     @property
     def gates(self) -> Gates:
         return Gates(self.engine)
-
-
-def apply_project(
-    catalog: Catalog, mapping: Mapping[str, Any], *, folder: Path | None = None
-) -> Project:
-    """Make a project be as its file says; relative paths are taken from `folder`."""
-    spec = read_project(mapping, folder=folder)
-    check_mining(spec)
-    return catalog.projects.apply(spec)
-
-
-def check_mining(spec: ProjectSpec) -> None:
-    """Refuse a strategy, parameters or limits that mining would refuse."""
-    from mir_ops.errors import InvalidInputError
-    from mir_ops.mining import Limits, check_parameters
-
-    mining, classes = spec.mining, spec.classes
-    check_parameters(mining.strategy, mining.parameters)
-    unknown = [name for name in mining.quotas if name not in classes]
-    if unknown:
-        raise InvalidInputError(
-            f"A quota is for `{unknown[0]}`, which is no class of the project",
-            code="bad-quota",
-            hint=f"The project has {', '.join(f'`{name}`' for name in classes)}",
-        )
-    quotas = {classes.index(name): count for name, count in mining.quotas.items()}
-    Limits(unit=mining.unit, quotas=quotas).check(mining.budget)

@@ -15,7 +15,7 @@ from mir_ops.errors import InvalidInputError
 class Section(BaseModel):
     """One level of the file: unknown keys are refused, nothing is converted silently."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Kind = TypeVar("Kind", bound=Section)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mir_ops.catalog import ProjectSpec, Round, RoundConf
-from mir_ops.catalog.catalog import check_mining
+from mir_ops.catalog.changes import check_project
 from mir_ops.catalog.projects import ExecutorSpec, MiningSpec, PoolSpec, read_conf
 from mir_ops.errors import InvalidInputError
 from mir_ops.evaluation.frozen import find_frozen, frozen_sets
@@ -94,7 +94,7 @@ def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
             else asked.train_after_merge,
         }
     )
-    check_mining(made)
+    check_project(made)
     if made.test_sets:
         find_frozen(ws.store, made.test_sets)
     return made

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mir_ops.catalog import Catalog, apply_project, read_project
+from mir_ops.catalog import Catalog, apply_project, create_project, edit_project, read_project
 from mir_ops.catalog.projects import read_conf
 from mir_ops.errors import InvalidInputError
 
@@ -127,3 +127,40 @@ def test_unknown_conf_key_is_refused() -> None:
 
 def test_null_conf_is_the_projects_own() -> None:
     assert read_conf({"budget": None, "seed": None}).model_dump(exclude_none=True) == {}
+
+
+def test_edit_changes_some_keys_and_null_takes_a_default(tmp_path: Path) -> None:
+    catalog = Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}")
+    create_project(catalog, mapping(mining={"budget": 7, "strategy": "entropy"}, seed=3))
+
+    changes = {"mining": {"budget": 9, "strategy": None}, "stop": {"target": 0.8}, "seed": None}
+    after = edit_project(catalog, "digits", changes).spec
+
+    assert (after.mining.budget, after.mining.strategy) == (9, "hybrid")
+    assert (after.stop.target, after.seed) == (0.8, 0)
+    assert after.classes == ("one", "two")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"mining": {"bugdet": 9}}, "unknown-parameter"),
+        ({"mining": {"budget": 0}}, "invalid-project"),
+        ({"mining": {"budget": float("inf")}}, "invalid-project"),
+        ({"labels": {"timeout_days": float("inf")}}, "invalid-project"),
+        ({"mining": {"strategy": "entropi"}}, "unknown-strategy"),
+        ({"mining": None, "classes": None}, "invalid-project"),
+        ({"mining": "entropy"}, "invalid-project"),
+        ({"name": "letters"}, "invalid-project"),
+    ],
+)
+def test_edit_that_is_refused_changes_nothing(
+    tmp_path: Path, changes: dict[str, Any], code: str
+) -> None:
+    catalog = Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}")
+    before = create_project(catalog, mapping())
+
+    with pytest.raises(InvalidInputError) as caught:
+        edit_project(catalog, "digits", changes)
+    assert caught.value.code == code
+    assert catalog.projects.get("digits") == before
