@@ -54,7 +54,7 @@ def edit_project(
     """
 
     def change(before: ProjectSpec) -> ProjectSpec:
-        spec = _checked(_patched(before.to_mapping(), changes), folder)
+        spec = _checked(patched(before.to_mapping(), changes), folder)
         if vet is not None:
             vet(before, spec)
         return spec
@@ -62,20 +62,21 @@ def edit_project(
     return catalog.projects.change(name, change)
 
 
-def _checked(mapping: Mapping[str, Any], folder: Path | None) -> ProjectSpec:
-    spec = read_project(mapping, folder=folder)
-    check_project(spec)
-    return spec
-
-
-def _patched(old: object, patch: Mapping[str, Any]) -> dict[str, Any]:
+def patched(old: object, patch: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with what the patch says; what is null there is taken out."""
     new = dict(old) if isinstance(old, Mapping) else {}
     for key, value in patch.items():
         if value is None:
             new.pop(key, None)
         else:
-            new[key] = _patched(new.get(key), value) if isinstance(value, Mapping) else value
+            new[key] = patched(new.get(key), value) if isinstance(value, Mapping) else value
     return new
+
+
+def _checked(mapping: Mapping[str, Any], folder: Path | None) -> ProjectSpec:
+    spec = read_project(mapping, folder=folder)
+    check_project(spec)
+    return spec
 
 
 def _check_mining(spec: ProjectSpec) -> None:

@@ -46,7 +46,14 @@ def _explained(
         f"`{_dotted(entry['loc'])}`: {entry['msg'].removeprefix('Value error, ')}"
         for entry in error.errors(include_url=False, include_context=False)
     ]
-    return InvalidInputError(f"Invalid {what}: " + "; ".join(wrong), code=code)
+    named = any(entry["type"] == "string_pattern_mismatch" for entry in error.errors())
+    return InvalidInputError(
+        f"Invalid {what}: " + "; ".join(wrong),
+        code=code,
+        hint="A name has lower-case letters, digits, `-` and `_`, 63 at most"
+        if named
+        else "docs/projects.md says what each key takes",
+    )
 
 
 def _close_match(kind: type[Section], location: tuple[int | str, ...]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from mir_ops.catalog.projects import ProjectSpec
 
 RoundState = Literal["open", "closed", "failed"]
 StepState = Literal["running", "done", "failed"]
+
+PROJECT_DAG: Final = "round__"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,11 @@ class Project:
     @property
     def name(self) -> str:
         return self.spec.name
+
+    @property
+    def dag_id(self) -> str:
+        """Of the DAG that runs this project's rounds."""
+        return f"{PROJECT_DAG}{self.key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

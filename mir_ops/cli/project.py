@@ -1,4 +1,4 @@
-"""`mir project`: apply a project's file, create one, list and show them."""
+"""`mir project`: apply a project's file; create, edit, rename, delete, restore, list and show."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mir_ops.cli.output import Output
-from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
+from mir_ops.cli.output import Output, counted
+from mir_ops.cli.project_fields import (
+    add_fields,
+    add_settings,
+    differences,
+    read_file,
+    said_fields,
+    with_settings,
+)
+from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from mir_ops.catalog import Catalog, Project
@@ -18,71 +26,102 @@ def register(subparsers: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     apply = actions.add_parser("apply", help="Make a project be as its file says")
     apply.add_argument("-f", "--file", type=Path, required=True, metavar="FILE", help="YAML")
-    apply.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="Say otherwise than the file, as `--set sources.pool=/data/pool.zip`",
-    )
+    add_settings(apply)
     apply.set_defaults(run=run_apply)
-    create = actions.add_parser("create", help="Create a project without a file")
-    create.add_argument("name", metavar="NAME", help="What it is called")
-    create.add_argument("--classes", required=True, metavar="A,B,…", help="What to find")
-    for source in ("training", "validation", "pool"):
-        create.add_argument(f"--{source}", required=True, metavar="PATH", help="VOC zip or folder")
-    create.add_argument("--executor", default="detector", metavar="NAME", help="Default: detector")
-    create.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="Anything else of its file"
-    )
-    create.set_defaults(run=run_create)
-    actions.add_parser("list", help="List the projects").set_defaults(run=run_list)
-    show = actions.add_parser("show", help="Show one project")
-    show.add_argument("name", metavar="NAME", help="The project")
-    show.set_defaults(run=run_show)
+    create = _named(actions, "create", "Create a project without a file", run_create)
+    add_fields(create)
+    edit = _named(actions, "edit", "Change fields of a project", run_edit)
+    add_fields(edit)
+    rename = _named(actions, "rename", "Call a project otherwise", run_rename)
+    rename.add_argument("to", metavar="NEW", help="Its new name")
+    _named(actions, "delete", "Delete a project; it can be restored", run_delete)
+    _named(actions, "restore", "Bring a deleted project back", run_restore)
+    listing = actions.add_parser("list", help="List the projects")
+    listing.add_argument("--deleted", action="store_true", help="Those that were deleted")
+    listing.set_defaults(run=run_list)
+    _named(actions, "show", "Show one project, as the file that would make it", run_show)
 
 
 def run_apply(arguments: argparse.Namespace, output: Output) -> int:
-    mapping = _with_values(_read_yaml(arguments.file), arguments.set)
-    _apply(arguments, output, mapping, arguments.file.resolve().parent)
-    return 0
+    from mir_ops.catalog import apply_project
+
+    mapping = with_settings(read_file(arguments.file), arguments.set)
+    catalog = open_catalog(arguments)
+    before = catalog.projects.find(str(mapping.get("name")))
+    now = apply_project(catalog, mapping, folder=arguments.file.resolve().parent)
+    return _say_change(output, before, now)
 
 
 def run_create(arguments: argparse.Namespace, output: Output) -> int:
-    if open_catalog(arguments).projects.find(arguments.name) is not None:
-        raise ConflictError(
-            f"Project `{arguments.name}` exists",
-            code="project-exists",
-            hint="Change it with `mir project apply -f FILE`",
+    from mir_ops.catalog import create_project
+    from mir_ops.catalog.changes import patched
+
+    start = {"name": arguments.name, "executor": {"name": "detector"}}
+    mapping = patched(start, said_fields(arguments))
+    now = create_project(open_catalog(arguments), mapping, folder=Path.cwd())
+    return _say_change(output, None, now)
+
+
+def run_edit(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.catalog import edit_project
+
+    changes = said_fields(arguments)
+    if not changes:
+        raise InvalidInputError(
+            "There is nothing to change",
+            code="nothing-to-change",
+            hint=f"Say what, as `mir project edit {arguments.name} --budget 200`",
         )
-    mapping = {
-        "name": arguments.name,
-        "classes": arguments.classes.split(","),
-        "sources": {name: getattr(arguments, name) for name in ("training", "validation", "pool")},
-        "executor": {"name": arguments.executor},
-    }
-    _apply(arguments, output, _with_values(mapping, arguments.set), Path.cwd())
+    catalog = open_catalog(arguments)
+    before = catalog.projects.get(arguments.name)
+    return _say_change(
+        output, before, edit_project(catalog, arguments.name, changes, folder=Path.cwd())
+    )
+
+
+def run_rename(arguments: argparse.Namespace, output: Output) -> int:
+    now = open_catalog(arguments).projects.rename(arguments.name, arguments.to)
+    output.record(
+        {"project": now.name, "key": now.key, "done": "renamed"},
+        [f"Project `{now.name}`: renamed"],
+    )
+    output.note(f"Its branches are still `{now.key}/…`, its DAG `{now.dag_id}`")
+    return 0
+
+
+def run_delete(arguments: argparse.Namespace, output: Output) -> int:
+    catalog = open_catalog(arguments)
+    now = catalog.projects.delete(arguments.name)
+    rounds = len(catalog.rounds.list(now.key))
+    output.record(
+        {"project": now.name, "key": now.key, "done": "deleted"},
+        [f"Project `{now.name}`: deleted"],
+    )
+    output.note(
+        f"{counted(rounds, 'rounds')} and all versions are kept: `mir project restore {now.name}` "
+        "brings it back"
+    )
+    return 0
+
+
+def run_restore(arguments: argparse.Namespace, output: Output) -> int:
+    now = open_catalog(arguments).projects.restore(arguments.name)
+    output.record(
+        {"project": now.name, "key": now.key, "done": "restored"},
+        [f"Project `{now.name}`: restored"],
+    )
     return 0
 
 
 def run_list(arguments: argparse.Namespace, output: Output) -> int:
     catalog = open_catalog(arguments)
-    rows = []
-    for project in catalog.projects.list():
-        rounds = catalog.rounds.list(project.name)
-        spec = project.spec
-        rows.append(
-            (
-                project.name,
-                len(spec.classes),
-                spec.executor.name,
-                spec.mining.strategy,
-                spec.mining.budget,
-                len(rounds),
-                rounds[-1].state if rounds else "-",
-            )
-        )
-    columns = ("project", "classes", "executor", "strategy", "budget", "rounds", "last")
+    rows = [
+        _row(catalog, project, output)
+        for project in catalog.projects.list(deleted=arguments.deleted)
+    ]
+    columns = ["project", "classes", "executor", "strategy", "budget", "rounds", "last", "branches"]
+    if arguments.deleted:
+        columns.append("deleted")
     output.table(columns, rows, right=("classes", "budget", "rounds"))
     return 0
 
@@ -90,9 +129,12 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
 def run_show(arguments: argparse.Namespace, output: Output) -> int:
     import yaml
 
-    mapping = open_catalog(arguments).projects.get(arguments.name).spec.to_mapping()
+    project = open_catalog(arguments).projects.get(arguments.name)
+    mapping = project.spec.to_mapping()
     text = yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True)
     output.record(mapping, text.rstrip().split("\n"))
+    if project.name != project.key:
+        output.note(f"Its branches are `{project.key}/…`, its DAG `{project.dag_id}`")
     return 0
 
 
@@ -102,67 +144,43 @@ def open_catalog(arguments: argparse.Namespace) -> Catalog:
     return find_repository(arguments.root).workspace.catalog
 
 
-def _apply(
-    arguments: argparse.Namespace, output: Output, mapping: dict[str, Any], folder: Path
-) -> None:
-    from mir_ops.catalog import apply_project
-
-    catalog = open_catalog(arguments)
-    before = catalog.projects.find(str(mapping.get("name")))
-    project = apply_project(catalog, mapping, folder=folder)
-    done = _what_happened(before, project)
-    output.record({"project": project.name, "done": done}, [f"Project `{project.name}`: {done}"])
+def _named(actions: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text)
+    parser.add_argument("name", metavar="NAME", help="The project")
+    parser.set_defaults(run=run)
+    return parser
 
 
-def _what_happened(before: Project | None, now: Project) -> str:
-    if before is None:
-        return "created"
-    return "unchanged" if before.spec == now.spec else "changed"
+def _row(catalog: Catalog, project: Project, output: Output) -> list[object]:
+    rounds, spec = catalog.rounds.list(project.key), project.spec
+    return [
+        project.name,
+        len(spec.classes),
+        spec.executor.name,
+        spec.mining.strategy,
+        spec.mining.budget,
+        len(rounds),
+        rounds[-1].state if rounds else "-",
+        f"{project.key}/",
+        *([output.time(project.deleted_at)] if project.deleted_at else []),
+    ]
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise NotFoundError(
-            f"No file `{path}`",
-            code="no-such-file",
-            hint="Check the path; `projects/digits.yaml` of mir-ops is an example",
-        ) from None
-    try:
-        mapping = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidInputError(
-            f"`{path}` is not YAML: {' '.join(str(error).split())}",
-            code="invalid-yaml",
-            hint="Correct it there; a name with a colon wants quotes",
-        ) from None
-    if not isinstance(mapping, dict):
-        raise InvalidInputError(
-            f"`{path}` is no mapping of keys to values",
-            code="invalid-yaml",
-            hint="Write `name: …`, `classes: […]` and so on, a line each",
-        )
-    return mapping
+def _say_change(output: Output, before: Project | None, now: Project) -> int:
+    """What became of the project, and which keys of it changed."""
+    changed = [] if before is None else [
+        *differences(before.spec.to_mapping(), now.spec.to_mapping())
+    ]  # fmt: skip
+    done = "created" if before is None else "changed" if changed else "unchanged"
+    lines = [f"Project `{now.name}`: {done}"]
+    lines += [f"  {key}: {_short(old)} → {_short(new)}" for key, old, new in changed]
+    values: dict[str, object] = {"project": now.name, "done": done}
+    if changed:
+        values["changes"] = {key: {"before": old, "after": new} for key, old, new in changed}
+    output.record(values, lines)
+    return 0
 
 
-def _with_values(mapping: dict[str, Any], settings: list[str]) -> dict[str, Any]:
-    """The mapping with `key.key=value` set; values are read as YAML."""
-    import yaml
-
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        *above, last = name.split(".")
-        if not equals or not last:
-            raise InvalidInputError(
-                f"`{setting}` is not of the form KEY=VALUE", code="invalid-setting"
-            )
-        place = mapping
-        for key in above:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
-                raise InvalidInputError(f"`{name}` is below a value", code="invalid-setting")
-        place[last] = yaml.safe_load(value)
-    return mapping
+def _short(value: object) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -44,7 +44,11 @@ def test_project_is_created_then_unchanged_then_changed(house: House, mir: Any) 
     assert mir("project", "apply", "-f", path)[1] == "Project `birds`: created\n"
     assert mir("project", "apply", "-f", path)[1] == "Project `birds`: unchanged\n"
     said = mir("project", "apply", "-f", path, "--set", "mining.budget=9", "--json")[1]
-    assert json.loads(said) == {"project": "birds", "done": "changed"}
+    assert json.loads(said) == {
+        "project": "birds",
+        "done": "changed",
+        "changes": {"mining.budget": {"before": 4, "after": 9}},
+    }
     assert house.ws.catalog.projects.get("birds").spec.mining.budget == 9
 
 
@@ -85,6 +89,82 @@ def test_project_is_created_from_options_once(house: House, mir: Any) -> None:
         "cats",
         "digits",
     ]
+
+
+def test_project_is_edited_and_says_what_changed(house: House, mir: Any) -> None:
+    words = ("--budget", "9", "--strategy", "random", "--set", "stop.plateau={rounds: 3}")
+
+    assert mir("project", "edit", "digits", *words)[1].splitlines() == [
+        "Project `digits`: changed",
+        "  mining.strategy: entropy → random",
+        "  mining.budget: 4 → 9",
+        "  stop.plateau: - → {'rounds': 3, 'gain': 0.005}",
+    ]
+    assert mir("project", "edit", "digits", *words)[1] == "Project `digits`: unchanged\n"
+    mir("project", "edit", "digits", "--set", "stop.plateau=null")
+    assert house.ws.catalog.projects.get("digits").spec.stop.plateau is None
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        ((), "There is nothing to change", "Say what, as `mir project edit digits --budget 200`"),
+        (("--set", "x"), "`x` is not of the form KEY=VALUE", "Write the keys with dots"),
+        (
+            ("--set", "seed.a=1"),
+            "Invalid project: `seed`: Input should be a valid integer",
+            "docs/",
+        ),
+        (("--set", "seed=["), "The value of `seed=[` is not YAML", ""),
+        (("--seed", "1", "--set", "seed.a=1"), "`seed.a` is below a value", "Set `seed` alone"),
+        (("--set", "name=cats"), "The name of project `digits`", "Use `mir project rename digits"),
+        (("--set", "name=c/t"), "Invalid project: `name`", "A name has lower-case letters"),
+        (("--target", "1.5"), "Invalid project: `stop.target`: Input should be less", "docs/"),
+    ],
+)
+def test_edit_that_cannot_be_is_explained(
+    house: House, mir: Any, words: tuple[str, ...], error: str, hint: str
+) -> None:
+    before = house.ws.catalog.projects.get("digits")
+
+    code, out, err = mir("project", "edit", "digits", *words)
+
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: {error}")
+    assert f"hint: {hint}" in err or not hint
+    assert house.ws.catalog.projects.get("digits") == before
+
+
+def test_project_is_renamed_deleted_and_restored(house: House, mir: Any) -> None:
+    said = mir("project", "rename", "digits", "numbers")
+    assert said == (
+        0, "Project `numbers`: renamed\n",
+        "Its branches are still `digits/…`, its DAG `round__digits`\n",
+    )  # fmt: skip
+    (row,) = (json.loads(line) for line in mir("project", "list", "--json")[1].splitlines())
+    assert (row["project"], row["branches"]) == ("numbers", "digits/")
+
+    assert mir("project", "delete", "numbers")[:2] == (0, "Project `numbers`: deleted\n")
+    assert mir("project", "list", "--json")[1] == ""
+    (row,) = (json.loads(one) for one in mir("project", "list", "--deleted", "--json")[1:2])
+    assert row["project"] == "numbers"
+    assert (
+        "hint: Bring it back with `mir project restore numbers`"
+        in (mir("project", "show", "numbers")[2])
+    )
+    assert mir("project", "restore", "numbers")[1] == "Project `numbers`: restored\n"
+    assert yaml.safe_load(mir("project", "show", "digits")[1])["name"] == "numbers"
+
+
+def test_project_with_an_open_round_is_not_deleted(house: House, mir: Any) -> None:
+    Run(house, "run-1").task("open_round")
+
+    code, _, err = mir("project", "delete", "digits")
+    assert (code, err.partition("\n")[0]) == (
+        1, "error: Round 1 of `digits` is open: run `run-1` of `dag`",
+    )  # fmt: skip
+    assert mir("round", "fail", "1")[0] == 0
+    assert mir("project", "delete", "digits")[0] == 0
 
 
 def test_rounds_are_listed_shown_and_given_up(house: House, mir: Any) -> None:
