@@ -15,6 +15,8 @@ from mir_ops.labeling.brush import BrushError, read_brush, write_brush
 
 MOST_REGIONS: Final = 20_000  # of one image
 _MOST_POINTS: Final = 100_000  # of one polygon
+_MOST_PIXELS: Final = 1 << 32  # of all masks of one image; 178 of 24 megapixels
+_MOST_ENCODED: Final = 16 << 20  # bytes of the same
 _SNAP: Final = 1e-6  # pixels
 
 
@@ -50,6 +52,7 @@ def read_regions(result: object, frame: Frame) -> Iterator[ObjectRow]:
     """The objects of an annotation, labels as class names, in pixels of the frame as drawn."""
     if not isinstance(result, list) or len(result) > MOST_REGIONS:
         raise RegionError("region-unreadable", "its regions are no list")
+    _check_masks(result, frame)
     for number, region in enumerate(result):
         if not isinstance(region, dict):
             raise RegionError("region-unreadable", f"region {number + 1} cannot be read")
@@ -147,6 +150,16 @@ def _read_polygon(value: Mapping[str, Any], frame: Frame, place: str) -> ObjectR
         x, y = (_finite(number, place) for number in point)
         ring += (_snapped(x / 100 * frame.width), _snapped(y / 100 * frame.height))
     return ObjectRow(frame.row, place, "", "polygon", None, None, None, None, polygon=[ring])
+
+
+def _check_masks(result: list[object], frame: Frame) -> None:
+    """What a few bytes of an answer can cost is bounded before any of it is read."""
+    values = [region.get("value") for region in result if isinstance(region, dict)]
+    masks = [value.get("rle") for value in values if isinstance(value, dict)]
+    encoded = [len(mask) for mask in masks if isinstance(mask, list)]
+    pixels = len(encoded) * frame.width * frame.height
+    if sum(encoded) > _MOST_ENCODED or pixels > _MOST_PIXELS:
+        raise RegionError("mask-unreadable", f"it has more than can be read: {len(encoded)} masks")
 
 
 def _read_brush(value: Mapping[str, Any], frame: Frame, place: str) -> ObjectRow:
