@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.output import Output
+from mir_ops.cli.round_compare import register_compare
+from mir_ops.cli.round_replay import register_replay
 from mir_ops.cli.round_worth import register_worth
+from mir_ops.cli.rounds import add_number, add_project, chosen_project
 from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -20,20 +23,22 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser("round", help="Start and show active-learning rounds")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="List rounds")
-    _add_project(listing)
+    add_project(listing)
     listing.set_defaults(run=run_list)
     show = actions.add_parser("show", help="Show one round: its steps, or its record")
-    _number(show)
-    _add_project(show)
+    add_number(show)
+    add_project(show)
     show.set_defaults(run=run_show)
     fail = actions.add_parser("fail", help="Give an open round up, so that the next may start")
-    _number(fail)
+    add_number(fail)
     fail.add_argument(
         "--reason", default="Given up by hand", metavar="TEXT", help="Kept with the round"
     )
-    _add_project(fail)
+    add_project(fail)
     fail.set_defaults(run=run_fail)
     _register_start(actions)
+    register_compare(actions)
+    register_replay(actions)
     register_worth(actions)
 
 
@@ -47,11 +52,12 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
 
 def run_show(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.rounds.control import control_lines
+    from mir_ops.rounds.cost import cost_lines
     from mir_ops.rounds.record import read_record
 
     workspace = _workspace(arguments)
     catalog = workspace.catalog
-    found = catalog.rounds.get_number(_project(catalog, arguments), arguments.number)
+    found = catalog.rounds.get_number(chosen_project(catalog, arguments), arguments.number)
     if output.json and found.record is not None:
         output.record(read_record(workspace, found.record))
         return 0
@@ -60,7 +66,8 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
         ("step", "state", "percent", "seconds", "what"), rows, right=("percent", "seconds")
     )
     closing = catalog.steps.find(found.id, "close_round")
-    for line in control_lines((closing.result or {}).get("control") if closing else None):
+    closed = (closing.result if closing else None) or {}
+    for line in [*control_lines(closed.get("control")), *cost_lines(closed.get("cost"))]:
         output.record({}, [line])
     output.note(_summary(found))
     return 0
@@ -68,7 +75,7 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
 
 def run_fail(arguments: argparse.Namespace, output: Output) -> int:
     catalog = _workspace(arguments).catalog
-    found = catalog.rounds.get_number(_project(catalog, arguments), arguments.number)
+    found = catalog.rounds.get_number(chosen_project(catalog, arguments), arguments.number)
     now = catalog.rounds.fail(found.id, reason=arguments.reason)
     if now.state == "failed":
         catalog.steps.fail_running(found.id, arguments.reason)
@@ -142,31 +149,10 @@ def _register_start(actions: Any) -> None:
     start.set_defaults(run=run_start)
 
 
-def _number(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("number", type=int, metavar="N", help="Which round, counted from 1")
-
-
-def _add_project(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-p", "--project", metavar="NAME", help="Default: the only project")
-
-
 def _workspace(arguments: argparse.Namespace) -> Workspace:
     from mir_ops.cli.repository import find_repository
 
     return find_repository(arguments.root).workspace
-
-
-def _project(catalog: Catalog, arguments: argparse.Namespace) -> str:
-    if arguments.project is not None:
-        return str(arguments.project)
-    names = [project.name for project in catalog.projects.list()]
-    if len(names) != 1:
-        raise InvalidInputError(
-            f"There are {len(names)} projects" if names else "There is no project",
-            code="which-project",
-            hint=f"Add `--project {names[0]}`" if names else "Create one with `mir project apply`",
-        )
-    return names[0]
 
 
 def _row(catalog: Catalog, found: Round) -> tuple[object, ...]:

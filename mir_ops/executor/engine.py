@@ -17,6 +17,7 @@ from mir_ops.executor.gpus import chosen_gpus
 from mir_ops.executor.jobs import Job
 from mir_ops.executor.outputs import clear_outputs, settle_log
 from mir_ops.executor.runs import OnLog, OnProgress, Outcome, Watch
+from mir_ops.executor.usage import keep_usage
 
 if TYPE_CHECKING:
     from docker.errors import APIError
@@ -127,6 +128,7 @@ class ContainerRun:
             state = self._followed_to_the_end(on_log)
         if state is None:
             return Outcome(exit_code=None, reason="its container was removed")
+        keep_usage(self._job, _seconds_between(state["StartedAt"], state["FinishedAt"]))
         if state.get("OOMKilled") and state["ExitCode"] != 0:
             limit = self._settings.memory_bytes / 2**30
             reason.append(f"it used more memory than its limit of {limit:.3g} GiB")
@@ -279,6 +281,10 @@ def _is_gone(error: APIError) -> bool:
 def _seconds(stamp: bytes) -> float:
     """The engine's time; its nanoseconds are more than Python reads."""
     return datetime.fromisoformat(stamp[:19].decode()).replace(tzinfo=UTC).timestamp()
+
+
+def _seconds_between(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
 
 def _connection_errors() -> tuple[type[BaseException], ...]:

@@ -47,6 +47,7 @@ def main() -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     record = {"pid": os.getpid(), "started": started_at(os.getpid())}
     _write(Path(spec["record"]), {**record, "keep_seconds": spec["keep_seconds"]})
+    begun = time.monotonic()
     child = _start(spec)
     signal.signal(signal.SIGTERM, _cancel)
     try:
@@ -58,8 +59,15 @@ def main() -> int:
         _end(child, spec["grace_seconds"])
     exit_code = child.wait()
     _end_orphans(child.pid)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)  # of all that ended below us
+    report = {
+        "exit_code": exit_code,
+        "reason": reason,
+        "seconds": time.monotonic() - begun,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+    }
     with suppress(OSError):  # the folder was removed: nobody wants to know
-        _write(Path(spec["report"]), {"exit_code": exit_code, "reason": reason})
+        _write(Path(spec["report"]), report)
     return 0
 
 

@@ -27,6 +27,7 @@ from mir_ops.executor.jobs import Job
 from mir_ops.executor.outputs import clear_outputs, settle_log
 from mir_ops.executor.owners import owner_path
 from mir_ops.executor.runs import OnLog, OnProgress, Outcome, Watch
+from mir_ops.executor.usage import keep_usage
 
 _FOLLOW_SECONDS: Final = 0.25
 _GRACE_SECONDS: Final = 3.0
@@ -101,6 +102,7 @@ class ProcessRun:
         report = _read(self._report)
         if not report:
             return Outcome(exit_code=None, reason=reason or "its keeper was killed")
+        keep_usage(self._job, report["seconds"], cpu_seconds=report["cpu_seconds"])
         return Outcome(exit_code=report["exit_code"], reason=reason or report["reason"])
 
     def remove(self) -> None:

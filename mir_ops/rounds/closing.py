@@ -14,7 +14,7 @@ from mir_ops.workspace import Workspace
 
 def close_round(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     """Write the round's record, tag its training version, let the next round open."""
-    training = _training(ws, round_id)
+    training = grown_training(ws, round_id)
     inputs = {"training": training, "steps": _operations(ws, round_id)}
 
     def work(entry: Entry) -> dict[str, Any]:
@@ -32,6 +32,7 @@ def close_round(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
             "metrics": record["last"]["metrics"] if record["last"] else record["metrics"],
             "stop": record["stop"],
             "control": record["control"],
+            "cost": record["cost"],
         }
 
     result = once(new_entry(ws, place, round_id, "close_round", inputs), work)
@@ -39,8 +40,8 @@ def close_round(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     return result
 
 
-def _training(ws: Workspace, round_id: int) -> str:
-    """With the labels, or without when the round stopped before mining."""
+def grown_training(ws: Workspace, round_id: int) -> str:
+    """What the next round starts from: with this one's labels, if it came to mining."""
     if ws.catalog.steps.result(round_id, "check_targets")["stop"]:
         return str(ws.catalog.steps.result(round_id, "merge_training")["commit"])
     return str(ws.catalog.steps.result(round_id, "merge_labels")["commit"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,9 +69,11 @@ class EvaluationStep:
 
     def collect(self, job: Job) -> dict[str, Any]:
         from mir_ops.executor import collect_inference, remove_job
+        from mir_ops.executor.usage import read_usage
 
         with self.entry.failing():
-            result = self._measure(self._commit(collect_inference(job, class_ids(self.entry))))
+            commit = self._commit(collect_inference(job, class_ids(self.entry)))
+            result = self._measure(commit, usage=read_usage(job))
         remove_job(job)
         return result
 
@@ -116,7 +119,7 @@ class EvaluationStep:
         )
         return mark_best(sides, truth, predictions)
 
-    def _measure(self, commit: Commit) -> dict[str, Any]:
+    def _measure(self, commit: Commit, *, usage: Mapping[str, Any] | None = None) -> dict[str, Any]:
         entry, measured = self.entry, self.measured
         version = entry.ws.store.read(commit)
         metrics = self._metrics(version, version, measured.validation)
@@ -134,6 +137,7 @@ class EvaluationStep:
                 "commit": commit.id,
                 "model_id": self.model.model_id,
                 "metrics": metrics,
+                "usage": usage,
             }
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,11 @@ class MiningStep:
 
     def collect(self, job: Job) -> dict[str, Any]:
         from mir_ops.executor import collect_inference, remove_job
+        from mir_ops.executor.usage import read_usage
 
         with self.entry.failing():
             found = Found.of(collect_inference(job, class_ids(self.entry)))
-            result = self._pick(self._commit(found))
+            result = self._pick(self._commit(found), usage=read_usage(job))
         remove_job(job)
         return result
 
@@ -115,7 +117,7 @@ class MiningStep:
             ),
         )
 
-    def _pick(self, mining: Commit) -> dict[str, Any]:
+    def _pick(self, mining: Commit, *, usage: Mapping[str, Any] | None = None) -> dict[str, Any]:
         entry, store = self.entry, self.entry.ws.store
         scores = store.read(mining).layer(self._scores)
         picked = scores.filter(pc.is_valid(scores["rank"]))["asset_id"].combine_chunks()
@@ -136,6 +138,7 @@ class MiningStep:
                 "mining": mining.id,
                 "commit": mined.id,
                 "notes": mining.operation.parameters["notes"],
+                "usage": usage,
             }
         )
 
@@ -152,6 +155,7 @@ class MiningStep:
             "mining": None,
             "commit": None,
             "notes": [],
+            "usage": None,
         }
 
     @property

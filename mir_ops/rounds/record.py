@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import pyarrow.compute as pc
 
@@ -12,9 +12,13 @@ from mir_ops import __version__
 from mir_ops.catalog import RoundStep
 from mir_ops.errors import NotFoundError
 from mir_ops.rounds.control import assess_control
+from mir_ops.rounds.cost import cost_of
 from mir_ops.rounds.executing import image_record
+from mir_ops.rounds.labels import read_answers
 from mir_ops.rounds.ledger import Entry
 from mir_ops.workspace import Workspace
+
+FORMAT: Final = 2
 
 
 def write_record(entry: Entry, training: str) -> dict[str, Any]:
@@ -23,7 +27,7 @@ def write_record(entry: Entry, training: str) -> dict[str, Any]:
     done = {each.step: each for each in ws.catalog.steps.list(round_.id) if each.state == "done"}
     results = {step: dict(each.result or {}) for step, each in done.items()}
     return {
-        "format": 1,
+        "format": FORMAT,
         "code_version": __version__,
         "project": round_.project,
         "round": round_.number,
@@ -35,7 +39,7 @@ def write_record(entry: Entry, training: str) -> dict[str, Any]:
         },
         "spec": round_.spec.to_mapping(),
         "seed": round_.spec.seed,
-        "image": image_record(round_.spec),
+        "image": {**_image(entry, results), "runner": ws.runner},
         "steps": results,
         "seconds": {step: _seconds(each) for step, each in done.items()},
         "training": training,
@@ -45,7 +49,7 @@ def write_record(entry: Entry, training: str) -> dict[str, Any]:
         "stop": results.get("check_targets"),
         "end": results.get("check_end"),
         "last": _last(results),
-        "chosen": _chosen(ws, results.get("mine", {})),
+        "chosen": _chosen(ws, results),
         "label_tasks": [
             {"backend": task.backend, "task": task.external_id, "requested": task.requested}
             for task in ws.catalog.label_tasks.list(round_.id)
@@ -55,7 +59,7 @@ def write_record(entry: Entry, training: str) -> dict[str, Any]:
             for gate in ws.catalog.gates.list(round_.id)
         ],
         "control": assess_control(entry),
-        "cost": _cost(results.get("import_labels", {})),
+        "cost": cost_of(entry, results),
     }
 
 
@@ -98,12 +102,25 @@ def _last(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def _chosen(ws: Workspace, mined: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The picked images in the order of their rank, each with its score and why."""
+def _image(entry: Entry, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The executor, with the build that trained."""
+    trained = results.get("train", {}).get("op_id")
+    model = entry.ws.catalog.models.find(trained) if trained else None
+    return dict(model.image) if model else image_record(entry.round.spec)
+
+
+def _chosen(ws: Workspace, results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The picked images in the order of their rank: score, why, and what people did with them."""
     from mir_ops.mining.arms import arm_of
 
+    mined, labelled = results.get("mine", {}), results.get("import_labels", {})
     if not mined.get("commit"):
         return []
+    answers = {
+        one: name
+        for name, ids in read_answers(ws, labelled.get("answers")).items()
+        for one in ids.to_pylist()
+    }
     scores = ws.store.read(mined["commit"]).layer(mined["scores"])
     picked = scores.filter(pc.is_valid(scores["rank"])).sort_by("rank")
     return [
@@ -115,17 +132,10 @@ def _chosen(ws: Workspace, mined: Mapping[str, Any]) -> list[dict[str, Any]]:
             "components": dict(row["components"] or ()),
             "arm": arm_of(dict(row["components"] or ())),
             "nearest": row["nearest"].hex() if row["nearest"] else None,
+            "answer": answers.get(row["asset_id"]),
         }
         for row in picked.to_pylist()
     ]
-
-
-def _cost(labelled: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "images": labelled.get("done", 0),
-        "boxes": labelled.get("boxes", 0),
-        "annotator_seconds": labelled.get("seconds", 0.0),
-    }
 
 
 def _seconds(step: RoundStep) -> float | None:

@@ -62,6 +62,7 @@ class ShardStep:
 
     def collect(self, job: Job) -> dict[str, Any]:
         from mir_ops.executor import collect_inference, remove_job
+        from mir_ops.executor.usage import read_usage
 
         with self.entry.failing():
             found = Found.of(collect_inference(job, class_ids(self.entry)))
@@ -75,6 +76,7 @@ class ShardStep:
                     "predictions": _keep(self.entry, found.predictions),
                     "embeddings": _keep(self.entry, found.embeddings),
                     "ranking": _keep(self.entry, found.ranking),
+                    "usage": read_usage(job),
                 }
             )
         remove_job(job)

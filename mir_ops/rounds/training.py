@@ -70,6 +70,7 @@ class TrainingStep:
         """Keep the model's files in the store and the model in the catalog."""
         from mir_ops.executor import collect_training, remove_job
         from mir_ops.executor.models import keep_training
+        from mir_ops.executor.usage import read_usage
 
         entry, spec = self.entry, self.entry.round.spec
         with entry.failing():
@@ -89,7 +90,7 @@ class TrainingStep:
                 seed=spec.seed,
                 training_metrics=trained.metrics,
             )
-            result = entry.finish(_result(model))
+            result = entry.finish({**_result(model), "usage": read_usage(job)})
         remove_job(job)
         return result
 

@@ -95,6 +95,13 @@ class Blobs:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def size(self, sha256: str) -> int:
+        """How many bytes a blob has."""
+        for root, key in self._places(sha256):
+            if (size := root.size(key)) is not None:
+                return size
+        raise self._missing(sha256)
+
     def has(self, digests: Sequence[str]) -> set[str]:
         """Which of these blobs are stored."""
         return set(self._find(digests))

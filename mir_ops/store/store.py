@@ -85,6 +85,19 @@ class Store:
         read_features(objects)
         return cls(objects, read_identity(objects, found))
 
+    def scratch(self, folder: Path) -> Store:
+        """A store over this one: it reads what is here, writes to `folder` alone, and starts
+        without branches and tags."""
+        from mir_ops.store.local import LocalObjects
+        from mir_ops.store.scratch import ScratchObjects
+
+        folder.mkdir(parents=True, exist_ok=True)
+        objects = ScratchObjects(self.objects, LocalObjects(folder))
+        access_key, secret_key = self._keys
+        store = Store(objects, self.id, access_key=access_key, secret_key=secret_key)
+        store.blobs = Blobs(objects, store._shared_roots, first=objects.url)
+        return store
+
     def branch(self, name: str) -> Branch:
         """A branch by name; it need not exist yet."""
         keys.check_branch_name(name)
