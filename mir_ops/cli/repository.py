@@ -165,8 +165,8 @@ def create_repository(
         )
     url = _absolute(store_url or os.environ.get("MIR_STORE") or _default_store(root), root)
     catalog = os.environ.get("MIR_CATALOG") or _default_catalog(root)
-    folder.mkdir(parents=True, exist_ok=True)
     store = Store.open(url, create=True, assets=assets and _absolute(assets, Path.cwd()))
+    folder.mkdir(parents=True, exist_ok=True)  # only now: a store out of reach leaves nothing
     repository = Repository(root=root, store_url=url, catalog_url=catalog)
     _write_label_files(repository, store)
     repository.move_head(DEFAULT_BRANCH)

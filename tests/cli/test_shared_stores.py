@@ -10,6 +10,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 from test_cli_datasets import run, source
 
+from mir_ops.cli.repository import create_repository
+from mir_ops.errors import MirError
+
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
@@ -52,6 +55,12 @@ def test_colleagues_share_a_store_and_its_images(
     )
     keys = [entry["Key"] for entry in listed["Contents"]]
     assert {key.split("/")[0] for key in keys if "/blobs/" in key} == {"media"}
+
+
+def test_a_store_out_of_reach_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    with pytest.raises(MirError):
+        create_repository(tmp_path, store_url="s3://team/x?no_such_option=1")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_colleagues_may_give_a_class_the_same_new_name(
