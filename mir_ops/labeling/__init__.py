@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Final
 
 from mir_ops.errors import InvalidInputError
 from mir_ops.labeling.backend import (
@@ -33,8 +33,21 @@ __all__ = [
 ]
 
 
+_OPTIONS: Final = {
+    "oracle": {"store_url", "rev", "access_key", "secret_key"},
+    "folder": {"path"},
+    "label-studio": {"url", "browser_url", "access_key", "secret_key"},
+}
+
+
 def open_backend(kind: str, *, options: Mapping[str, Any]) -> LabelBackend:
-    """The label tool of this kind. Its options come from a connection that label tasks read."""
+    """The label tool of this kind. Its options come from a connection that label tasks read.
+
+    One connection may hold what several of our tools need: each takes its own.
+    """
+    if kind in _OPTIONS:
+        others = set().union(*_OPTIONS.values()) - _OPTIONS[kind]
+        options = {name: value for name, value in options.items() if name not in others}
     if kind == "oracle":
         from mir_ops.labeling.oracle import open_oracle
 

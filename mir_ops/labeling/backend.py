@@ -53,7 +53,8 @@ class LabelRequest:
 class LabelProgress:
     """How far people are. A task with no images at all is lost, not complete.
 
-    `by` counts the images of each annotator, skipped ones included.
+    `by` counts the images of each annotator, skipped ones included; `page` is where people label,
+    if that has an address.
     """
 
     total: int
@@ -62,6 +63,7 @@ class LabelProgress:
     last_activity: datetime | None = None
     message: str = ""
     by: Mapping[str, int] = field(default_factory=dict)
+    page: str | None = None
 
     @property
     def complete(self) -> bool:

@@ -53,10 +53,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelStudioBackend:
-    """One server. `token` is a personal access token, or a legacy token."""
+    """One server. `token` is a personal access token, or a legacy token.
+
+    `browser_url` is where people find it, if that is not where we do.
+    """
 
     url: str
     token: str = field(repr=False)
+    browser_url: str = ""
 
     @property
     def kind(self) -> str:
@@ -66,7 +70,7 @@ class LabelStudioBackend:
         if request.find_addresses is None:
             raise InvalidInputError("Label Studio needs images at addresses", code="no-addresses")
         with self._client() as client:
-            _check_annotators(client, request.annotators)
+            _check_annotators(client, request.annotators, self.browser_url or self.url)
             project = _find_project(client, request.key)
             if project is None:
                 project = _make_project(client, request)
@@ -93,6 +97,7 @@ class LabelStudioBackend:
             skipped=sum(answer.state == "skipped" for answer in answers.values()),
             last_activity=last_activity(answers.values()),
             by=dict(sorted(by.items())),
+            page=self._page(project),
         )
 
     def fetch(self, task_id: str, request: LabelRequest) -> LabelResult:
@@ -142,7 +147,7 @@ class LabelStudioBackend:
         return StudioClient(self.url, self.token)
 
     def _page(self, project: int) -> str:
-        return f"{self.url}/projects/{project}/data"
+        return f"{self.browser_url or self.url}/projects/{project}/data"
 
     def _open(self, client: StudioClient, task_id: str) -> tuple[int, dict[str, Any]]:
         """The project of a task, if it is still the one that was made for it."""
@@ -163,25 +168,28 @@ class LabelStudioBackend:
 
 
 def open_label_studio(options: Mapping[str, Any]) -> LabelStudioBackend:
-    unknown = set(options) - {"url", "access_key", "secret_key"}
-    token = str(options.get("secret_key") or "")
+    unknown = set(options) - {"url", "browser_url", "access_key", "secret_key"}
+    token = str(options.get("secret_key") or "").removeprefix("Token ").strip()
     if unknown or not options.get("url") or not re.fullmatch(r"[\x21-\x7e]{1,4096}", token):
         raise InvalidInputError(
-            "Label Studio takes two options: `url`, and a token as the connection's password",
+            "Label Studio takes `url`, `browser_url`, and a token as the connection's password",
             code="invalid-label-options",
             hint="The token is on the page Account & Settings of Label Studio",
         )
-    return LabelStudioBackend(url=check_url(str(options["url"])), token=token)
+    pages = str(options.get("browser_url") or options["url"])
+    return LabelStudioBackend(
+        url=check_url(str(options["url"])), token=token, browser_url=check_url(pages)
+    )
 
 
-def _check_annotators(client: StudioClient, wanted: Sequence[str]) -> None:
+def _check_annotators(client: StudioClient, wanted: Sequence[str], url: str) -> None:
     if not wanted:
         return
     known = {name.lower() for name in _people(client).values()}
     unknown = [name for name in wanted if name.lower() not in known]
     if unknown:
         invite = client.get_object("/api/invite")
-        link = f"{client.url}{invite.get('invite_url', '/user/signup')}"
+        link = f"{url}{invite.get('invite_url', '/user/signup')}"
         raise InvalidInputError(
             f"Label Studio knows no {', '.join(f'`{name}`' for name in unknown)}",
             code="unknown-annotator",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 VERSION_KEY = "mir_version"
 GATE_KEY = "mir_gate"
+LABELS_KEY = "mir_labels"
+OPEN_RUN_KEY = "mir_open_run"
 
 
 class DatasetVersionLink(BaseOperatorLink):
@@ -45,6 +47,33 @@ class GateReportLink(BaseOperatorLink):
         project, number = quote(gate["project"], safe=""), int(gate["number"])
         stage = quote(gate["stage"], safe="")
         return f"{_base_url()}/mir/projects/{project}/rounds/{number}/gates/{stage}"
+
+
+class LabelProjectLink(BaseOperatorLink):
+    """Opens the page where people label, of a tool that has one."""
+
+    @property
+    def name(self) -> str:
+        return "Label project"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        progress = _pull(ti_key, LABELS_KEY) or {}
+        return progress.get("page") or ""
+
+
+class OpenRunLink(BaseOperatorLink):
+    """Opens the run whose round is open, where that ended this one."""
+
+    @property
+    def name(self) -> str:
+        return "Open round"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        run = _pull(ti_key, OPEN_RUN_KEY)
+        if not run:
+            return ""
+        dag_id, run_id = quote(run["dag_id"], safe=""), quote(run["run_id"], safe="")
+        return f"{_base_url()}/dags/{dag_id}/runs/{run_id}"
 
 
 def _pull(ti_key: TaskInstanceKey, key: str) -> Any:

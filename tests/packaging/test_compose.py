@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from mir_ops.labeling import open_backend
+from mir_ops.labeling.label_studio import LabelStudioBackend
+
 ROOT = Path(__file__).parents[2]
 CHECK = ROOT / "docker" / "check-env.sh"
 FILLED = {
@@ -21,6 +24,7 @@ FILLED = {
     "APP_SECRET_KEY": "pw-app",
     "JWT_SECRET": "pw-jwt",
     "FERNET_KEY": "pw-fernet",
+    "IMAGE_SECRET": "pw-signs-addresses",
     "POSTGRES_PASSWORD": "pwpostgres",
     "S3_ACCESS_KEY": "accesskey",
     "S3_SECRET_KEY": "secretkey",
@@ -102,6 +106,25 @@ def test_the_connection_in_the_environment_is_json(tmp_path: Path) -> None:
     assert workspace["extra"]["work_dir"] == "/srv/mir"
     assert workspace["password"] == "secretkey"
     assert json.loads(environment["AIRFLOW_CONN_MIR_LABELS"])["conn_type"] == "mir_labels"
+
+
+@pytest.mark.docker
+def test_the_label_tool_is_where_the_connection_says(tmp_path: Path) -> None:
+    token = "0123456789abcdef0123456789abcdef01234567"
+    of_people = {"LABEL_TOOL_HOST_IP": "https://labels.example.org", "LABEL_TOOL_HOST_PORT": "443"}
+    services = compose(
+        tmp_path, LABEL_TOOL="label_studio", LABEL_TOOL_TOKEN=f'"Token {token}"', **of_people
+    )["services"]
+
+    connection = json.loads(services["airflow-triggerer"]["environment"]["AIRFLOW_CONN_MIR_LABELS"])
+    options = {**connection["extra"], "secret_key": connection["password"]}
+    studio = open_backend("label-studio", options=options)
+    folder = open_backend("folder", options={**options, "path": str(tmp_path)})
+    assert isinstance(studio, LabelStudioBackend)
+    assert studio == LabelStudioBackend(
+        url="http://label-studio:8080", browser_url="https://labels.example.org:443", token=token
+    )
+    assert folder.kind == "folder"
 
 
 @pytest.mark.docker

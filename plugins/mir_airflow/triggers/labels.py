@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from mir_airflow.hooks.mir import LabelsHook, MirHook
+from mir_airflow.links import LABELS_KEY
 from mir_ops.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class LabelsTrigger(BaseTrigger):
         self.poll_seconds = poll_seconds
         self.mir_conn_id = mir_conn_id
         self.labels_conn_id = labels_conn_id
+        self._told: dict[str, Any] = {}
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -120,10 +122,41 @@ class LabelsTrigger(BaseTrigger):
             self.log.warning("Could not ask the label tool, trying again: %s", error)
             return None, min(2 * pause, SLOWEST_SECONDS)
         said = str(progress)
+        await self._tell(as_told(progress))
         if ready:
             return LabelsEvent(status="done", message=said, hint=None), pause
         self.log.info("%s", said)
         return None, self.poll_seconds
+
+    async def _tell(self, progress: dict[str, Any]) -> None:
+        """Leave what changed where people and other tools look while the task is deferred."""
+        from airflow.sdk.execution_time.xcom import XCom
+
+        if self.task_instance is None or progress == self._told:
+            return
+        ti = self.task_instance
+        try:
+            await XCom.aset(
+                LABELS_KEY, progress, dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id
+            )
+        except Exception as error:  # noqa: BLE001  the log says it, too
+            self.log.debug("Could not leave an XCom: %s", error)
+            return
+        self._told = progress
+
+
+def as_told(progress: LabelProgress) -> dict[str, Any]:
+    """How far people are, as an XCom."""
+    last = progress.last_activity
+    return {
+        "total": progress.total,
+        "done": progress.done,
+        "skipped": progress.skipped,
+        "by": dict(progress.by),
+        "last_activity": None if last is None else last.isoformat(),
+        "message": progress.message,
+        "page": progress.page,
+    }
 
 
 def give_up(workspace: Workspace, round_id: int) -> None:
