@@ -1,11 +1,10 @@
-"""Import a folder or a zip as a dataset version."""
+"""Import a folder or an archive as a dataset version."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from airflow.sdk import DAG, Param
+from airflow.sdk import Param
 from mir_airflow.operators.datasets import ImportDatasetOperator
+from mir_airflow.step_dag import branch, step_dag, unknown_classes
 
 PARAMS = {
     "path": Param(
@@ -14,14 +13,9 @@ PARAMS = {
         title="Path",
         description="Folder, zip or tar archive in the sharing folder of this deployment, or the "
         "archive at a `https://` or `s3://` URL: `images/` (or `JPEGImages/`), and `annotations/` "
-        "(or `gt/`, `labels/`) beside it.",
+        "(or `gt/`, `labels/`) beside it. Or a published dataset, `public:NAME`.",
     ),
-    "branch": Param(
-        type="string",
-        minLength=1,
-        title="Dataset",
-        description="Branch to commit to, such as `street/import/night`.",
-    ),
+    "branch": branch("street/import/night"),
     "annotations": Param(
         "auto",
         type="string",
@@ -29,12 +23,9 @@ PARAMS = {
         title="Annotations",
         description="`auto` takes what the files are, `none` the images alone.",
     ),
-    "unknown_classes": Param(
-        "stop",
-        type="string",
-        enum=["stop", "ignore", "add"],
-        title="Unknown classes",
-        description="What to do with boxes of classes that the dataset does not know.",
+    "unknown_classes": unknown_classes(
+        "Boxes of classes that the dataset does not know: `stop` and list them, `ignore` the "
+        "boxes, or `add` the classes."
     ),
     "split": Param(
         None,
@@ -45,22 +36,18 @@ PARAMS = {
     ),
 }
 
-with DAG(
-    dag_id="dataset_import",
-    description="Import a folder or an archive as a dataset version",
-    schedule=None,
-    catchup=False,
+with step_dag(
+    "dataset_import",
+    "Import a folder or an archive as a dataset version",
     params=PARAMS,
-    tags=["mir", "dataset"],
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
-    doc_md="Imports images and their annotations. The log of `import_dataset` lists every image "
-    "and box that was not taken, with the reason.",
-):
+    doc="Imports images and their annotations. The log of `import_dataset` lists every image and "
+    "box that was not taken, with the reason.",
+) as dag:
     ImportDatasetOperator(
         task_id="import_dataset",
-        source="{{ params.path }}",
-        branch="{{ params.branch }}",
-        annotations="{{ params.annotations }}",
-        unknown_classes="{{ params.unknown_classes }}",
-        split="{{ params.split or '' }}",
+        source=dag.param("path"),
+        branch=dag.param("branch"),
+        annotations=dag.param("annotations"),
+        unknown_classes=dag.param("unknown_classes"),
+        split=dag.param("split"),
     )

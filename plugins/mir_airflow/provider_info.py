@@ -21,6 +21,8 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "mir_airflow.operators.datasets",
                     "mir_airflow.operators.executor",
+                    "mir_airflow.operators.jobs",
+                    "mir_airflow.operators.models",
                     "mir_airflow.operators.reaper",
                     "mir_airflow.operators.rounds",
                 ],

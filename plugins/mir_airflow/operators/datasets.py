@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
 from mir_airflow.hooks.mir import MirHook
+from mir_airflow.links import DatasetVersionLink
 from mir_airflow.places import explained
 from mir_airflow.retries import MIR_RETRIES
+from mir_airflow.single_steps import leave_version, task_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.definitions.retry_policy import RetryPolicy
+
+    from mir_ops.dataset.merging import Strategy
+    from mir_ops.dataset.sources import AnnotationFormat
+    from mir_ops.executor.classes import Unknown
 
 
 class ImportDatasetOperator(BaseOperator):
@@ -23,13 +29,13 @@ class ImportDatasetOperator(BaseOperator):
     The XCom has the commit and the counts. The same bytes into the same branch are the same
     commit, whichever run imports them.
 
-    :param source: Folder or archive in the connection's sharing folder, or the archive at a
-        ``https://`` or ``s3://`` URL. (templated)
+    :param source: Folder or archive in the connection's sharing folder, the archive at a
+        ``https://`` or ``s3://`` URL, or a published dataset, ``public:NAME``. (templated)
     :param branch: Branch to commit to. (templated)
     :param annotations: ``auto``, ``voc``, ``coco``, ``yolo``, or ``none`` to take the images
         alone. (templated)
     :param unknown_classes: ``stop``, ``ignore`` or ``add``. (templated)
-    :param split: ``train``, ``val`` or ``test``; empty leaves it open. (templated)
+    :param split: ``train``, ``val`` or ``test``; None leaves it open. (templated)
     :param mir_conn_id: Connection to the workspace.
     """
 
@@ -40,15 +46,16 @@ class ImportDatasetOperator(BaseOperator):
         "unknown_classes",
         "split",
     )
+    operator_extra_links = (DatasetVersionLink(),)
 
     def __init__(
         self,
         *,
         source: str,
         branch: str,
-        annotations: str = "auto",
-        unknown_classes: str = "stop",
-        split: str = "",
+        annotations: AnnotationFormat = "auto",
+        unknown_classes: Unknown = "stop",
+        split: str | None = None,
         mir_conn_id: str = MirHook.default_conn_name,
         retry_policy: RetryPolicy | None = MIR_RETRIES,
         **kwargs: Any,
@@ -62,28 +69,95 @@ class ImportDatasetOperator(BaseOperator):
         self.mir_conn_id = mir_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        from mir_ops.dataset import import_dataset
-        from mir_ops.dataset.sharing import open_shared
-        from mir_ops.store import operation_id
+        from mir_ops.tasks.datasets import import_shared
 
         with explained(self.log):
-            workspace = MirHook(self.mir_conn_id).workspace()
-            options: dict[str, Any] = {
-                "annotations": self.annotations,
-                "unknown_classes": self.unknown_classes,
-                "split": self.split or None,
-            }
-            with open_shared(self.source, workspace) as files:
-                inputs = {"branch": self.branch, "source": files.digest(), **options}
-                result = import_dataset(
-                    workspace.store,
-                    files,
-                    self.branch,
-                    op_id=operation_id(f"{workspace.deployment}/import", inputs),
-                    run=context["run_id"],
-                    **options,
-                )
+            task = task_of(self, context, MirHook(self.mir_conn_id).workspace())
+            result = import_shared(
+                task,
+                self.source,
+                annotations=self.annotations,
+                unknown=self.unknown_classes,
+                split=self.split,
+            )
+            found = {"commit": result.commit.id, "report": result.report.to_dict()}
+            leave_version(context, task, found)
         for line in result.report.lines():
             self.log.info("%s", line)
         self.log.info("Imported into %s: commit %s", self.branch, result.commit.id)
-        return {"commit": result.commit.id, "report": result.report.to_dict()}
+        return found
+
+
+class PrepareDatasetOperator(BaseOperator):
+    """
+    Merge datasets, take out the images of others, filter, and draw: one commit.
+
+    The XCom has the commit. A run is one operation, whatever is cleared.
+
+    :param datasets: What to merge; ``tr:``, ``va:`` or ``te:`` before one puts its images into
+        that split. (templated)
+    :param branch: Branch to commit to. (templated)
+    :param merge_strategy: Where they differ on an image: ``stop``, ``host``, ``guest`` or
+        ``union``. (templated)
+    :param exclude: Datasets whose images are left out. (templated)
+    :param conditions: What an image must fulfil, by the names of
+        :class:`mir_ops.dataset.Conditions`, a bound as its least value. (templated)
+    :param count: How many images are drawn. (templated)
+    :param rate: Or which share of them. (templated)
+    :param seed: Which ones: the same seed draws the same images. (templated)
+    :param stratify: Keep the mix of ``class``, ``split`` or ``attribute:NAME``. (templated)
+    :param mir_conn_id: Connection to the workspace.
+    """
+
+    template_fields: Sequence[str] = (
+        *("datasets", "branch", "merge_strategy", "exclude", "conditions"),
+        *("count", "rate", "seed", "stratify"),
+    )
+    operator_extra_links = (DatasetVersionLink(),)
+
+    def __init__(
+        self,
+        *,
+        datasets: Sequence[str],
+        branch: str,
+        merge_strategy: Strategy = "stop",
+        exclude: Sequence[str] | None = None,
+        conditions: Mapping[str, Any] | None = None,
+        count: int | None = None,
+        rate: float | None = None,
+        seed: int = 0,
+        stratify: str | None = None,
+        mir_conn_id: str = MirHook.default_conn_name,
+        retry_policy: RetryPolicy | None = MIR_RETRIES,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retry_policy=retry_policy, **kwargs)
+        self.datasets = datasets
+        self.branch = branch
+        self.merge_strategy = merge_strategy
+        self.exclude = exclude
+        self.conditions = conditions
+        self.count = count
+        self.rate = rate
+        self.seed = seed
+        self.stratify = stratify
+        self.mir_conn_id = mir_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from mir_ops.tasks.datasets import prepare_dataset, read_conditions, read_sampling
+
+        with explained(self.log):
+            task = task_of(self, context, MirHook(self.mir_conn_id).workspace())
+            result = prepare_dataset(
+                task,
+                datasets=self.datasets,
+                conditions=read_conditions(self.conditions or {}),
+                strategy=self.merge_strategy,
+                exclude=self.exclude or (),
+                sampling=read_sampling(
+                    self.count, self.rate, seed=self.seed, stratify=self.stratify
+                ),
+            )
+            leave_version(context, task, result)
+        self.log.info("%d images in %s", result["images"], self.branch)
+        return result

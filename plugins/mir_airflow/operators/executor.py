@@ -50,7 +50,6 @@ class ExecutorOperator(DockerOperator):
     ``kill -9`` of the task, its supervisor or the scheduler the next try goes on with the same
     one. A task that is cancelled, cleared, marked or out of time ends its executor.
 
-    :param round_id: The round, as ``open_round`` numbered it. (templated)
     :param mir_conn_id: Connection to the workspace.
     :param keep_seconds: How long an executor waits for the next try when its task was killed.
     :param gpus: How many slots of the pool ``gpu`` the task takes, as many as its executor may use
@@ -58,13 +57,12 @@ class ExecutorOperator(DockerOperator):
         or none.
     """
 
-    template_fields: Sequence[str] = ("round_id",)
+    template_fields: Sequence[str] = ()
     template_ext: Sequence[str] = ()
 
     def __init__(
         self,
         *,
-        round_id: int | str,
         mir_conn_id: str = MirHook.default_conn_name,
         keep_seconds: float = KEEP_SECONDS,
         gpus: int | None = None,
@@ -74,19 +72,26 @@ class ExecutorOperator(DockerOperator):
         slots = gpu_slots(gpus)
         self.gpus = slots.get("pool_slots", 0)
         super().__init__(
-            image="",  # the project's, once the job is prepared
+            image="",  # the step's, once the job is prepared
             mount_tmp_dir=False,
             auto_remove="force",
             retry_policy=retry_policy,
             **{**kwargs, **slots},
         )
-        self.round_id = round_id
         self.mir_conn_id = mir_conn_id
         self.keep_seconds = keep_seconds
         self._context: Context | None = None  # while it executes
 
-    def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
+    def open_step(self, workspace: Workspace, place: Place) -> Step:
+        """What is to be done here; `place` is the same for every try."""
         raise NotImplementedError
+
+    def leave(self, context: Context, workspace: Workspace, result: dict[str, Any]) -> None:
+        """Leave what the task's links need."""
+        raise NotImplementedError
+
+    def give_up(self, context: Context, workspace: Workspace) -> None:
+        """A person ended the run: Airflow calls nobody else back."""
 
     def reached(self, boundary: str) -> None:
         """Log how far this try has come."""
@@ -104,13 +109,13 @@ class ExecutorOperator(DockerOperator):
                 workspace = self._workspace()
                 stack.enter_context(workspace.catalog.kept_open())
                 place = place_of(context, workspace.deployment)
-                step = self.open_step(workspace, place, int(self.round_id))
+                step = self.open_step(workspace, place)
                 result = step.finished
                 if result is None:
                     result = self._run_step(context, workspace, step)
                 else:
                     self.log.info("This was done before, by operation %s", result.get("op_id"))
-                push_version(context, workspace, int(self.round_id), result)
+                self.leave(context, workspace, result)
         finally:
             self._context = None
         self.log.info("Done: %s", result)
@@ -202,15 +207,12 @@ class ExecutorOperator(DockerOperator):
         self, context: Context, workspace: Workspace, step: Step, run: Run, why: Interrupted
     ) -> None:
         """What a task does that is told to go: end the executor, unless another try wants it."""
-        from mir_ops.rounds.steps import fail_round
-
         if not why.for_good:
             self.log.warning("Leaving the executor to the next try: %s", why)
             return
         run.remove()
         step.fail(str(why))
-        # A cancelled run calls nobody back. If there is another try, it takes up the round.
-        fail_round(workspace, context["run_id"], "The run was ended from outside")
+        self.give_up(context, workspace)
 
     def _report(self, step: Step, said: Progress) -> None:
         self.log.info("%3.0f %% %s %s", said.percent, said.state, said.message)
@@ -313,7 +315,30 @@ def dying_with_parent() -> Iterator[None]:
         libc.prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)
 
 
-class TrainOperator(ExecutorOperator):
+class RoundExecutorOperator(ExecutorOperator):
+    """
+    A step of a round whose work an executor does.
+
+    :param round_id: The round, as ``open_round`` numbered it. (templated)
+    """
+
+    template_fields: Sequence[str] = ("round_id",)
+
+    def __init__(self, *, round_id: int | str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.round_id = round_id
+
+    def leave(self, context: Context, workspace: Workspace, result: dict[str, Any]) -> None:
+        push_version(context, workspace, int(self.round_id), result)
+
+    def give_up(self, context: Context, workspace: Workspace) -> None:
+        from mir_ops.rounds.steps import fail_round
+
+        # If there is another try, it takes up the round.
+        fail_round(workspace, context["run_id"], "The run was ended from outside")
+
+
+class TrainOperator(RoundExecutorOperator):
     """
     Train a model on the newest training version.
 
@@ -324,13 +349,13 @@ class TrainOperator(ExecutorOperator):
         super().__init__(**kwargs)
         self.last = last
 
-    def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
+    def open_step(self, workspace: Workspace, place: Place) -> Step:
         from mir_ops.rounds.training import training_step
 
-        return training_step(workspace, place, round_id, last=self.last)
+        return training_step(workspace, place, int(self.round_id), last=self.last)
 
 
-class EvaluateOperator(ExecutorOperator):
+class EvaluateOperator(RoundExecutorOperator):
     """
     Predict on the validation images and compare with their ground truth.
 
@@ -343,13 +368,13 @@ class EvaluateOperator(ExecutorOperator):
         super().__init__(**kwargs)
         self.last = last
 
-    def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
+    def open_step(self, workspace: Workspace, place: Place) -> Step:
         from mir_ops.rounds.evaluating import evaluation_step
 
-        return evaluation_step(workspace, place, round_id, last=self.last)
+        return evaluation_step(workspace, place, int(self.round_id), last=self.last)
 
 
-class MineShardOperator(ExecutorOperator):
+class MineShardOperator(RoundExecutorOperator):
     """
     Predict on one part of a large pool.
 
@@ -360,21 +385,21 @@ class MineShardOperator(ExecutorOperator):
         super().__init__(**kwargs)
         self.shard = shard
 
-    def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
+    def open_step(self, workspace: Workspace, place: Place) -> Step:
         from mir_ops.rounds.sharding import shard_step
 
-        return shard_step(workspace, place, round_id, self.shard)
+        return shard_step(workspace, place, int(self.round_id), self.shard)
 
 
-class MineOperator(ExecutorOperator):
+class MineOperator(RoundExecutorOperator):
     """Predict on the pool, or take what shards predicted; score every image, and pick."""
 
     operator_extra_links = (DatasetVersionLink(),)
 
-    def open_step(self, workspace: Workspace, place: Place, round_id: int) -> Step:
+    def open_step(self, workspace: Workspace, place: Place) -> Step:
         from mir_ops.rounds.mining import mining_step
 
-        return mining_step(workspace, place, round_id)
+        return mining_step(workspace, place, int(self.round_id))
 
 
 def _explain_failure(log: Logger, error: ExecutorFailedError) -> None:
