@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mir_ops.executor.classes import Unknown
 
 _PUBLIC: Final = "public:"
+_BOUNDS: Final = ("width", "height", "byte_size", "boxes")
 
 
 def import_shared(
@@ -125,3 +126,18 @@ def read_sampling(
         )
     with naming("stratify"):
         return Sampling(count=count, rate=rate, seed=seed, stratify=stratify)
+
+
+def read_conditions(given: Mapping[str, Any]) -> Conditions:
+    """What an image must fulfil, from plain values: lists, words, and bounds as least values."""
+    from mir_ops.dataset import Bounds, Conditions
+
+    asked: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name in _BOUNDS:
+            asked[name] = Bounds(low=value)
+        else:
+            asked[name] = tuple(value) if isinstance(value, list) else value
+    return Conditions(**asked)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from mir_ops.errors import InvalidInputError
+from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.tasks.asking import Task, naming, read_version
 from mir_ops.tasks.jobs import told
 
@@ -76,7 +76,7 @@ def evaluate_dataset(
     with naming("classes"):
         chosen = classes_named(truth, classes)
     with naming("model", hint="Say which executor predicts, or which model's predictions count"):
-        layer = find_layer(found, model)
+        layer = find_layer(found, _model_id(task.ws, model) if model else None)
     material = read_material(
         truth,
         found,
@@ -97,6 +97,16 @@ def evaluate_dataset(
         **task.provenance,
     )
     return {**told(task, commit), **_numbers(evaluation.report)}
+
+
+def _model_id(ws: Workspace, name: str) -> str:
+    """The id that the model's predictions go by; those that were imported have a name alone."""
+    from mir_ops.executor.models import choose_model
+
+    try:
+        return choose_model(ws, name).package.model_id
+    except NotFoundError:
+        return name
 
 
 def _numbers(report: Mapping[str, Any]) -> dict[str, Any]:
