@@ -19,8 +19,8 @@ from learning_cells import ALL, CONTROL, FIRST, TESTS, Cell
 from learning_pools import SETTINGS
 from lines import Line
 
-from mir_ops.mining.worth import Against, Cost, Estimate, Point, Worth, estimate
-from mir_ops.mining.worth_page import told, write_report
+from mir_ops.console.simulations import write_simulation
+from mir_ops.mining.worth import Against, Cost, Estimate, Point, Worth, estimate, told
 
 DEFAULT: Final = "hybrid"
 LONG_TAIL: Final = "long-tail"
@@ -201,7 +201,7 @@ def draw(group: Group, folder: Path, test: str) -> Path | None:
     if not seeds:
         return None
     worth = Worth(
-        curves={name: _points(group, name, seeds, test) for name in (CONTROL, *shown)},
+        curves={name: points(group, name, seeds, test) for name in (CONTROL, *shown)},
         against=tuple(_against(group, strategy, test) for strategy in shown),
         seeds=tuple(seeds),
         cost=Cost(),
@@ -209,10 +209,11 @@ def draw(group: Group, folder: Path, test: str) -> Path | None:
     )
     folder = folder / f"{group.pool}-{group.length}-{test}"
     folder.mkdir(parents=True, exist_ok=True)
-    return write_report(worth, folder, title=f"{group.name}: {test} test", lines=())
+    return write_simulation(worth, folder, title=f"{group.name}: {test} test", lines=())
 
 
-def _points(group: Group, strategy: str, seeds: Sequence[int], test: str) -> tuple[Point, ...]:
+def points(group: Group, strategy: str, seeds: Sequence[int], test: str) -> tuple[Point, ...]:
+    """A strategy's curve, each of its models in the mean over the seeds."""
     chains = [group.chain(strategy, seed) or [] for seed in seeds]
     points = []
     for number, lines in enumerate(zip(*chains, strict=True)):

@@ -72,9 +72,9 @@ def run_explain(arguments: argparse.Namespace, output: Output) -> int:
             f"{len(found.choices) - len(shown)} more: see them with `-n {len(found.choices)}`"
         )
     if arguments.pictures:
-        from mir_ops.mining.pictures import write_page
+        from mir_ops.console.picks import write_picks
 
         path = Path(arguments.pictures)
-        write_page(repository.store, version, found, path, title=f"Picked: {rev}")
+        write_picks(repository.store, version, found, path, title=f"Picked: {rev}")
         output.note(f"Wrote {path}")
     return 0

@@ -34,7 +34,7 @@ def register_worth(actions: Any) -> None:
 def run_worth(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.arrow import spare_pandas
     from mir_ops.cli.simulate import read_seeds
-    from mir_ops.mining.worth_page import told
+    from mir_ops.mining.worth import told
     from mir_ops.rounds.worth import arms_worth
 
     spare_pandas()

@@ -44,9 +44,9 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def run_simulate(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.arrow import spare_pandas
+    from mir_ops.console.simulations import write_simulation
     from mir_ops.mining.simulation import Simulation
     from mir_ops.mining.worth import Cost, weigh
-    from mir_ops.mining.worth_page import write_report
 
     spare_pandas()
     repository = repository_of(arguments)
@@ -73,7 +73,7 @@ def run_simulate(arguments: argparse.Namespace, output: Output) -> int:
         f"{plan.initial} images at first, {plan.rounds} rounds of {plan.budget}, "
         f"seeds {', '.join(map(str, plan.seeds))}."
     ]
-    page = write_report(worth, folder, title=f"Would mining help on {rev}?", lines=lines)
+    page = write_simulation(worth, folder, title=f"Would mining help on {rev}?", lines=lines)
     _say(output, worth, page)
     return 0
 
@@ -117,7 +117,7 @@ def read_seeds(text: str) -> tuple[int, ...]:
 
 
 def _say(output: Output, worth: Worth, page: Path) -> None:
-    from mir_ops.mining.worth_page import told
+    from mir_ops.mining.worth import told
 
     if output.json:
         output.record({**worth.to_dict(), "report": str(page)})

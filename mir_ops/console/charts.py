@@ -15,11 +15,15 @@ _EMPTY = Markup('<p class="empty">{}</p>')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A line: points as (x, y), each with the text a person sees when pointing at it."""
+    """A line: points as (x, y), each with the text a person sees when pointing at it.
+
+    `ranges` are the lowest and the highest y of each point, drawn as strokes.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
     notes: Sequence[str] = ()
+    ranges: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,7 @@ def line_chart(
         return _EMPTY.format("Nothing to draw yet")
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
+    ys += [high for line in lines for _, high in line.ranges]
     margin = (max(xs) - min(xs)) * 0.05
     x_ticks = nice_ticks(max(0.0, min(xs) - margin), max(xs) + margin)
     y_ticks = nice_ticks(0.0, max(*ys, 0.0) * 1.1 or 1.0)
@@ -66,6 +71,7 @@ def line_chart(
         y_ticks = [tick for tick in y_ticks if tick <= y_top]
     plane = _Plane(x_ticks, y_ticks)
     body = [plane.y_axis(y_label), plane.x_axis(x_label)]
+    body += [_strokes(plane, line, index, len(lines)) for index, line in enumerate(lines)]
     body += [_line(plane, line, index) for index, line in enumerate(lines)]
     description = "; ".join(
         f"{line.name}: " + ", ".join(f"{y:.3g} at {number_text(x)}" for x, y in line.points)
@@ -138,13 +144,24 @@ def _line(plane: _Plane, line: Series, index: int) -> Markup:
     value = Markup('<text class="value" x="{}" y="{}" text-anchor="middle">{:.3f}</text>')
     notes = line.notes or [f"{line.name} {y:.3f}" for _, y in line.points]
     dots = [dot.format(index, x, y, note) for (x, y), note in zip(spots, notes, strict=True)]
-    # Values are written for the first line only: two sets of numbers would cover each other.
+    # Values are written for one line only, and not over strokes: they would cover each other.
     texts = [
         value.format(x, y - 12, point[1])
         for (x, y), point in zip(spots, line.points, strict=True)
-        if index == 0
+        if index == 0 and not line.ranges
     ]
     return Markup("").join([path, *dots, *texts])
+
+
+def _strokes(plane: _Plane, line: Series, index: int, lines: int) -> Markup:
+    """From the lowest to the highest of each point, those of several lines beside each other."""
+    stroke = Markup('<line class="range s{}" x1="{}" x2="{}" y1="{}" y2="{}"/>')
+    aside = (index - (lines - 1) / 2) * 5
+    places = [plane.x(x) + aside for x, _ in line.points]
+    pairs = zip(places, line.ranges, strict=True) if line.ranges else ()
+    return Markup("").join(
+        stroke.format(index, x, x, plane.y(low), plane.y(high)) for x, (low, high) in pairs
+    )
 
 
 def _bar_group(plane: _Plane, bars: Sequence[Bar], index: int, names: Sequence[str]) -> Markup:

@@ -17,7 +17,7 @@ from mir_ops.console.gallery import Card, Selection, drawable_layers, matching_a
 from mir_ops.console.images import shrink
 from mir_ops.console.rendering import render, stylesheet
 from mir_ops.console.rounds import ProjectView, RoundView, find_project, progress_chart, verdict
-from mir_ops.errors import NotFoundError
+from mir_ops.errors import MirError, NotFoundError
 from mir_ops.store import Store, Version
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def write_report(store: Store, catalog: Catalog, project: str, path: Path) -> No
         classes=_class_chart(store, found),
         mined=[entry for turn in found.rounds if (entry := _mined(store, turn)) is not None],
     )
-    _write(path, html)
+    write_whole(path, html)
 
 
 def write_folder_page(
@@ -101,7 +101,23 @@ def write_folder_page(
         pictures=_pictures(store, read_cards(version, shown, selection)),
         commit=version.commit,
     )
-    _write(path, html)
+    write_whole(path, html)
+
+
+def inlined(store: Store, asset_id: str) -> str:
+    """A small copy as an address; empty for an image that cannot be drawn, or is lost."""
+    try:
+        small = shrink(store.get_blob(asset_id), _IMAGE_SIDE)
+    except (ValueError, MirError):
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(small).decode()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The whole file or what was there before."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _class_chart(store: Store, project: ProjectView) -> object:
@@ -172,19 +188,4 @@ def _with_truth(labels: Version, cards: Sequence[Card]) -> list[Card]:
 
 
 def _pictures(store: Store, cards: Sequence[Card]) -> list[Picture]:
-    return [Picture(card=card, source=_inlined(store, card.asset_id)) for card in cards]
-
-
-def _inlined(store: Store, asset_id: str) -> str:
-    """A small copy as an address; empty for an image that cannot be drawn."""
-    try:
-        small = shrink(store.get_blob(asset_id), _IMAGE_SIDE)
-    except ValueError:
-        return ""
-    return "data:image/jpeg;base64," + base64.b64encode(small).decode()
-
-
-def _write(path: Path, html: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(path)
+    return [Picture(card=card, source=inlined(store, card.asset_id)) for card in cards]

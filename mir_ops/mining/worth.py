@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from mir_ops.mining.candidates import Floats
 from mir_ops.mining.intervals import student
 from mir_ops.mining.simulation import CONTROL, Cell
+
+AS_GOOD: Final = 0.02  # a gain that is surely less is none worth having
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,16 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean=mean, low=mean - half, high=mean + half, values=tuple(values))
 
 
+def told(found: Estimate | None, digits: int) -> str:
+    """An estimate and its interval, for people."""
+    if found is None:
+        return "–"
+    text = f"{found.mean:+.{digits}f}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+
+
 def _curve(cells: Sequence[Cell], seed: int, strategy: str) -> _Curve:
     mine = [cell for cell in cells if cell.seed == seed and cell.strategy in (None, strategy)]
     mine.sort(key=lambda cell: cell.number)
@@ -209,12 +221,13 @@ def _verdict(strategy: str, control: str, images: Estimate, boxes: Estimate) -> 
     if images.sign < 0 or boxes.sign < 0:
         what = "images" if images.sign < 0 else "boxes"
         return f"`{strategy}` is worse than `{control}` for the same {what}"
-    return f"`{control}` is as good as `{strategy}`, as far as {seeds} seeds can tell"
+    if max(images.high or 0.0, boxes.high or 0.0) < AS_GOOD:
+        return f"`{control}` is as good as `{strategy}` on this data, to within {AS_GOOD:g} of mAP50"
+    return (
+        f"cannot tell `{strategy}` from `{control}` with {seeds} seeds: for the same images "
+        f"{told(images, 3)}; more seeds narrow this"
+    )
 
 
 def _told(found: Estimate, control: str) -> str:
-    return (
-        f"`{control}` is better"
-        if found.sign < 0
-        else f"`{control}` is as good, as far as can be told"
-    )
+    return f"`{control}` is better" if found.sign < 0 else "it cannot be told"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from browser_tab import CHROMIUM, open_tab
 from PIL import Image
 from pools import embedded, predicted
 
@@ -142,7 +143,33 @@ def test_the_page_shows_pictures_and_trusts_no_name(
     first = html.split("data:image/jpeg;base64,")[1].split('"')[0]
     with Image.open(io.BytesIO(base64.b64decode(first))) as image:
         assert image.size == (40, 30)
+    assert "The labelled image most like it" in html
+    assert "did without" in html
     assert f"Wrote {page}" in capsys.readouterr().err
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("width", [420, 1280])
+def test_a_browser_shows_every_picture_and_nothing_runs_over(
+    picked: tuple[Path, Store], width: int
+) -> None:
+    root, _ = picked
+    page = root / "picks.html"
+    words = ["mining", "explain", "picked", "--pictures", str(page), "--root", str(root)]
+    assert main(words) == 0
+
+    with open_tab() as tab:
+        tab.page.set_viewport_size({"width": width, "height": 900})
+        tab.page.goto(page.as_uri())
+        seen = tab.page.evaluate("[...document.images].map(image => image.naturalWidth > 0)")
+        over = tab.page.evaluate(
+            "[...document.querySelectorAll('.picks *')].filter(one => one.checkVisibility() &&"
+            " one.getBoundingClientRect().right > document.documentElement.clientWidth).length"
+        )
+        assert (tab.complaints, tab.elsewhere(page.as_uri())) == ([], [])
+    assert seen == [True] * 4
+    assert over == 0
 
 
 def test_an_image_that_is_lost_is_no_reason_to_fail(picked: tuple[Path, Store]) -> None:

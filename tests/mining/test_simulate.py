@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from browser_tab import CHROMIUM, open_tab
 from PIL import Image
 
 from mir_ops.cli.main import main
 from mir_ops.cli.repository import Repository, create_repository
+from mir_ops.console.simulations import write_simulation
 from mir_ops.dataset import subset
 from mir_ops.errors import InvalidInputError
 from mir_ops.evaluation.frozen import freeze, frozen_images, frozen_sets
@@ -26,16 +29,36 @@ from mir_ops.mining.worth import Cost, estimate, weigh
 from mir_ops.store import Operation, Store, schema
 from mir_ops.taxonomy import Taxonomy
 
-WORDS = ("--executor", "sample", "--budget", "3", "--rounds", "1", "--seeds", "4,5", "--json")
+WORDS = ("--executor", "sample", "--budget", "3", "--rounds", "1", "--seeds", "4", "--json")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty labelled images: on `parts` six are for testing and four for validation."""
+    root = tmp_path_factory.mktemp("made")
+    store = create_repository(root).store
+    commit(store, "parts", ["train"] * 20 + ["val"] * 4 + ["test"] * 6)
+    commit(store, "all", [None] * 30)
+    return root
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    """Thirty labelled images: on `parts` six are for testing and four for validation."""
-    made = create_repository(tmp_path)
-    commit(made.store, "parts", ["train"] * 20 + ["val"] * 4 + ["test"] * 6)
-    commit(made.store, "all", [None] * 30)
-    return made
+def repository(made: Path, tmp_path: Path) -> Repository:
+    return copied(made, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def done(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated with one seed: what is asked of it again costs no training."""
+    root = tmp_path_factory.mktemp("done")
+    copied(made, root)
+    assert run(root, "parts", "--out", str(root / "out")) == 0
+    return root
+
+
+def copied(made: Path, to: Path) -> Repository:
+    shutil.copytree(made / ".mir" / "store", to / ".mir" / "store")
+    return create_repository(to)
 
 
 def commit(store: Store, branch: str, splits: list[str | None]) -> None:
@@ -85,18 +108,32 @@ def run(root: Path, rev: str, *words: str) -> int:
     return main(["simulate", rev, *WORDS, *words, "--root", str(root)])
 
 
+def again(done: Path, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """What it says; the same words train nothing."""
+    capsys.readouterr()
+    assert run(done, "parts", "--out", str(done / "out"), *words) == 0
+    said: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return said
+
+
+def models_of(said: dict[str, Any]) -> dict[str, Any]:
+    """Every model by the name of its file: what it was trained on, and what is labelled next."""
+    folder = Path(said["report"]).parent / "models"
+    return {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+
+
 def test_every_strategy_starts_from_the_same_model(
     tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     branches = {branch.name: branch.seq for branch in repository.store.branches()}
 
-    words = ("--strategies", "random,hybrid,executor", "--rounds", "2", "--seeds", "4")
+    words = ("--strategies", "hybrid,executor", "--rounds", "2")
     assert run(tmp_path, "parts", *words) == 0
 
     said = json.loads(capsys.readouterr().out)
     folder = Path(said["report"]).parent
-    cells = [json.loads(path.read_text()) for path in sorted((folder / "models").iterdir())]
-    assert len(cells) == 1 + 3 * 2
+    cells = list(models_of(said).values())
+    assert len(cells) == 1 + 2 * 2
     assert {cell["images"] for cell in cells} == {3, 6, 9}
     test_and_val = {*Parts.of(repository.store.read("parts")).test.to_pylist()}
     for cell in cells:
@@ -104,9 +141,12 @@ def test_every_strategy_starts_from_the_same_model(
         assert not {bytes.fromhex(one) for one in cell["labelled"]} & test_and_val
         assert cell["boxes"] == 2 * cell["images"]
     first = next(cell for cell in cells if cell["number"] == 0)
-    assert set(first["next"]) == {"random", "hybrid", "executor"}
-    assert [len(points) for points in said["curves"].values()] == [3, 3, 3]
-    assert [each["strategy"] for each in said["against"]] == ["hybrid", "executor"]
+    assert set(first["next"]) == {"hybrid", "executor"}
+    assert [len(points) for points in said["curves"].values()] == [3, 3]
+    # Without random the first is what the others are held against.
+    assert [(each["strategy"], each["control"]) for each in said["against"]] == [
+        ("executor", "hybrid")
+    ]
     assert "no embeddings" in " ".join(said["notes"])
     assert {branch.name: branch.seq for branch in repository.store.branches()} == branches
     assert not list((folder / "jobs").iterdir())
@@ -115,6 +155,7 @@ def test_every_strategy_starts_from_the_same_model(
 def test_what_was_done_is_not_done_again(
     tmp_path: Path,
     repository: Repository,
+    done: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -122,26 +163,25 @@ def test_what_was_done_is_not_done_again(
 
     ran: list[str] = []
     really = mir_ops.executor.run_job
+    limit = [3]
 
     def counted(job: Any, **more: Any) -> None:
-        if len(ran) == 5:
+        if len(ran) == limit[0]:
             raise KeyboardInterrupt
         ran.append(job.kind)
         really(job, **more)
 
     monkeypatch.setattr(mir_ops.executor, "run_job", counted)
     assert run(tmp_path, "parts") == 130
-    monkeypatch.setattr(mir_ops.executor, "run_job", really)
-    capsys.readouterr()
-
+    limit[0] = 100
     assert run(tmp_path, "parts") == 0
     said = json.loads(capsys.readouterr().out)
-    again = run(tmp_path, "parts"), json.loads(capsys.readouterr().out)
-    elsewhere = run(tmp_path, "parts", "--out", str(tmp_path / "out"))
+    assert run(tmp_path, "parts") == 0
 
-    assert again == (0, said)
-    assert elsewhere == 0
-    assert json.loads(capsys.readouterr().out)["curves"] == said["curves"]
+    # The first model is done; of the second the training was not waited for.
+    assert ran == ["train", "infer", "train", *["train", "infer"] * 2]
+    assert json.loads(capsys.readouterr().out) == said
+    assert models_of(said) == models_of(again(done, capsys))
 
 
 DIE = """
@@ -172,45 +212,44 @@ DEATHS = [
 ]  # fmt: skip
 
 
-def check_deaths(root: Path, capsys: pytest.CaptureFixture[str], deaths: list[Any]) -> None:
-    words = ["simulate", "parts", *WORDS, "--seeds", "4", "--root", str(root)]
+def check_deaths(
+    root: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str], deaths: list[Any]
+) -> None:
+    words = ["simulate", "parts", *WORDS, "--root", str(root)]
     for at, number, when in deaths:
         script = [sys.executable, "-c", DIE, at, str(number), when, *words]
         assert subprocess.run(script, capture_output=True, check=False).returncode == -9
-    assert run(root, "parts", "--seeds", "4") == 0
+    assert run(root, "parts") == 0
     said = json.loads(capsys.readouterr().out)
 
-    assert run(root, "parts", "--seeds", "4", "--out", str(root / "whole")) == 0
-    whole = json.loads(capsys.readouterr().out)
-    for each in (said, whole):
-        del each["report"]
-    assert said == whole
+    assert {**said, "report": None} == {**whole, "report": None}
+    assert models_of(said) == models_of(whole)
 
 
 def test_a_killed_simulation_goes_on_and_says_the_same(
-    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, repository: Repository, done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check_deaths(tmp_path, capsys, [("run_job", 2, "after"), ("write_cell", 1, "before")])
+    deaths = [("run_job", 2, "after"), ("write_cell", 1, "before")]
+    check_deaths(tmp_path, again(done, capsys), capsys, deaths)
 
 
 @pytest.mark.long
 def test_a_simulation_killed_anywhere_goes_on_and_says_the_same(
-    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, repository: Repository, done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check_deaths(tmp_path, capsys, DEATHS)
+    check_deaths(tmp_path, again(done, capsys), capsys, DEATHS)
 
 
 def test_two_at_once_on_one_folder_are_refused(
-    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+    done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(tmp_path, "parts", "--seeds", "4") == 0
-    folder = Path(json.loads(capsys.readouterr().out)["report"]).parent
+    folder = Path(again(done, capsys)["report"]).parent
 
     with (folder / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert run(tmp_path, "parts", "--seeds", "4") == 1
+        assert run(done, "parts", "--out", str(done / "out")) == 1
     assert f"Another process is at this simulation, in `{folder}`" in capsys.readouterr().err
-    assert run(tmp_path, "parts", "--seeds", "4") == 0
+    again(done, capsys)
 
 
 def test_frozen_images_are_measured_on_and_never_trained_on(
@@ -223,11 +262,10 @@ def test_frozen_images_are_measured_on_and_never_trained_on(
         subset(store, "parts", name, asset_ids=ids, op_id=name.ljust(8, "0"))
         freeze(store, name, store.read(name).commit)
 
-    assert run(tmp_path, "parts", "--seeds", "4") == 0
+    assert run(tmp_path, "parts", "--strategies", "random") == 0
 
     said = json.loads(capsys.readouterr().out)
-    models = (Path(said["report"]).parent / "models").iterdir()
-    labelled = {one for path in models for one in json.loads(path.read_text())["labelled"]}
+    labelled = {one for cell in models_of(said).values() for one in cell["labelled"]}
     assert not labelled & {one.hex() for one in parts.pool[:5].to_pylist()}
     kept = Parts.of(version, frozen_images(store, frozen_sets(store).values()))
     assert kept.test.equals(parts.test)
@@ -237,38 +275,62 @@ def test_frozen_images_are_measured_on_and_never_trained_on(
 
 
 def test_more_seeds_go_on_with_the_others(
-    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(tmp_path, "parts", "--seeds", "4") == 0
-    one = json.loads(capsys.readouterr().out)
+    mine = tmp_path / "mine"
+    shutil.copytree(done, mine)
+    one = again(mine, capsys)
     assert "one seed says nothing of chance" in one["against"][0]["verdict"]
     models = Path(one["report"]).parent / "models"
     before = {path.name: path.stat().st_mtime_ns for path in models.iterdir()}
 
-    assert run(tmp_path, "parts") == 0
+    assert again(mine, capsys, "--seeds", "4,5")["seeds"] == [4, 5]
 
     after = {path.name: path.stat().st_mtime_ns for path in models.iterdir()}
     assert len(after) == 2 * len(before)
     assert {name: after[name] for name in before} == before
 
 
-def test_the_report_is_a_page_with_plots(
-    tmp_path: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_is_a_page_with_plots(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for word in WORDS if word != "--json"]
+    where = ["--out", str(done / "out"), "--root", str(done)]
 
-    assert main(["simulate", "parts", *words, "--seeds", "4", "--root", str(tmp_path)]) == 0
+    assert main(["simulate", "parts", *words, *where]) == 0
 
     said = capsys.readouterr()
     page = Path(said.err.splitlines()[-1].removeprefix("Report: "))
     html = page.read_text()
-    assert html.count("<svg") == 2
+    assert html.count('role="img"') == 2
     assert html.count("<polyline") == 4
     assert "25.0 for a box" in html
+    assert "Cannot tell: one seed says nothing of chance; hybrid had" in html
     assert "<script" not in html
     assert said.out.splitlines()[0].split() == ["STRATEGY", "ROUND", "IMAGES", "BOXES", "MAP50"]
     assert "hybrid against random, 90 % intervals:" in said.out
     assert json.loads((page.parent / "simulation.json").read_text())["seeds"] == [4]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_browser_draws_both_plots_with_round_numbers(tmp_path: Path) -> None:
+    found = [*cells(None, [[0.5]] * 3, 0), *cells("random", RANDOM, 200)]
+    found += cells("hybrid", BETTER, 210)
+    worth = weigh(found, ("random", "hybrid"), Cost())
+    page = write_simulation(worth, tmp_path, title="Would mining help?", lines=["On nothing."])
+
+    with open_tab() as tab:
+        tab.page.goto(page.as_uri())
+        ticks = [
+            chart.locator(".tick[text-anchor=middle]").all_text_contents()
+            for chart in tab.page.locator(".chart").all()
+        ]
+        answers = tab.page.locator(".answer").all_inner_texts()
+        assert (tab.complaints, tab.elsewhere(page.as_uri())) == ([], [])
+    assert ticks == [
+        ["50", "100", "150", "200", "250", "300", "350"],
+        [*map(str, range(0, 700, 100))],
+    ]
+    assert answers == ["Hybrid is better than random, for the same images and the same boxes."]
 
 
 def test_without_splits_a_fifth_measures(
@@ -351,7 +413,16 @@ def test_worse_is_said() -> None:
 
 def test_no_difference_is_said_plainly() -> None:
     mine = [[0.61, 0.66], [0.60, 0.65], [0.60, 0.66]]
-    assert verdict(mine, RANDOM) == "`random` is as good as `hybrid`, as far as 3 seeds can tell"
+    said = "`random` is as good as `hybrid` on this data, to within 0.02 of mAP50"
+    assert verdict(mine, RANDOM) == said
+
+
+def test_where_seeds_differ_much_nothing_is_claimed() -> None:
+    mine = [[0.71, 0.65], [0.50, 0.60], [0.63, 0.69]]
+    assert verdict(mine, RANDOM) == (
+        "cannot tell `hybrid` from `random` with 3 seeds: for the same images "
+        "+0.002 [-0.126, +0.129]; more seeds narrow this"
+    )
 
 
 def test_saved_is_what_was_needed_less_to_get_as_far() -> None:
