@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.definitions.retry_policy import RetryDecision
 
-from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
+from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+LABEL_TRIES: Final = 30  # of label tasks: four hours, from 30 seconds on
+_USUAL_TRIES: Final = 2
+_LONGEST_DELAY: Final = timedelta(minutes=10)
 
 _INPUT = [
     RetryRule(InvalidInputError, RetryAction.FAIL, reason="The input must change first"),
@@ -27,3 +36,31 @@ OPENING_RETRIES = ExceptionRetryPolicy(
         RetryRule(ConflictError, RetryAction.FAIL, reason="Another round is open"),
     ]
 )
+
+
+class LabelRetries(ExceptionRetryPolicy):
+    """
+    Waits for a label tool or a store that is away, twice as long each time, for hours.
+
+    Whatever else fails is tried as often as in other tasks. For tasks with ``LABEL_TRIES`` retries.
+    """
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,
+        max_tries: int,
+        context: Context | None = None,
+    ) -> RetryDecision:
+        decision = super().evaluate(exception, try_number, max_tries, context)
+        if decision.action is not RetryAction.DEFAULT:
+            return decision
+        failed = LABEL_TRIES - (max_tries - try_number)  # since it was cleared last
+        if not isinstance(exception, StoreError):
+            return decision if failed <= _USUAL_TRIES else RetryDecision.fail("It failed too often")
+        first: timedelta = context["task"].retry_delay if context else timedelta(seconds=30)
+        delay = min(first * 2 ** min(failed - 1, 10), _LONGEST_DELAY)
+        return RetryDecision.retry(delay, "What is away is waited for")
+
+
+LABEL_RETRIES = LabelRetries(rules=MIR_RETRIES.rules)

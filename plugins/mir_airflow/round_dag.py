@@ -31,6 +31,7 @@ from mir_airflow.operators.rounds import (
     PlanShardsOperator,
     PreparePoolOperator,
 )
+from mir_airflow.retries import LABEL_RETRIES, LABEL_TRIES
 from mir_airflow.sensors.labels import LabelsSensor
 
 if TYPE_CHECKING:
@@ -184,7 +185,12 @@ def _pool_to_picks(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseO
 def _picks_to_labels(
     of_round: Mapping[str, Any], labels_conn_id: str, *, after: BaseOperator
 ) -> BaseOperator:
-    of_tool: dict[str, Any] = {**of_round, "labels_conn_id": labels_conn_id}
+    of_tool: dict[str, Any] = {
+        **of_round,
+        "labels_conn_id": labels_conn_id,
+        "retries": LABEL_TRIES,
+        "retry_policy": LABEL_RETRIES,
+    }
     create_label_task = CreateLabelTaskOperator(
         task_id="create_label_task",
         doc_md="Asks the label tool for labels of the picked images.",

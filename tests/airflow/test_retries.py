@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 DECIDE = """
 import json
-from mir_airflow.retries import MIR_RETRIES, OPENING_RETRIES
+from mir_airflow.retries import LABEL_RETRIES, LABEL_TRIES, MIR_RETRIES, OPENING_RETRIES
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
 from mir_ops.quality import GateFailedError
 
-def decide(policy, error):
-    decision = policy.evaluate(error, 1, 3)
+def decide(policy, error, try_number=1, max_tries=3):
+    decision = policy.evaluate(error, try_number, max_tries)
     delay = decision.retry_delay
     return [decision.action.value, delay and delay.total_seconds()]
 
@@ -20,6 +20,10 @@ kinds = (InvalidInputError, GateFailedError, NotFoundError, ConflictError, Store
 print("\\n" + json.dumps({
     "steps": {kind.__name__: decide(MIR_RETRIES, kind("x")) for kind in kinds},
     "opening": {kind.__name__: decide(OPENING_RETRIES, kind("x")) for kind in kinds},
+    "labels": {
+        kind.__name__: [decide(LABEL_RETRIES, kind("x"), at, LABEL_TRIES) for at in (1, 3, 9)]
+        for kind in (InvalidInputError, ConflictError, StoreError, OSError)
+    },
 }))
 """
 
@@ -34,3 +38,9 @@ def test_input_errors_fail_at_once_and_outages_are_tried_again(
     outages = {"StoreError": ["default", None], "OSError": ["default", None]}
     assert decided["steps"] == {**always, "ConflictError": ["retry", 5.0], **outages}
     assert decided["opening"] == {**always, "ConflictError": ["fail", None], **outages}
+    assert decided["labels"] == {
+        "InvalidInputError": 3 * [["fail", None]],
+        "ConflictError": 3 * [["retry", 5.0]],
+        "StoreError": [["retry", 30.0], ["retry", 120.0], ["retry", 600.0]],
+        "OSError": [["default", None], ["fail", None], ["fail", None]],
+    }
