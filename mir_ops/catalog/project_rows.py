@@ -80,11 +80,11 @@ class Projects:
             row.deleted_at = None
             return _project(row)
 
-    def find(self, name: str) -> Project | None:
-        """The project, unless there is none or it is deleted."""
+    def find(self, name: str, *, deleted: bool = False) -> Project | None:
+        """The project, if there is one; a deleted one only where `deleted` are asked for too."""
         with reading(self.engine) as session:
             row = _named(session, name)
-            return _project(row) if row and row.deleted_at is None else None
+            return _project(row) if row and (deleted or row.deleted_at is None) else None
 
     def get(self, name: str) -> Project:
         """The project; a deleted one is an error that says how to restore it."""

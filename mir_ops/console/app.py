@@ -1,7 +1,8 @@
-"""The console: one FastAPI app, read-only, the same alone on loopback and inside Airflow.
+"""The console: one FastAPI app, the same alone on loopback and inside Airflow.
 
-Nothing here knows who is asking. Whoever mounts the app says with `may_read` which projects a
-request can see; `mir view` lets the person at the machine see everything. Two routes are for label
+Nothing here knows who is asking. Whoever mounts the app says with `may` which projects a request
+can read, edit or delete; `mir view` lets the person at the machine see everything, and change
+nothing. Pages only read; what changes projects is the JSON API below them. Two routes are for label
 tools, which have no login: an image at a signed address, and a hook that only wakes who waits.
 """
 
@@ -17,6 +18,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
 
 from mir_ops.console import images, pages
+from mir_ops.console.api import PREFIX, Action, May, create_api
 from mir_ops.console.gallery import Selection
 from mir_ops.console.headers import REPORT_POLICY, SafeHeaders
 from mir_ops.console.rendering import render
@@ -25,17 +27,16 @@ from mir_ops.errors import InvalidInputError, MirError, NotFoundError
 from mir_ops.labeling.addresses import read_hook_token, read_image_token
 
 OpenSources = Callable[[], Sources]
-MayRead = Callable[[Request, str], bool]
 
 _STATIC = Path(__file__).parent / "static"
 
 
-def everyone(_request: Request, _project: str) -> bool:
+def read_only(_request: Request, action: Action, _project: str | None) -> bool:
     """For loopback only: whoever reaches the server can read its files anyway."""
-    return True
+    return action == "read"
 
 
-def create_app(open_sources: OpenSources, *, may_read: MayRead = everyone) -> FastAPI:
+def create_app(open_sources: OpenSources, *, may: May = read_only) -> FastAPI:
     """The app. `open_sources` is called for each request, from a worker thread."""
     app = FastAPI(
         title="mir console",
@@ -45,10 +46,11 @@ def create_app(open_sources: OpenSources, *, may_read: MayRead = everyone) -> Fa
         redirect_slashes=False,
     )
     app.state.open_sources = open_sources
-    app.state.may_read = may_read
+    app.state.may = may
     app.include_router(_top)
     app.include_router(_signed)
     app.include_router(_project, prefix="/projects/{project}")
+    app.mount(PREFIX, create_api(open_sources, may))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.add_exception_handler(MirError, _show_error)
     app.add_exception_handler(StarletteHTTPException, _show_http_error)
@@ -64,7 +66,7 @@ def _sources(request: Request) -> Sources:
 
 def _readable(request: Request, project: str) -> None:
     # The guard in front asks the same; here the name is the one that the route really uses.
-    if not request.app.state.may_read(request, project):
+    if not request.app.state.may(request, "read", project):
         raise HTTPException(403, f"You may not read project `{project}`")
 
 
@@ -99,8 +101,8 @@ _project = APIRouter(dependencies=[Depends(_readable)])
 
 @_top.get("/")
 def show_projects(request: Request, sources: FromSources) -> HTMLResponse:
-    may_read = request.app.state.may_read
-    projects = [entry for entry in sources.projects() if may_read(request, entry.name)]
+    may = request.app.state.may
+    projects = [entry for entry in sources.projects() if may(request, "read", entry.key)]
     return _page(request, "projects.html", pages.projects_page(sources, projects))
 
 

@@ -46,12 +46,13 @@ def projects_page(sources: Sources, projects: list[ProjectView]) -> dict[str, An
 
 def rounds_page(sources: Sources, name: str) -> dict[str, Any]:
     project = sources.find_project(name)
-    tips = sources.tips(name)
+    tips = sources.tips(project.key if project else name)
     if project is None and not tips:
         raise NotFoundError(f"No project named `{name}`", code="no-such-project")
     rounds = project.rounds if project else ()
     return {
-        "name": name,
+        "name": project.name if project else name,
+        "key": project.key if project else name,
         "project": project,
         "rounds": list(reversed(rounds)),
         "tips": tips,

@@ -52,8 +52,9 @@ class RoundView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectView:
-    """One project and its rounds, oldest first."""
+    """One project and its rounds, oldest first. Addresses go by its key."""
 
+    key: str
     name: str
     description: str
     classes: tuple[str, ...]
@@ -138,6 +139,7 @@ def _project_view(catalog: Catalog, store: Store, project: Project) -> ProjectVi
     models = catalog.models.list(project.name)
     target = f"{_METRICS[spec.stop.metric]} {spec.stop.target:g}" if spec.stop.target else None
     return ProjectView(
+        key=project.key,
         name=project.name,
         description=spec.description,
         classes=spec.classes,

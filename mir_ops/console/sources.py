@@ -1,4 +1,4 @@
-"""What the console reads: the versions of a store and the projects of a catalog, nothing else."""
+"""What the console works on: the versions of a store and the projects of a catalog."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,10 @@ class Sources:
         *,
         every_version: bool = False,
         image_secret: str | None = None,
+        sharing_dir: Path | None = None,
     ) -> None:
         self.store = store
+        self.sharing_dir = sharing_dir  # where callers of the API name data
         self.image_secret = image_secret  # signs what label tools may see; without: nothing
         self.catalog = catalog
         self.every_version = every_version

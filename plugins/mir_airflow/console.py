@@ -2,7 +2,8 @@
 
 Airflow mounts the app of a plugin without any authentication. The guard stands in front of all of
 it, static files and pages that do not exist included: nobody gets 401, and somebody without the
-right to read the project's DAG gets 403. Everything else it leaves to Airflow's auth manager.
+right to read the project's DAG gets 403. Everything else it leaves to Airflow's auth manager: who
+may edit a project's DAG may edit the project, who is an admin besides may delete it.
 Label tools have no login: `signed/<token>` and `hooks/<token>` go by a signature of ours instead.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import get_user
@@ -27,16 +29,22 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mir_ops.catalog.values import PROJECT_DAG
+from mir_ops.console.api import PREFIX, Action
 from mir_ops.console.app import create_app
 from mir_ops.console.sources import Sources
-from mir_ops.errors import StoreError
+from mir_ops.errors import MirError, StoreError
 from mir_ops.workspace import Workspace
 
 URL_PREFIX: Final = "/mir"
 ROUND_DAG: Final = "active_learning_round"
-PROJECT_DAG: Final = "round__"
 
 _HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS: Final[dict[Action, ResourceMethod]] = {
+    "read": "GET",
+    "edit": "PUT",
+    "delete": "DELETE",
+}
 _bearer = HTTPBearer(auto_error=False)
 
 
@@ -59,7 +67,7 @@ def external_views() -> list[dict[str, Any]]:
 
 
 def build_app() -> FastAPI:
-    app = create_app(_open_sources, may_read=_may_read_project)
+    app = create_app(_open_sources, may=_may_act)
     app.add_middleware(Guard)  # the last one added is the first one asked
     return app
 
@@ -92,7 +100,7 @@ async def _refusal(request: Request) -> PlainTextResponse | None:
         return _refuse(403, "A request that changes something must come from this site")
     request.state.mir_user = user
     project = _project_of(request)
-    if await run_in_threadpool(_may_read, user, project):
+    if await run_in_threadpool(_may, user, project):
         return None
     dags = " or ".join(f"`{name}`" for name in _dag_ids(project)) if project else f"`{ROUND_DAG}`"
     return _refuse(403, f"This page takes the right to read the DAG {dags}")
@@ -127,24 +135,62 @@ def _parts(request: Request) -> list[str]:
 
 def _project_of(request: Request) -> str | None:
     parts = _parts(request)
-    return parts[2] if len(parts) > 2 and parts[1] == "projects" and parts[2] else None
+    above = [*PREFIX.split("/"), "projects"]
+    above = above if parts[: len(above)] == above else ["", "projects"]
+    named = parts[len(above) : len(above) + 1] if parts[: len(above)] == above else []
+    return named[0] if named and named[0] else None
 
 
-def _may_read_project(request: Request, project: str) -> bool:
-    return _may_read(request.state.mir_user, project)
+def _may_act(request: Request, action: Action, project: str | None) -> bool:
+    """What the API asks, with the project's key; `None` is a project that does not exist yet."""
+    user = request.state.mir_user
+    if action == "delete" and not _is_admin(user):
+        return False
+    return _may(user, project, _METHODS[action])
 
 
-def _may_read(user: BaseUser, project: str | None) -> bool:
-    """Of a project: its DAG, or the one that runs rounds of any project. Else: one such DAG."""
-    return any(_may_read_dag(user, name, team) for name, team in _known_dags(project).items())
+def _may(user: BaseUser, project: str | None, method: ResourceMethod = "GET") -> bool:
+    """Of a project: its DAG, or the one that runs rounds of any project.
+
+    Of none: to read, one such DAG; to do more, the one that runs rounds of any project.
+    """
+    dags = _known_dags(project)
+    if project is None and method != "GET":
+        dags = {name: team for name, team in dags.items() if name == ROUND_DAG}
+    if any(_may_dag(user, name, team, method) for name, team in dags.items()):
+        return True
+    key = _key_of(project) if project else None
+    return key not in (None, project) and _may(user, key, method)
 
 
-def _may_read_dag(user: BaseUser, dag_id: str, team: str | None) -> bool:
+def _key_of(name: str) -> str | None:
+    """Of a renamed project: its DAG goes by the key."""
+    try:
+        catalog = _open_sources().catalog
+        found = catalog.projects.find(name, deleted=True) if catalog else None
+    except MirError:
+        return None  # whoever answers the request says what is wrong
+    return found.key if found else None
+
+
+def _may_dag(user: BaseUser, dag_id: str, team: str | None, method: ResourceMethod) -> bool:
     details = DagDetails(id=dag_id, team_name=team)
     try:
-        return bool(get_auth_manager().is_authorized_dag(method="GET", details=details, user=user))
+        return bool(get_auth_manager().is_authorized_dag(method=method, details=details, user=user))
     except KeyError:  # the simple auth manager's answer to a role that it does not know
         return False
+
+
+def _is_admin(user: BaseUser) -> bool:
+    """Airflow has no question for this: a role's name says it, in its simple and FAB managers.
+
+    A manager whose users have no roles is asked for the right to delete connections.
+    """
+    roles = [getattr(user, "role", None), *(getattr(user, "roles", None) or ())]
+    names = [str(getattr(role, "name", role)).lower() for role in roles if role]
+    if names or hasattr(user, "role") or hasattr(user, "roles"):
+        return "admin" in names
+    return bool(get_auth_manager().is_authorized_connection(method="DELETE", user=user))
 
 
 def _dag_ids(project: str) -> tuple[str, str]:
@@ -181,4 +227,9 @@ def _open_sources() -> Sources:
 
 @lru_cache(maxsize=2)
 def _sources_of(workspace: Workspace) -> Sources:
-    return Sources(workspace.store, workspace.catalog, image_secret=workspace.image_secret)
+    return Sources(
+        workspace.store,
+        workspace.catalog,
+        image_secret=workspace.image_secret,
+        sharing_dir=workspace.sharing_dir,
+    )

@@ -21,7 +21,8 @@ from typing import NamedTuple
 from console_data import Shown
 
 USERS = (
-    "admin:admin,red:viewer:red,blue:op:blue,ops:viewer:ops,green:user:green,none:,odd:auditor:red"
+    "admin:admin,red:viewer:red,blue:op:blue,ops:viewer:ops,green:user:green,none:,odd:auditor:red,"
+    "painter:user:red,writer:user:ops,keeper:op:ops"
 )
 COOKIE = "_token"
 PASSWORD = "for-the-test"
@@ -45,13 +46,28 @@ class Guarded:
     def status(self, user: str | None, path: str, method: str = "GET", **headers: str) -> int:
         return self.ask(user, path, method, **headers).status
 
-    def ask(self, user: str | None, path: str, method: str = "GET", **headers: str) -> Answer:
+    def send(self, user: str | None, path: str, method: str, content: object = None) -> Answer:
+        """JSON, from a page of this very site."""
+        origin = f"http://127.0.0.1:{self.port}"
+        body = None if content is None else json.dumps(content)
+        return self.ask(
+            user, path, method, body, Origin=origin, **{"Content-Type": "application/json"}
+        )
+
+    def ask(
+        self,
+        user: str | None,
+        path: str,
+        method: str = "GET",
+        body: str | None = None,
+        **headers: str,
+    ) -> Answer:
         """Send the path as it is: other clients tidy it up first."""
         if user:
             headers["Cookie"] = f"{COOKIE}={self.tokens[user]}"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request(method, f"/mir{path}", headers=headers)
+            connection.request(method, f"/mir{path}", body, headers)
             answer = connection.getresponse()
             return Answer(answer.status, answer.read(), dict(answer.getheaders()))
         finally:
@@ -68,6 +84,7 @@ def serve_guarded(shown: Shown, home: Path) -> Iterator[Guarded]:
             "catalog_url": f"sqlite:///{home}/catalog.db",
             "work_dir": str(home),
             "image_secret": SECRET,
+            "sharing_dir": str(_sharing(home)),
         },
     }
     env = {
@@ -90,6 +107,13 @@ def serve_guarded(shown: Shown, home: Path) -> Iterator[Guarded]:
         finally:
             process.kill()
             process.wait()
+
+
+def _sharing(home: Path) -> Path:
+    folder = home / "shared"
+    folder.mkdir()
+    (folder / "data.zip").touch()
+    return folder
 
 
 def _passwords(home: Path) -> Path:

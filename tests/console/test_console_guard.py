@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from airflow_server import Guarded
 from console_data import Shown
@@ -32,6 +34,10 @@ def paths(shown: Shown) -> list[str]:
         "/projects//digits",
         "/static/../projects/digits",
         "/%2e%2e/projects/digits",
+        "/api/v1/projects",
+        "/api/v1/projects/digits",
+        "/api/v1/openapi.json",
+        "/api/v1/nothing",
     ]
 
 
@@ -120,3 +126,100 @@ def test_refusals_say_which_right_it_takes(guarded: Guarded) -> None:
         "This page takes the right to read the DAG `round__secret` or `active_learning_round`"
     )
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+API = "/api/v1/projects"
+PROJECT = {
+    "name": "digits",
+    "classes": ["one"],
+    "sources": {"training": "data.zip", "validation": "data.zip", "pool": "data.zip"},
+    "executor": {"name": "sample"},
+}
+ROUTES = {
+    "list": ("GET", API, None),
+    "show": ("GET", f"{API}/digits", None),
+    "openapi": ("GET", "/api/v1/openapi.json", None),
+    "create": ("POST", API, PROJECT),
+    "edit": ("PATCH", f"{API}/digits", {"seed": 4}),
+    "rename": ("POST", f"{API}/digits/rename", {"name": "digits"}),
+    "delete": ("DELETE", f"{API}/digits", None),
+    "restore": ("POST", f"{API}/digits/restore", None),
+}
+READ = {"list": 200, "show": 200, "openapi": 200}
+EDIT = {"edit": 200, "rename": 200}
+# Of the table, what is not 403. `create` is a conflict for who may: the project exists.
+MAY = {
+    "admin": {**READ, **EDIT, "create": 409, "delete": 200, "restore": 200},
+    "keeper": {**READ, **EDIT, "create": 409},
+    "writer": {**READ, **EDIT, "create": 409},
+    "ops": READ,
+    "painter": {**READ, **EDIT},
+    "red": READ,
+    "blue": {"list": 200, "openapi": 200},
+    "green": {},
+    "none": {},
+    "odd": {},
+}
+
+
+@pytest.fixture(scope="module")
+def digits(guarded: Guarded) -> None:
+    answer = guarded.send("writer", API, "POST", PROJECT)
+    assert answer.status == 201, answer.body
+
+
+@pytest.mark.parametrize("user", [*MAY, None, "expired", "logged-out"])
+@pytest.mark.usefixtures("digits")
+def test_each_role_may_do_what_the_table_says(guarded: Guarded, user: str | None) -> None:
+    refusal = 403 if user in MAY else 401
+    expected = {**dict.fromkeys(ROUTES, refusal), **MAY.get(user or "", {})}
+
+    found = {
+        name: guarded.send(user, path, method, content).status
+        for name, (method, path, content) in ROUTES.items()
+    }
+
+    assert found == expected
+
+
+@pytest.mark.usefixtures("digits")
+def test_table_names_every_route_of_the_api(guarded: Guarded) -> None:
+    said = json.loads(guarded.ask("admin", "/api/v1/openapi.json").body)
+
+    routes = {
+        (method.upper(), "/api/v1" + path.replace("{project}", "digits"))
+        for path, methods in said["paths"].items()
+        for method in methods
+    }
+    assert routes == {(method, path) for method, path, _ in ROUTES.values()} - {
+        ("GET", "/api/v1/openapi.json")
+    }
+
+
+@pytest.mark.parametrize("origin", [None, "https://evil.example", "null"])
+@pytest.mark.parametrize("name", ["create", "edit", "rename", "delete", "restore"])
+@pytest.mark.usefixtures("digits")
+def test_another_site_changes_no_project(guarded: Guarded, name: str, origin: str | None) -> None:
+    method, path, content = ROUTES[name]
+    headers = {"Content-Type": "application/json", **({"Origin": origin} if origin else {})}
+
+    answer = guarded.ask("admin", path, method, json.dumps(content), **headers)
+
+    assert answer.status == 403
+    assert b"must come from this site" in answer.body
+
+
+@pytest.mark.usefixtures("digits")
+def test_renamed_project_belongs_to_whom_it_did(guarded: Guarded) -> None:
+    guarded.send("painter", f"{API}/digits/rename", "POST", {"name": "numbers"})
+    try:
+        found = {
+            user: guarded.send(user, f"{API}/numbers", "GET").status
+            for user in ("admin", "painter", "red", "ops", "blue", "green")
+        }
+    finally:
+        guarded.send("painter", f"{API}/digits/rename", "POST", {"name": "digits"})
+
+    assert found == {
+        "admin": 200, "painter": 200, "red": 200, "ops": 200, "blue": 403, "green": 403,
+    }  # fmt: skip

@@ -133,7 +133,7 @@ def test_the_first_page_lists_projects_that_may_be_read(shown: Shown, catalog: C
     apply_project(catalog, {**PROJECT, "name": "secret"})
     sources = Sources(shown.store, catalog)
     everything = Client(create_app(lambda: sources))
-    some = Client(create_app(lambda: sources, may_read=lambda _, name: name == "digits"))
+    some = Client(create_app(lambda: sources, may=lambda _request, _action, name: name == "digits"))
 
     assert "projects/secret" in everything.get("/").text
     assert "projects/secret" not in some.get("/").text
