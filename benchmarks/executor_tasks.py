@@ -38,9 +38,8 @@ from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk import DAG
 from docker.types import Mount
 from mir_airflow.operators.executor import TrainOperator
-from mir_airflow.operators.rounds import (
-    ImportDataOperator, MergeTrainingOperator, OpenRoundOperator
-)
+from mir_airflow.operators.opening import OpenRoundOperator
+from mir_airflow.operators.rounds import ImportDataOperator, MergeTrainingOperator
 
 with DAG("ours", schedule=None, params={"project": ""}):
     start = OpenRoundOperator(task_id="open_round", project="{{ params.project }}")

@@ -16,9 +16,11 @@ from typing import Final
 from airflow.listeners import hookimpl
 from airflow.sdk.configuration import conf
 
-# What steps import when they come to it; these bring the rest of the library with them.
+# What DAG files and steps import when they come to it; these bring the rest with them.
 ROOMS: Final = ("mir_ops.executor", "mir_ops.rounds")
 MODULES: Final = (
+    "mir_airflow.project_rounds",
+    "mir_ops.catalog.kept",
     "mir_ops.dataset.image_workers",
     "mir_ops.mining",
     "mir_ops.store.merges",

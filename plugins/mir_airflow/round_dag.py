@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +10,8 @@ from airflow.sdk import DAG, Param
 
 from mir_airflow.callbacks import fail_round
 from mir_airflow.hooks.mir import LabelsHook, MirHook
+from mir_airflow.notifications import Event, RoundNotifier
+from mir_airflow.operators.approval import ApproveModelOperator, PromoteModelOperator
 from mir_airflow.operators.executor import (
     EvaluateOperator,
     MineOperator,
@@ -17,6 +19,7 @@ from mir_airflow.operators.executor import (
     TrainOperator,
     gpu_slots,
 )
+from mir_airflow.operators.opening import OpenRoundOperator
 from mir_airflow.operators.rounds import (
     CheckEndOperator,
     CheckTargetsOperator,
@@ -27,7 +30,6 @@ from mir_airflow.operators.rounds import (
     ImportLabelsOperator,
     MergeLabelsOperator,
     MergeTrainingOperator,
-    OpenRoundOperator,
     PlanShardsOperator,
     PreparePoolOperator,
 )
@@ -36,13 +38,16 @@ from mir_airflow.sensors.labels import LabelsSensor
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
+    from airflow.sdk.bases.timetable import BaseTimetable
+    from airflow.sdk.definitions.asset import BaseAsset
 
 DOC: Final = """
 ### Active-learning round
 
 Import, merge, train, evaluate, mine, label, merge. The next round starts where this one ends.
 
-- One round of a project is open at a time: a second run fails at `open_round` and names the first.
+- One round of a project is open at a time. A run that finds one open links it at `open_round`, and
+  ends: skipped when a schedule or an event started it, failed when somebody asked for it.
 - Any task may be retried or cleared: what was done already is found, not done again.
 - A failed round goes on when its failed task is cleared.
 """
@@ -53,20 +58,23 @@ def round_dag(
     *,
     project: str,
     params: Mapping[str, Param],
+    description: str = "Import, merge, train, evaluate, mine, label, merge",
+    schedule: BaseTimetable | BaseAsset | None = None,
+    tags: Iterable[str] = (),
     mir_conn_id: str = MirHook.default_conn_name,
     labels_conn_id: str = LabelsHook.default_conn_name,
     default_args: Mapping[str, Any] | None = None,
 ) -> DAG:
-    """The DAG whose runs are rounds of `project`, which may be a template."""
+    """The DAG whose runs are rounds of `project`: a name, a key, or a template of one."""
     with DAG(
         dag_id=dag_id,
-        description="Import, merge, train, evaluate, mine, label, merge",
-        schedule=None,
+        description=description,
+        schedule=schedule,
         catchup=False,
         # The catalog's lease decides who may run, at once; a limit here would queue runs up.
         max_active_runs=16,
         params=dict(params),
-        tags=["mir", "round"],
+        tags=["mir", "round", *tags],
         doc_md=DOC,
         on_failure_callback=fail_round,
         default_args={
@@ -95,32 +103,25 @@ def _add_steps(project: str, mir_conn_id: str, labels_conn_id: str) -> None:
     check_targets = CheckTargetsOperator(
         task_id="check_targets",
         go_on="prepare_pool",
-        stop="close_round",
+        stop="approve_model",
         doc_md="Ends the round here when the project has what it wants.",
         **of_round,
     )
     check_end = CheckEndOperator(
         task_id="check_end",
         train="train_last",
-        close="close_round",
+        close="approve_model",
         doc_md="Has a last model trained where no other round follows, or where that is asked for: "
         "a project does not end with labels that no model has seen.",
         **of_round,
     )
-    close_round = CloseRoundOperator(
-        task_id="close_round",
-        trigger_rule="none_failed_min_one_success",
-        doc_md="Writes the round's record and frees the project for the next round.",
-        **of_round,
-    )
-
     measured = _data_to_metrics(of_round, after=open_round)
     picked = _pool_to_picks(of_round, after=check_targets)
     merged = _picks_to_labels(of_round, labels_conn_id, after=picked)
     last = _last_model(of_round, after=check_end)
     measured >> check_targets
     merged >> check_end
-    [last, check_targets, check_end] >> close_round
+    _end(of_round, after=[check_targets, check_end, last])
 
 
 def _data_to_metrics(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOperator:
@@ -133,6 +134,7 @@ def _data_to_metrics(of_round: Mapping[str, Any], *, after: BaseOperator) -> Bas
     gate_data = GateOperator(
         task_id="gate_data",
         stage="data",
+        on_failure_callback=[fail_round, _telling("gate-failed", of_round)],
         doc_md="Checks the data against the project's rules. A blocked gate stops the round.",
         **of_round,
     )
@@ -193,6 +195,7 @@ def _picks_to_labels(
     }
     create_label_task = CreateLabelTaskOperator(
         task_id="create_label_task",
+        on_success_callback=_telling("waiting-for-labels", of_round),
         doc_md="Asks the label tool for labels of the picked images.",
         **of_tool,
     )
@@ -207,6 +210,7 @@ def _picks_to_labels(
     gate_labels = GateOperator(
         task_id="gate_labels",
         stage="labels",
+        on_failure_callback=[fail_round, _telling("gate-failed", of_round)],
         doc_md="Checks the labels against the project's rules. A blocked gate stops the round.",
         **of_round,
     )
@@ -234,3 +238,32 @@ def _last_model(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOper
     )
     after >> train_last >> evaluate_last
     return evaluate_last
+
+
+def _end(of_round: Mapping[str, Any], *, after: list[BaseOperator]) -> None:
+    approve_model = ApproveModelOperator(
+        task_id="approve_model",
+        trigger_rule="none_failed_min_one_success",
+        doc_md="Asks a person before the newest model gets the project's name for its models, "
+        "where the project wants both. Waits without holding a worker.",
+        **of_round,
+    )
+    promote_model = PromoteModelOperator(
+        task_id="promote_model",
+        doc_md="Lets the project's name mean the newest model.",
+        **of_round,
+    )
+    close_round = CloseRoundOperator(
+        task_id="close_round",
+        trigger_rule="none_failed_min_one_success",
+        on_success_callback=_telling("round-closed", of_round),
+        doc_md="Writes the round's record and frees the project for the next round.",
+        **of_round,
+    )
+    after >> approve_model >> promote_model
+    # A refused model is not promoted, and the round closes.
+    [after[0], promote_model] >> close_round
+
+
+def _telling(event: Event, of_round: Mapping[str, Any]) -> RoundNotifier:
+    return RoundNotifier(event, mir_conn_id=of_round["mir_conn_id"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from processes import processes_below
@@ -34,8 +36,13 @@ def airflow(world: RoundWorld) -> Iterator[LocalAirflow]:
     (dags / "timed_round.py").write_text(_timed())
     (dags / "secret_round.py").write_text(_with_secrets())
     (dags / "container_reaper.py").write_text(_reaper())
+    (dags / "telling.py").write_text(TELLING)
     with LocalAirflow(
-        world.root / "airflow", dags=dags, connections=world.connections(), users=USERS
+        world.root / "airflow",
+        dags=dags,
+        connections=world.connections(),
+        users=USERS,
+        env={"AIRFLOW__MIR__NOTIFIERS": json.dumps(_notifiers(world))},
     ) as started:
         started.wait_for_dag("active_learning_round")
         started.wait_for_dag("people_round")
@@ -68,6 +75,35 @@ def in_airflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
 
 USERS = {"admin": "admin", "viewer": "viewer"}
+
+# A notifier of somebody else's, which writes a line for each thing that it is told.
+TELLING = """
+from pathlib import Path
+
+from airflow.sdk import BaseNotifier
+
+
+class Line(BaseNotifier):
+    template_fields = ("line",)
+
+    def __init__(self, path, line):
+        super().__init__()
+        self.path, self.line = path, line
+
+    def notify(self, context):
+        with Path(self.path).open("a") as file:
+            file.write(self.line + chr(10))
+"""
+
+
+def _notifiers(world: RoundWorld) -> dict[str, Any]:
+    line = "{{ mir.event }} | {{ mir.subject }} | {{ mir.text }} | {{ mir.url }}"
+    arguments = {"path": str(world.root / "told.txt"), "line": line}
+    broken = {**arguments, "line": "{{ nobody.knows }}"}
+    return {
+        "team": {"notifier": "telling.Line", "arguments": arguments},
+        "broken": {"notifier": "telling.Line", "arguments": broken},
+    }
 
 
 def _for_people() -> str:

@@ -28,9 +28,8 @@ SOCKET = "/var/run/docker.sock"
 DAGS = """
 from airflow.sdk import DAG
 from mir_airflow.operators.executor import TrainOperator
-from mir_airflow.operators.rounds import (
-    ImportDataOperator, MergeTrainingOperator, OpenRoundOperator
-)
+from mir_airflow.operators.opening import OpenRoundOperator
+from mir_airflow.operators.rounds import ImportDataOperator, MergeTrainingOperator
 
 for connection in ("shared", "elsewhere"):
     of_round = {

@@ -44,8 +44,13 @@ ORDER = [
     "open_round", "import_data", "gate_data", "merge_training", "train", "evaluate",
     "check_targets", "prepare_pool", "plan_shards", "mine_shard", "mine", "create_label_task",
     "wait_for_labels", "import_labels", "gate_labels", "merge_labels", "check_end", "train_last",
-    "evaluate_last", "close_round",
+    "evaluate_last", "approve_model", "promote_model", "close_round",
 ]  # fmt: skip
+
+
+# A catalog that nobody has written yet has no projects.
+WORKSPACE = {"store_url": "file:///none", "catalog_url": "sqlite:////none.db", "work_dir": "/none"}
+CONNECTED = {"AIRFLOW_CONN_MIR_DEFAULT": json.dumps({"conn_type": "mir", "extra": WORKSPACE})}
 
 
 def test_dag_files_bring_no_heavy_package(in_airflow: Callable[..., str]) -> None:
@@ -57,7 +62,7 @@ def test_dag_files_bring_no_heavy_package(in_airflow: Callable[..., str]) -> Non
 
 @pytest.fixture(scope="module")
 def described(in_airflow: Callable[..., str]) -> dict[str, Any]:
-    out = in_airflow(DESCRIBE.replace("DAGS", str(DAGS)))
+    out = in_airflow(DESCRIBE.replace("DAGS", str(DAGS)), **CONNECTED)
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found
 
@@ -68,9 +73,9 @@ def test_the_round_is_one_chain_with_a_way_past_mining(described: dict[str, Any]
     chain = {name: [after] for name, after in itertools.pairwise(ORDER)}
     expected = {
         **chain,
-        "check_targets": ["close_round", "prepare_pool"],
+        "check_targets": ["approve_model", "close_round", "prepare_pool"],
         "plan_shards": ["mine", "mine_shard"],
-        "check_end": ["close_round", "train_last"],
+        "check_end": ["approve_model", "train_last"],
         "close_round": [],
     }
     assert described["tasks"] == expected

@@ -244,7 +244,8 @@ def test_a_project_that_has_arrived_mines_nothing(airflow: LocalAirflow, world: 
     skipped = STEPS[STEPS.index("prepare_pool") : -1]
     assert run.state == "success"
     expected = {step: "skipped" if step in skipped else "success" for step in STEPS}
-    assert states == {**expected, "plan_shards": "skipped", "mine_shard": "skipped"}
+    besides = dict.fromkeys(("plan_shards", "mine_shard", "promote_model"), "skipped")
+    assert states == {**expected, **besides, "approve_model": "success"}
     assert world.workspace.catalog.rounds.list("arrived")[0].state == "closed"
 
 
@@ -345,8 +346,10 @@ def test_a_killed_worker_trains_once(airflow: LocalAirflow, world: RoundWorld) -
 
 def unsharded(states: dict[str, str]) -> dict[str, str]:
     """The states of a run whose pool was small enough for one container, and others may follow."""
-    skipped = dict.fromkeys(("mine_shard", "train_last", "evaluate_last"), "skipped")
-    return {**states, "plan_shards": "success", **skipped}
+    skipped = dict.fromkeys(
+        ("mine_shard", "train_last", "evaluate_last", "promote_model"), "skipped"
+    )
+    return {**states, "plan_shards": "success", "approve_model": "success", **skipped}
 
 
 def _run(airflow: LocalAirflow, conf: dict[str, Any]) -> DagRun:

@@ -6,15 +6,14 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import AssetAlias, BaseOperator
 from airflow.sdk.bases.branch import BranchMixIn
-from airflow.sdk.exceptions import AirflowRuntimeError
 
+from mir_airflow.assets import PROJECTS, tell
 from mir_airflow.hooks.mir import LabelsHook, MirHook
 from mir_airflow.links import GATE_KEY, VERSION_KEY, DatasetVersionLink, GateReportLink
 from mir_airflow.places import explained, place_of
-from mir_airflow.retries import MIR_RETRIES, OPENING_RETRIES
-from mir_ops.errors import ConflictError
+from mir_airflow.retries import MIR_RETRIES
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -23,74 +22,6 @@ if TYPE_CHECKING:
     from mir_ops.labeling import LabelBackend
     from mir_ops.rounds.place import Place
     from mir_ops.workspace import Workspace
-
-
-class OpenRoundOperator(BaseOperator):
-    """
-    Open this run's round of a project, or fail at once when another one is open.
-
-    The XComs are ``round_id``, ``number`` and ``project``. Keys of the run's conf that are not
-    parameters of a round are refused: Airflow itself would ignore them.
-
-    :param project: Name of the project. (templated)
-    :param mir_conn_id: Connection to the workspace.
-    """
-
-    template_fields: Sequence[str] = ("project",)
-
-    def __init__(
-        self,
-        *,
-        project: str,
-        mir_conn_id: str = MirHook.default_conn_name,
-        retry_policy: RetryPolicy | None = OPENING_RETRIES,
-        multiple_outputs: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(retry_policy=retry_policy, multiple_outputs=multiple_outputs, **kwargs)
-        self.project = project
-        self.mir_conn_id = mir_conn_id
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        with explained(self.log):
-            workspace = MirHook(self.mir_conn_id).workspace()
-            try:
-                opened = self._open(context, workspace)
-            except ConflictError as error:
-                if error.code != "round-open" or not self._give_up_ended(context, workspace):
-                    raise
-                opened = self._open(context, workspace)
-        self.log.info("Opened round %d of %s", opened["number"], opened["project"])
-        return opened
-
-    def _open(self, context: Context, workspace: Workspace) -> dict[str, Any]:
-        from mir_ops.rounds.steps import open_round
-
-        return open_round(
-            workspace,
-            place_of(context, workspace.deployment),
-            project=self.project,
-            conf={**context["params"], **(context["dag_run"].conf or {})},
-        )
-
-    def _give_up_ended(self, context: Context, workspace: Workspace) -> bool:
-        """Whether the open round's run has ended: Airflow tells nobody when a person does that."""
-        from mir_ops.rounds.steps import fail_round
-
-        rounds = workspace.catalog.rounds.list(self.project)
-        holder = next((each for each in rounds if each.state == "open"), None)
-        if holder is None or holder.deployment != workspace.deployment:
-            return False
-        try:
-            state = context["ti"].get_dagrun_state(dag_id=holder.dag_id, run_id=holder.run_id)
-        except AirflowRuntimeError as error:
-            self.log.warning("Could not ask for run %s: %s", holder.run_id, error)
-            return False
-        if state not in ("success", "failed"):
-            return False
-        self.log.warning("Giving up round %d: its run has ended (%s)", holder.number, state)
-        fail_round(workspace, holder.run_id, "The run ended before the round was closed")
-        return True
 
 
 class StepOperator(BaseOperator):
@@ -305,7 +236,29 @@ class MergeLabelsOperator(StepOperator):
 
 
 class CloseRoundOperator(StepOperator):
-    """Write the round's record and free the project for the next one."""
+    """
+    Write the round's record and free the project for the next one.
+
+    That a round closed is an event of the project's asset ``closed``; that a continuous project
+    wants its next round is one of ``next``.
+    """
+
+    def __init__(self, *, outlets: Sequence[AssetAlias] = (PROJECTS,), **kwargs: Any) -> None:
+        super().__init__(outlets=list(outlets), **kwargs)
+
+    def execute(self, context: Context) -> Any:
+        from mir_ops.rounds.continuing import continues
+
+        result = super().execute(context)
+        workspace, round_id = MirHook(self.mir_conn_id).workspace(), int(self.round_id)
+        key = workspace.catalog.rounds.get(round_id).project_key
+        said = {name: result[name] for name in ("number", "training", "metrics", "record")}
+        tell(context, key, "closed", said)
+        goes_on, reason = continues(workspace, round_id)
+        self.log.info("%s: %s", "Going on" if goes_on else "Not going on by itself", reason)
+        if goes_on:
+            tell(context, key, "next", {"after": result["number"]})
+        return result
 
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         from mir_ops.rounds.steps import close_round

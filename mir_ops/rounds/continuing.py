@@ -1,0 +1,40 @@
+"""Whether a round is to start by itself: after another one, or because labels came."""
+
+from __future__ import annotations
+
+from mir_ops.rounds.place import Branches
+from mir_ops.rounds.targets import Labelled
+from mir_ops.workspace import Workspace
+
+
+def continues(ws: Workspace, round_id: int) -> tuple[bool, str]:
+    """Whether the next round follows this one at once; and a sentence for people.
+
+    It does where the project is continuous, no rule of `stop` holds, and labels were merged: a
+    round that nobody labelled for would find the same images again.
+    """
+    steps = ws.catalog.steps
+    if not ws.catalog.rounds.get(round_id).spec.schedule.continuous:
+        return False, "The project is not continuous"
+    if (met := steps.result(round_id, "check_targets"))["stop"]:
+        return False, str(met["reason"])
+    ended = steps.result(round_id, "check_end")
+    if ended["code"] not in (None, "train-after-merge"):
+        return False, str(ended["reason"])
+    before, after = (
+        steps.result(round_id, step)["commit"] for step in ("merge_training", "merge_labels")
+    )
+    if before == after:
+        return False, "No labels came"
+    return True, "Another round may follow"
+
+
+def new_labels(ws: Workspace, project: str) -> int:
+    """How many images more are labelled for training than the newest model has seen."""
+    key = ws.catalog.projects.get(project).key
+    tip = ws.store.branch(Branches(key).training).find_tip()
+    if tip is None:
+        return 0
+    models = ws.catalog.models.list(project)
+    seen = Labelled.of(ws.store.read(models[-1].training)).images if models else 0
+    return Labelled.of(ws.store.read(tip.id)).images - seen

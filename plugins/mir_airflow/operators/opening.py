@@ -1,0 +1,126 @@
+"""The first task of a round: it opens one, or ends the run at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
+
+from mir_airflow.assets import happenings
+from mir_airflow.hooks.mir import MirHook
+from mir_airflow.links import OPEN_RUN_KEY, OpenRunLink
+from mir_airflow.notifications import check_notifiers
+from mir_airflow.places import explained, place_of
+from mir_airflow.retries import OPENING_RETRIES
+from mir_ops.errors import ConflictError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.definitions.retry_policy import RetryPolicy
+
+    from mir_ops.catalog import Round
+    from mir_ops.workspace import Workspace
+
+# Runs that nobody waits for: a tick, or an event.
+BY_ITSELF: Final = frozenset({"scheduled", "asset_triggered"})
+
+
+class OpenRoundOperator(BaseOperator):
+    """
+    Open this run's round of a project, or end the run at once when another one is open.
+
+    A run that a schedule or an event started is then skipped; one that somebody asked for fails.
+    Both link to the run that holds the project. The XComs are ``round_id``, ``number`` and
+    ``project``. Keys of the run's conf that are not parameters of a round are refused: Airflow
+    itself would ignore them.
+
+    :param project: Name or key of the project. (templated)
+    :param mir_conn_id: Connection to the workspace.
+    """
+
+    template_fields: Sequence[str] = ("project",)
+    operator_extra_links = (OpenRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        project: str,
+        mir_conn_id: str = MirHook.default_conn_name,
+        retry_policy: RetryPolicy | None = OPENING_RETRIES,
+        multiple_outputs: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retry_policy=retry_policy, multiple_outputs=multiple_outputs, **kwargs)
+        self.project = project
+        self.mir_conn_id = mir_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        with explained(self.log):
+            workspace = MirHook(self.mir_conn_id).workspace()
+            try:
+                opened = self._open(context, workspace)
+            except ConflictError as error:
+                if error.code != "round-open":
+                    raise
+                if not self._give_up_ended(context, workspace):
+                    self._step_back(context, workspace, error)
+                opened = self._open(context, workspace)
+        self.log.info("Opened round %d of %s", opened["number"], opened["project"])
+        return opened
+
+    def _open(self, context: Context, workspace: Workspace) -> dict[str, Any]:
+        from mir_ops.rounds.steps import open_round
+
+        spec = workspace.catalog.projects.get(self.project).spec
+        check_notifiers(spec.notify)
+        if happenings(context) == {"data"} and not spec.schedule.new_data:
+            self._check_labels(workspace, spec.schedule.new_labels)
+        return open_round(
+            workspace,
+            place_of(context, workspace.deployment),
+            project=self.project,
+            # Not the run's params: their defaults are of the time when the file was parsed.
+            conf=dict(context["dag_run"].conf or {}),
+        )
+
+    def _check_labels(self, workspace: Workspace, enough: int | None) -> None:
+        """Data came, and the project waits for labels."""
+        from mir_ops.rounds.continuing import new_labels
+
+        found = new_labels(workspace, self.project)
+        if enough is None or found < enough:
+            wanted = "" if enough is None else f" of {enough}"
+            raise AirflowSkipException(f"{found}{wanted} images are newly labelled: not yet")
+
+    def _step_back(self, context: Context, workspace: Workspace, error: ConflictError) -> None:
+        """Another run has the project: say which, and skip what nobody asked for."""
+        if (holder := self._holder(workspace)) is not None:
+            run = {"dag_id": holder.dag_id, "run_id": holder.run_id}
+            context["ti"].xcom_push(key=OPEN_RUN_KEY, value=run)
+        if str(context["dag_run"].run_type) in BY_ITSELF:
+            raise AirflowSkipException(str(error)) from None
+        raise error
+
+    def _holder(self, workspace: Workspace) -> Round | None:
+        rounds = workspace.catalog.rounds.list(self.project)
+        return next((each for each in rounds if each.state == "open"), None)
+
+    def _give_up_ended(self, context: Context, workspace: Workspace) -> bool:
+        """Whether the open round's run has ended: Airflow tells nobody when a person does that."""
+        from mir_ops.rounds.steps import fail_round
+
+        holder = self._holder(workspace)
+        if holder is None or holder.deployment != workspace.deployment:
+            return False
+        try:
+            state = context["ti"].get_dagrun_state(dag_id=holder.dag_id, run_id=holder.run_id)
+        except AirflowRuntimeError as error:
+            self.log.warning("Could not ask for run %s: %s", holder.run_id, error)
+            return False
+        if state not in ("success", "failed"):
+            return False
+        self.log.warning("Giving up round %d: its run has ended (%s)", holder.number, state)
+        fail_round(workspace, holder.run_id, "The run ended before the round was closed")
+        return True
