@@ -43,6 +43,7 @@ from learning_cells import (
     work,
 )
 from learning_curves import DEFAULT, LONG_TAIL, Group, draw, judge
+from learning_figure import write_figure
 from learning_pools import SETTINGS
 from lines import report
 
@@ -261,7 +262,9 @@ def main() -> int:
         found = {cell: line for cell in group.cells if (line := results.find(cell))}
         told.append(Group(pool=group.pool, length=group.length, cells=group.cells, lines=found))
     missed = report(judge(told), as_json=options.json)
-    pages = [draw(group, options.folder / "plots", test) for group in told for test in TESTS]
+    plots = options.folder / "plots"
+    pages = [draw(group, plots, test) for group in told for test in TESTS]
+    pages += [path for test in TESTS if write_figure(told, path := plots / f"{test}.svg", test)]
     for page in filter(None, pages):
         print(page, file=sys.stderr)
     print(f"{time.monotonic() - started:.0f} seconds", file=sys.stderr)

@@ -10,12 +10,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WORDS = [sys.executable, str(BENCHMARKS / "learning.py"), "--tiny", "--json", "--seeds", "1"]
+SVG = "{http://www.w3.org/2000/svg}"
 BARS = 4 * 2 + 4 + 1 + 3 * 2  # must (and no seed below 0), target, share of all, losses
 
 
@@ -57,6 +59,8 @@ def test_a_killed_run_goes_on_and_a_cell_made_again_is_equal(tmp_path: Path) -> 
     for name in ("short", "converged"):
         page = tmp_path / "plots" / f"long-tail-{name}-balanced" / "report.html"
         assert "<polyline" in page.read_text(encoding="utf-8")
+    curves = ElementTree.parse(tmp_path / "plots" / "balanced.svg").iter(SVG + "polyline")
+    assert len(list(curves)) == 2 * 2 * 3  # lengths, by images and by boxes, strategies
 
 
 def test_a_key_is_of_what_decides_the_result() -> None:
