@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.catalog import Round
 from mir_ops.dataset import merge
-from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.labeling import (
     LabelBackend,
     LabelProgress,
@@ -23,6 +21,7 @@ from mir_ops.labeling import (
     ShowsImages,
 )
 from mir_ops.labeling.addresses import find_addresses, wake_url
+from mir_ops.labeling.following import digest_of, follow, read_guide, seconds_of
 from mir_ops.rounds.candidates import without
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.opening import opened
@@ -30,9 +29,6 @@ from mir_ops.rounds.place import Place
 from mir_ops.store import Operation
 from mir_ops.store.schema import ASSET_ID, PREDICTIONS
 from mir_ops.workspace import Workspace
-
-_LONGEST_GUIDE: Final = 1 << 18
-_TOLD: Final = 3  # answers that cannot be taken, in a message
 
 
 def create_label_task(
@@ -67,21 +63,13 @@ def create_label_task(
 def label_progress(ws: Workspace, round_id: int, backend: LabelBackend) -> LabelProgress:
     """How far people are, also written into the catalog.
 
-    A request for no images is complete; a task that lost its images is an error. When everything
-    is answered the answers are looked at: one that cannot be taken is not done.
+    A request for no images is complete.
     """
     asked = ws.catalog.steps.result(round_id, "create_label_task")
     if asked["task"] is None:
         return LabelProgress(total=0, done=0, message="Nothing to label")
-    progress = backend.progress(asked["task"])
-    if progress.total < asked["requested"]:
-        raise NotFoundError(
-            f"Label task `{asked['task']}` has {progress.total} of {asked['requested']} images",
-            code="label-task-lost",
-            hint="Restore the task in the label tool, or clear `create_label_task`",
-        )
-    if progress.complete:
-        progress = _without_refused(progress, backend.fetch(asked["task"], _asked(ws, round_id)))
+    request = _asked(ws, round_id)
+    progress = follow(backend, asked["task"], request, clear="create_label_task")
     ws.catalog.label_tasks.update(
         asked["op_id"],
         state="done" if progress.complete else "open",
@@ -118,7 +106,7 @@ def import_labels(
     result = None
     if asked["task"] is not None:
         result = backend.fetch(asked["task"], _asked(ws, round_id))
-    inputs = {"task": asked["task"], "labels": _digest(result) if result else None}
+    inputs = {"task": asked["task"], "labels": digest_of(result) if result else None}
 
     def work(entry: Entry) -> dict[str, Any]:
         _stop_waiting(ws, round_id)
@@ -130,7 +118,7 @@ def import_labels(
             "done": len(result.done),
             "skipped": len(result.skipped),
             "boxes": result.annotations.num_rows,
-            "seconds": _seconds(result),
+            "seconds": seconds_of(result),
             "issues": dict(result.issues),
             "answers": _keep_answers(ws, result),
         }
@@ -215,28 +203,7 @@ def _guide(guide: str | None) -> str:
     """The text of a guide's file, or the address of its page."""
     if guide is None or guide.startswith(("http://", "https://")):
         return guide or ""
-    try:
-        with Path(guide).open("rb") as file:
-            content = file.read(_LONGEST_GUIDE + 1)
-        if len(content) > _LONGEST_GUIDE:
-            raise ValueError(f"it is longer than {_LONGEST_GUIDE >> 10} kB")
-        return content.decode()
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(
-            f"Cannot read the label guide `{guide}`: {error}",
-            code="label-guide",
-            hint="Name a UTF-8 text file, or the address of a page",
-        ) from None
-
-
-def _without_refused(progress: LabelProgress, result: LabelResult) -> LabelProgress:
-    """What was answered and cannot be taken is still to do, and people are told why."""
-    if not result.refused:
-        return progress
-    told = "; ".join(list(result.refused.values())[:_TOLD])
-    count = len(result.refused)
-    message = f"{count} {'answer' if count == 1 else 'answers'} cannot be taken: {told}"
-    return replace(progress, done=max(0, progress.done - count), message=message)
+    return read_guide(Path(guide))
 
 
 def _commit(entry: Entry, mined: str, result: LabelResult, backend: str) -> str | None:
@@ -293,25 +260,3 @@ def _keep_answers(ws: Workspace, result: LabelResult) -> str:
         for name, ids in (("done", result.done), ("skipped", result.skipped))
     }
     return ws.store.put_blob(json.dumps(kept, sort_keys=True).encode())
-
-
-def _digest(result: LabelResult) -> str:
-    """Of what was answered: the same answers are the same operation."""
-    table = result.annotations.sort_by(
-        [("asset_id", "ascending"), ("annotation_id", "ascending")]
-    ).combine_chunks()
-    digest = hashlib.sha256()
-    for ids in (result.done, result.skipped):
-        digest.update(b"%d:" % len(ids))
-        digest.update(b"".join(sorted(ids.to_pylist())))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table)
-    digest.update(sink.getvalue())
-    return digest.hexdigest()
-
-
-def _seconds(result: LabelResult) -> float:
-    if result.seconds is not None:
-        return round(result.seconds, 3)
-    return round(float(pc.sum(result.annotations["lead_time"]).as_py() or 0.0), 3)
