@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from mir_ops.errors import MirError
 
@@ -71,7 +72,7 @@ def examine(
     for port in ports:
         yield _port(port)
     yield _label_tool(label_tool)
-    yield _store(open_store)
+    yield from _stored(open_store, label_tool)
 
 
 def find_driver() -> Driver | None:
@@ -233,17 +234,49 @@ def _label_tool(url: str | None) -> Finding:
     return Finding(part="label tool", health="failed", found=found, advice="Read its log")
 
 
-def _store(open_store: Callable[[], Store] | None) -> Finding:
+def _stored(open_store: Callable[[], Store] | None, label_tool: str | None) -> Iterator[Finding]:
     if open_store is None:
         advice = "Name it with `--store URL`, or go into a repository"
-        return Finding(part="store", health="absent", found="none named", advice=advice)
+        yield Finding(part="store", health="absent", found="none named", advice=advice)
+        return
     try:
         store = open_store()
         branches = len(store.branches())
     except MirError as error:
         found, advice = str(error), error.hint or "Try `mir store doctor URL`"
-        return Finding(part="store", health="failed", found=found, advice=advice)
-    return Finding(part="store", health="ok", found=f"{store.id}, {branches} branches")
+        yield Finding(part="store", health="failed", found=found, advice=advice)
+        return
+    yield Finding(part="store", health="ok", found=f"{store.id}, {branches} branches")
+    if label_tool is not None:
+        yield from _images_in_browsers(store, label_tool)
+
+
+def _images_in_browsers(store: Store, label_tool: str) -> Iterator[Finding]:
+    """Whether a page of the label tool may load what lies in the store's bucket."""
+    import httpx
+
+    from mir_ops.store import keys
+    from mir_ops.store.objects import SignsUrls
+
+    if not isinstance(store.objects, SignsUrls):
+        return
+    part, origin = "images in browsers", "{0.scheme}://{0.netloc}".format(urlsplit(label_tool))
+    url = store.objects.signed_url(keys.FORMAT, seconds=60, media_type="text/plain")
+    try:
+        answer = httpx.get(url, headers={"Origin": origin}, timeout=_SECONDS)
+    except httpx.HTTPError as error:
+        found = f"the S3 server does not answer: {error}"
+        yield Finding(part=part, health="failed", found=found, advice="Check its address")
+        return
+    if answer.headers.get("Access-Control-Allow-Origin") in ("*", origin):
+        yield Finding(part=part, health="ok", found=f"the bucket lets {origin} load them")
+        return
+    yield Finding(
+        part=part,
+        health="warning",
+        found=f"the bucket has no CORS rule that lets {origin} GET",
+        advice="Add one (docs/labeling.md), or let the console show images: `images_from: console`",
+    )
 
 
 def _output(words: list[str]) -> str:

@@ -94,6 +94,14 @@ class Gateway:
             aws_secret_access_key=SECRET_KEY,
         )
 
+    def allow(self, bucket: str, *origins: str) -> None:
+        """Let pages of these origins load what lies in the bucket; of no origins: nobody's."""
+        if not origins:
+            self.client().delete_bucket_cors(Bucket=bucket)
+            return
+        rule = {"AllowedOrigins": list(origins), "AllowedMethods": ["GET"]}
+        self.client().put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+
     def stop(self) -> None:
         if self._process is not None:
             _end(self._process)

@@ -48,6 +48,9 @@ Classes: {classes}
 {guide}"""
 
 
+_OVER: Final = "This round is over: what comes into this folder now is not taken any more.\n"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderBackend:
     """Tasks are folders below `path`, which people and this machine both see."""
@@ -105,7 +108,8 @@ class FolderBackend:
         )
 
     def close(self, task_id: str) -> None:
-        (self._folder(task_id) / "closed").touch()
+        """Everything stays; a file says that it is over."""
+        (self._folder(task_id) / "closed").write_text(_OVER)
 
     def _folder(self, task_id: str) -> Path:
         folder = self.path / task_id

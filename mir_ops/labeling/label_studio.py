@@ -29,6 +29,7 @@ from mir_ops.labeling.studio_answers import (
 )
 from mir_ops.labeling.studio_client import StudioClient, check_url
 from mir_ops.labeling.studio_projects import (
+    closing,
     describe_project,
     label_config,
     labels_of,
@@ -134,14 +135,14 @@ class LabelStudioBackend:
         return len(tasks)
 
     def close(self, task_id: str) -> None:
-        """The project stays, for people to look at; it calls nobody any more."""
+        """The project stays, for people to look at, and says that it is over; it calls nobody."""
         with self._client() as client:
             project, found = self._open(client, task_id)
             for hook in client.get("/api/webhooks/", project=project):
                 client.delete(f"/api/webhooks/{int(hook['id'])}/")
             said = str(found.get("description") or "")
             if not said.endswith(" (closed)"):
-                client.patch(f"/api/projects/{project}/", {"description": f"{said} (closed)"})
+                client.patch(f"/api/projects/{project}/", closing(found))
 
     def _client(self) -> StudioClient:
         return StudioClient(self.url, self.token)

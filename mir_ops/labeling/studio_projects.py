@@ -21,6 +21,7 @@ _COLOURS: Final = (
     "#fabebe", "#008080", "#9a6324", "#800000", "#808000", "#000075", "#ffd8b1", "#808080",
 )  # fmt: skip
 _TITLE: Final = 33  # characters; Label Studio takes 50 with what tells two titles apart
+_OVER: Final = "<p><b>This round is over.</b> What is labelled here now is not taken any more.</p>"
 
 
 def short_key(key: str) -> str:
@@ -39,6 +40,15 @@ def describe_project(request: LabelRequest) -> dict[str, Any]:
         "maximum_annotations": 1,
         "show_collab_predictions": True,
         "sampling": "Sequential sampling",
+    }
+
+
+def closing(project: Mapping[str, Any]) -> dict[str, Any]:
+    """What changes in a project when nobody needs to label in it any more."""
+    return {
+        "title": f"✓ {project.get('title') or ''}"[:50],
+        "description": f"{project.get('description') or ''} (closed)",
+        "expert_instruction": f"{_OVER}\n{project.get('expert_instruction') or ''}",
     }
 
 

@@ -360,6 +360,10 @@ def test_a_closed_task_calls_nobody_and_keeps_its_labels(people: People) -> None
     people.backend.close(task_id)
 
     assert people.client.get("/api/webhooks/", project=project) == []
+    told = people.project(task_id)
+    assert told["title"] == f"✓ {describe_project(request)['title']}"
+    assert told["description"] == f"mir-ops request {request.key} (closed)"
+    assert told["expert_instruction"].count("This round is over.") == 1
     assert people.backend.create(request) == task_id
     assert len(people.backend.fetch(task_id, request).done) == 1
 

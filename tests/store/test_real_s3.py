@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import ceph_gateway
 import pytest
+from ceph_gateway import Gateway
 from sample_tables import asset_ids, commit_assets, recount
 from test_edits import *  # noqa: F403 - the same tests, on the server below
 from test_merge_and_diff import (  # noqa: F401
@@ -16,6 +17,7 @@ from test_merge_and_diff import (  # noqa: F401
 )
 from test_s3_faults import *  # noqa: F403
 
+from mir_ops import doctor
 from mir_ops.store import Store
 from mir_ops.store.audits import audit
 from mir_ops.store.objects import ObjectStore
@@ -27,13 +29,18 @@ _PREFIXES = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
+def gateway() -> Iterator[Gateway]:
     """A gateway of its own, with one bucket."""
     if missing := ceph_gateway.missing_programs():
         pytest.skip(f"Ceph is not installed: no {', '.join(missing)}")
     with ceph_gateway.running() as gateway:
         gateway.client().create_bucket(Bucket="bucket")
-        yield gateway.endpoint
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint(gateway: Gateway) -> str:
+    return gateway.endpoint
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +72,21 @@ def test_writers_at_the_same_time_all_commit(objects: ObjectStore) -> None:
     assert version.stats.assets == 24
     recount(version)
     assert audit(store, "meta").clean
+
+
+def test_doctor_says_whether_pages_of_the_label_tool_may_load_images(
+    gateway: Gateway, objects: ObjectStore
+) -> None:
+    tool = "http://labels.example.org:8080"
+
+    def found() -> tuple[str, str]:
+        Store.on(objects, create=True)
+        (finding,) = doctor._images_in_browsers(Store.on(objects), f"{tool}/projects/")
+        return finding.health, finding.found
+
+    assert found() == ("warning", f"the bucket has no CORS rule that lets {tool} GET")
+    gateway.allow("bucket", "https://others.example.org")
+    assert found()[0] == "warning"
+    gateway.allow("bucket", tool)
+    assert found() == ("ok", f"the bucket lets {tool} load them")
+    gateway.allow("bucket")
