@@ -222,7 +222,8 @@ def _verdict(strategy: str, control: str, images: Estimate, boxes: Estimate) -> 
         what = "images" if images.sign < 0 else "boxes"
         return f"`{strategy}` is worse than `{control}` for the same {what}"
     if max(images.high or 0.0, boxes.high or 0.0) < AS_GOOD:
-        return f"`{control}` is as good as `{strategy}` on this data, to within {AS_GOOD:g} of mAP50"
+        within = f"to within {AS_GOOD:g} of mAP50"
+        return f"`{control}` is as good as `{strategy}` on this data, {within}"
     return (
         f"cannot tell `{strategy}` from `{control}` with {seeds} seeds: for the same images "
         f"{told(images, 3)}; more seeds narrow this"
