@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.formats.cvat import write_cvat
-from mir_ops.formats.parsed import ImageRow, ObjectRow
+from mir_ops.formats.parsed import ImageRow, ObjectRow, Rings
 from mir_ops.formats.voc import VocFile, VocObject, object_row, write_voc
 from mir_ops.labeling.backend import LabelProgress, LabelRequest, LabelResult
 from mir_ops.labeling.folder_answers import read_done
@@ -138,7 +138,7 @@ def open_folder(options: Mapping[str, Any]) -> FolderBackend:
 def _write_task(folder: Path, request: LabelRequest) -> None:
     for name in ("images", "annotations", "done", "skipped"):
         (folder / name).mkdir(parents=True)
-    boxes = _boxes_by_asset(request)
+    seen = _seen_by_asset(request)
     entries = []
     for asset in request.assets.sort_by("asset_id").to_pylist():
         name = asset["asset_id"].hex()
@@ -148,11 +148,11 @@ def _write_task(folder: Path, request: LabelRequest) -> None:
             filename=image,
             size=(asset["width"], asset["height"]),
             channels=asset["channels"],
-            objects=tuple(boxes.get(asset["asset_id"], ())),
+            objects=tuple(box for box, _ in seen.get(asset["asset_id"], ())),
         )
         (folder / "annotations" / f"{name}.xml").write_bytes(write_voc(start))
         entries.append({"name": name})
-    (folder / "annotations.xml").write_bytes(write_cvat(_for_cvat(request, boxes)))
+    (folder / "annotations.xml").write_bytes(write_cvat(_for_cvat(request, seen)))
     _write_request(folder, request, entries)
 
 
@@ -174,7 +174,7 @@ def _write_request(folder: Path, request: LabelRequest, entries: list[dict[str, 
 
 
 def _for_cvat(
-    request: LabelRequest, boxes: Mapping[bytes, list[VocObject]]
+    request: LabelRequest, seen: Mapping[bytes, list[tuple[VocObject, Rings | None]]]
 ) -> Iterator[tuple[ImageRow, list[ObjectRow]]]:
     for asset in request.assets.sort_by("asset_id").to_pylist():
         image = ImageRow(
@@ -183,16 +183,25 @@ def _for_cvat(
             width=asset["width"],
             height=asset["height"],
         )
-        yield image, [object_row(0, box) for box in boxes.get(asset["asset_id"], ())]
+        yield (
+            image,
+            [
+                object_row(0, box)._replace(polygon=polygon)
+                for box, polygon in seen.get(asset["asset_id"], ())
+            ],
+        )
 
 
-def _boxes_by_asset(request: LabelRequest) -> dict[bytes, list[VocObject]]:
+def _seen_by_asset(
+    request: LabelRequest,
+) -> dict[bytes, list[tuple[VocObject, Rings | None]]]:
+    """What the model sees: each with its box, and with its polygon where polygons are drawn."""
     known = pa.array(list(request.classes), pa.int32())
     table = request.predictions.filter(
         pc.is_in(request.predictions["class_id"], value_set=known)
     ).sort_by([("asset_id", "ascending"), ("confidence", "descending")])
-    columns = ["asset_id", "class_id", "x", "y", "w", "h", "angle", "confidence"]
-    found: dict[bytes, list[VocObject]] = {}
+    columns = ["asset_id", "class_id", "x", "y", "w", "h", "angle", "polygon", "confidence"]
+    found: dict[bytes, list[tuple[VocObject, Rings | None]]] = {}
     for row in table.select(columns).to_pylist():  # as many as the budget lets people label
         box = VocObject(
             name=request.classes[row["class_id"]],
@@ -200,7 +209,8 @@ def _boxes_by_asset(request: LabelRequest) -> dict[bytes, list[VocObject]]:
             angle=row["angle"],
             confidence=row["confidence"],
         )
-        found.setdefault(row["asset_id"], []).append(box)
+        polygon = row["polygon"] if "polygon" in request.shapes else None
+        found.setdefault(row["asset_id"], []).append((box, polygon))
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as Tree
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from label_requests import FIRST, HEIGHT, SECOND, THIRD, WIDTH, small_request
 from studio_people import rows
@@ -16,6 +18,7 @@ from mir_ops.formats import rle
 from mir_ops.formats.cvat import parse_cvat
 from mir_ops.labeling import LabelRequest, open_backend
 from mir_ops.labeling.folder import FolderBackend
+from mir_ops.store.schema import PREDICTIONS
 
 CVAT = """<?xml version="1.0" encoding="utf-8"?>
 <annotations><version>1.1</version><meta><task><name>t</name></task></meta>
@@ -168,3 +171,22 @@ def test_what_the_model_sees_is_there_for_cvat(
     assert names == [path.name for path in sorted((task / "images").iterdir())]
     (row,) = parsed.objects.to_pylist()
     assert (row["class_name"], row["x"], row["y"], row["w"], row["h"]) == ("two", 1, 2, 10, 8)
+
+
+def test_polygons_that_the_model_sees_are_polygons_for_cvat(tmp_path: Path) -> None:
+    ring = [4.25, 5.0, 30.0, 7.5, 12.0, 25.0]
+    seen = {
+        "asset_id": bytes.fromhex(FIRST), "annotation_id": 1, "class_id": 3, "kind": "polygon",
+        "x": 4.25, "y": 5.0, "w": 25.75, "h": 20.0, "polygon": [ring], "confidence": 0.5,
+    }  # fmt: skip
+    predictions = pa.Table.from_pylist([seen], schema=PREDICTIONS)
+    kinds = {}
+    for shape in ("polygon", "box"):
+        request = replace(small_request(), predictions=predictions, shapes=(shape,))
+        backend = open_backend("folder", options={"path": str(tmp_path / shape)})
+        task = backend.create(request)
+        data = (tmp_path / shape / task / "annotations.xml").read_bytes()
+        (row,) = parse_cvat([("annotations.xml", data)]).objects.to_pylist()
+        kinds[shape] = (row["kind"], row["polygon"])
+
+    assert kinds == {"polygon": ("polygon", [ring]), "box": ("box", None)}

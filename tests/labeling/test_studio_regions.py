@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from label_requests import FIRST, SECOND, small_request
 
 from mir_ops.labeling.brush import BrushError, read_brush, write_brush
 from mir_ops.labeling.studio_answers import read_answers, settled
+from mir_ops.labeling.studio_projects import instruction
 from mir_ops.labeling.studio_regions import Frame, RegionError, read_regions
 
 JSON = st.recursive(
@@ -115,3 +117,12 @@ def test_more_masks_than_can_be_read_are_refused_before_one_is() -> None:
 
 def data(name: str) -> dict[str, Any]:
     return {"asset_id": name, "request": small_request().key[:12], "image": "i"}
+
+
+def test_a_guide_at_an_address_is_a_link_that_carries_no_code() -> None:
+    request = replace(small_request(), guide='https://example.org/guide?a="><script>')
+
+    said = instruction(request)
+
+    link = "https://example.org/guide?a=&quot;&gt;&lt;script&gt;"
+    assert f'<a href="{link}" target="_blank" rel="noopener">Label guide</a>' in said
