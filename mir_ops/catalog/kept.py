@@ -87,7 +87,7 @@ def _select(catalog_url: str) -> dict[str, Any]:
 def _files(engine: Engine) -> dict[str, Any]:
     query = select(ProjectRow.key, ProjectRow.spec).where(ProjectRow.deleted_at.is_(None))
     with reading(engine) as session:
-        return dict(session.execute(query.order_by(ProjectRow.key)).tuples().all())
+        return {row.key: row.spec for row in session.execute(query.order_by(ProjectRow.key))}
 
 
 def _impatient(url: str) -> str:

@@ -68,16 +68,17 @@ def _close_match(kind: type[Section], location: tuple[int | str, ...]) -> str:
 def _section_at(kind: type[Section], above: list[str]) -> type[Section]:
     for key in above:
         field = kind.model_fields.get(key)
-        kind = next(_sections(field.annotation), kind) if field else kind
+        kind = next(sections_of(field.annotation), kind) if field else kind
     return kind
 
 
-def _sections(annotation: Any) -> Iterator[type[Section]]:
+def sections_of(annotation: Any) -> Iterator[type[Section]]:
+    """The sections that a key of this type may hold."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield annotation
     elif get_origin(annotation) in (Union, types.UnionType):
         for part in get_args(annotation):
-            yield from _sections(part)
+            yield from sections_of(part)
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from mir_ops.catalog import ProjectSpec
 from mir_ops.dataset.sharing import shared_path
 from mir_ops.errors import InvalidInputError
+from mir_ops.formats.indexes import INDEX_SUFFIXES
 
 
 def vet_project(
@@ -23,7 +24,7 @@ def vet_project(
     known = dict(_paths(before)) if before else {}
     for key, path in _paths(after):
         if path != known.get(key):
-            shared_path(path, sharing_dir)
+            _vet_path(key, shared_path(path, sharing_dir))
     _vet_executor(before, after)
     if after.gates.rules not in (None, before.gates.rules if before else None):
         raise InvalidInputError(
@@ -46,6 +47,15 @@ def _paths(spec: ProjectSpec) -> Iterator[tuple[str, str]]:
     guide = spec.labels.guide
     if guide is not None and urlsplit(guide).scheme not in ("http", "https"):
         yield "labels.guide", guide
+
+
+def _vet_path(key: str, path: Path) -> None:
+    if key != "labels.guide" and path.suffix.lower() in INDEX_SUFFIXES and not path.is_dir():
+        raise InvalidInputError(
+            f"`{key}` is a list of files, which may be anywhere",
+            code="index-by-shell",
+            hint="Name a folder or an archive in the sharing folder",
+        )
 
 
 def _vet_executor(before: ProjectSpec | None, after: ProjectSpec) -> None:

@@ -82,6 +82,7 @@ def project_dag(key: str, file: Mapping[str, Any], mir_conn_id: str) -> DAG:
         PREFIX + key,
         project=key,
         params=_params(spec),
+        display_name=PREFIX + spec.name,  # of a renamed project another than its id
         description=spec.description or f"Rounds of project `{spec.name}`",
         schedule=_schedule(key, spec.schedule),
         tags=spec.tags,

@@ -58,6 +58,7 @@ def round_dag(
     *,
     project: str,
     params: Mapping[str, Param],
+    display_name: str | None = None,
     description: str = "Import, merge, train, evaluate, mine, label, merge",
     schedule: BaseTimetable | BaseAsset | None = None,
     tags: Iterable[str] = (),
@@ -68,6 +69,7 @@ def round_dag(
     """The DAG whose runs are rounds of `project`: a name, a key, or a template of one."""
     with DAG(
         dag_id=dag_id,
+        dag_display_name=display_name or dag_id,
         description=description,
         schedule=schedule,
         catchup=False,

@@ -33,7 +33,7 @@ class Api:
         self.rights: set[Action] = {"read", "edit", "delete"}
         self.shared = folder / "shared"
         self.shared.mkdir()
-        for name in ("t.zip", "v.zip", "p.zip", "guide.md"):
+        for name in ("t.zip", "v.zip", "p.zip", "guide.md", "list.tsv"):
             (self.shared / name).touch()
         self.catalog = Catalog.open(f"sqlite:///{folder / 'catalog.db'}")
         store = Store.open((folder / "store").as_uri(), create=True)
@@ -110,6 +110,7 @@ def test_pages_of_a_renamed_project_go_by_its_key(api: Api) -> None:
         ({"name": "../x"}, 422, "invalid-project"),
         ({"sources": {**SOURCES, "pool": "/etc/passwd"}}, 422, "outside-sharing-folder"),
         ({"sources": {**SOURCES, "pool": "../catalog.db"}}, 422, "outside-sharing-folder"),
+        ({"sources": {**SOURCES, "pool": "list.tsv"}}, 422, "index-by-shell"),
         ({"labels": {"guide": "/etc/hostname"}}, 422, "outside-sharing-folder"),
         ({"executor": {"name": "sample", "image": "evil:1"}}, 422, "executor-by-name"),
         ({"executor": {"name": "sample", "folder": "."}}, 422, "executor-by-name"),

@@ -191,7 +191,7 @@ def boxes(version: Version) -> list[tuple[Any, ...]]:
             "detector",
             {"iterations": 60, "width": 8, "seed": 3},
             id="detector",
-            marks=pytest.mark.long,
+            marks=[pytest.mark.long, pytest.mark.timeout(1800)],
         ),
     ],
 )
