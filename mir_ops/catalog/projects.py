@@ -24,16 +24,26 @@ Words = Annotated[tuple[Word, ...], Strictless]
 
 
 class Sources(Section):
-    """Where the images come from: VOC zips or folders; the pool's annotations are not read."""
+    """Where the images come from: VOC zips or folders; the pool's annotations are not read.
 
-    training: str
-    validation: str
+    A project without training images draws the first ones from its pool, for people to label; it
+    may then also keep some of these for validation.
+    """
+
+    training: str | None = None
+    validation: str | None = None
     pool: str
 
     @field_validator("training", "validation", "pool")
     @classmethod
-    def _is_local(cls, value: str) -> str:
-        return str(local_path(value))
+    def _is_local(cls, value: str | None) -> str | None:
+        return str(local_path(value)) if value is not None else None
+
+    @model_validator(mode="after")
+    def _is_measured(self) -> Sources:
+        if self.training is not None and self.validation is None:
+            raise ValueError("training images need `validation` images to measure a model on")
+        return self
 
 
 class ExecutorConfig(Section):
@@ -200,6 +210,7 @@ class ProjectSpec(Section):
     sources: Sources
     executor: ExecutorSpec
     pretrained: str | None = None  # a model's `id[@stage]` or name: every training starts from it
+    model: str | None = None  # the first round takes it instead of training one
     pool: PoolSpec = Field(default_factory=PoolSpec)
     mining: MiningSpec = Field(default_factory=MiningSpec)
     labels: LabelsSpec = Field(default_factory=LabelsSpec)
@@ -251,9 +262,13 @@ class RoundConf(Section):
     strategy: str | None = None
     control: float | None = Field(default=None, ge=0, le=0.5)
     pretrained: str | None = None
+    model: str | None = None  # this round takes it instead of training one
     prepare_pool: bool | None = None  # false: the whole pool, this time
+    mine: bool | None = None  # false: everything that was prepared is labelled
+    label: bool | None = None  # false: nobody is asked, the round ends with its picks
     train_after_merge: bool | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    as_project: bool | None = None  # true: what earlier runs said does not count any more
 
     @field_validator("new_data")
     @classmethod

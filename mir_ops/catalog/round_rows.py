@@ -32,8 +32,12 @@ class Rounds:
         run_id: str,
         spec: ProjectSpec,
         conf: Mapping[str, Any],
+        first: int = 1,
     ) -> Round:
-        """The round of this run: a new one, or the one it opened before, opened again if failed."""
+        """The round of this run: a new one, or the one it opened before, opened again if failed.
+
+        `first` is the number of a project's first round.
+        """
         with writing(self.engine) as session:
             owner = project_row(session, project, for_update=True)
             found = _run_row(session, deployment, run_id, dag_id)
@@ -48,7 +52,7 @@ class Rounds:
             _refuse_second(session, owner, found)
             row = found or RoundRow(
                 project_id=owner.id,
-                number=_last_number(session, owner) + 1,
+                number=_next_number(session, owner, first),
                 deployment=deployment,
                 dag_id=dag_id,
                 run_id=run_id,
@@ -150,9 +154,10 @@ def _run_row(session: Session, deployment: str, run_id: str, dag_id: str | None)
     return session.scalar(query.order_by(RoundRow.id.desc()).limit(1))
 
 
-def _last_number(session: Session, owner: ProjectRow) -> int:
+def _next_number(session: Session, owner: ProjectRow, first: int) -> int:
     query = select(RoundRow.number).where(RoundRow.project_id == owner.id)
-    return session.scalar(query.order_by(RoundRow.number.desc()).limit(1)) or 0
+    last = session.scalar(query.order_by(RoundRow.number.desc()).limit(1))
+    return first if last is None else last + 1
 
 
 def _round(row: RoundRow, project: ProjectRow) -> Round:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.cli.output import Output
 from mir_ops.cli.round_compare import register_compare
 from mir_ops.cli.round_replay import register_replay
+from mir_ops.cli.round_start import register_start
 from mir_ops.cli.round_worth import register_worth
 from mir_ops.cli.rounds import add_number, add_project, chosen_project
-from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from mir_ops.catalog import Catalog, Round, RoundStep
@@ -36,7 +35,7 @@ def register(subparsers: Any) -> None:
     )
     add_project(fail)
     fail.set_defaults(run=run_fail)
-    _register_start(actions)
+    register_start(actions)
     register_compare(actions)
     register_replay(actions)
     register_worth(actions)
@@ -54,6 +53,7 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.rounds.control import control_lines
     from mir_ops.rounds.cost import cost_lines
     from mir_ops.rounds.record import read_record
+    from mir_ops.rounds.sticky import next_lines
 
     workspace = _workspace(arguments)
     catalog = workspace.catalog
@@ -67,7 +67,8 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
     )
     closing = catalog.steps.find(found.id, "close_round")
     closed = (closing.result if closing else None) or {}
-    for line in [*control_lines(closed.get("control")), *cost_lines(closed.get("cost"))]:
+    lines = [*control_lines(closed.get("control")), *cost_lines(closed.get("cost"))]
+    for line in [*lines, *next_lines(closed.get("next"))]:
         output.record({}, [line])
     output.note(_summary(found))
     return 0
@@ -82,71 +83,6 @@ def run_fail(arguments: argparse.Namespace, output: Output) -> int:
     state = {"project": now.project, "round": now.number, "state": now.state}
     output.record(state, [f"Round {now.number} of `{now.project}`: {now.state}"])
     return 0
-
-
-def run_start(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.catalog.projects import RoundConf, read_conf
-    from mir_ops.rounds.airflow_api import AirflowClient
-
-    url = arguments.url or os.environ.get("MIR_AIRFLOW_URL")
-    if not url:
-        raise InvalidInputError(
-            "Where is Airflow?",
-            code="no-airflow-url",
-            hint="Give `--url`, or set `MIR_AIRFLOW_URL`",
-        )
-    conf = {
-        name: value
-        for name in RoundConf.model_fields
-        if (value := getattr(arguments, name)) is not None
-    }
-    read_conf(conf)
-    with AirflowClient(
-        url,
-        token=os.environ.get("MIR_AIRFLOW_TOKEN"),
-        username=arguments.user or os.environ.get("MIR_AIRFLOW_USER"),
-        password=arguments.password or os.environ.get("MIR_AIRFLOW_PASSWORD"),
-    ) as client:
-        run = client.trigger(arguments.dag, conf=conf)
-        where = client.run_url(run.dag_id, run.run_id)
-    output.record(
-        {"dag": run.dag_id, "run": run.run_id, "state": run.state, "url": where},
-        [f"Started `{run.run_id}`: {where}"],
-    )
-    return 0
-
-
-def _register_start(actions: Any) -> None:
-    start = actions.add_parser("start", help="Start a round through Airflow's REST API")
-    start.add_argument("project", metavar="PROJECT", help="Its name")
-    start.add_argument("--new-data", metavar="PATH", help="VOC zip or folder, as Airflow sees it")
-    start.add_argument("--budget", type=int, metavar="N", help="Images to pick")
-    start.add_argument("--strategy", metavar="NAME", help="Mining strategy")
-    start.add_argument("--control", type=float, metavar="SHARE", help="Share drawn at random")
-    start.add_argument("--pretrained", metavar="ID[@STAGE]", help="Model to start from")
-    start.add_argument(
-        "--prepare-pool",
-        action=argparse.BooleanOptionalAction,
-        help="Whether the pool is filtered and sampled (default: as the project says)",
-    )
-    start.add_argument(
-        "--train-after-merge",
-        action=argparse.BooleanOptionalAction,
-        help="Whether a last model learns from this round's labels (default: the project's)",
-    )
-    start.add_argument("--seed", type=int, metavar="N", help="Default: the project's")
-    start.add_argument(
-        "--dag",
-        default="active_learning_round",
-        metavar="ID",
-        help="Which DAG (default: active_learning_round)",
-    )
-    start.add_argument("--url", metavar="URL", help="Of Airflow (default: `MIR_AIRFLOW_URL`)")
-    start.add_argument("--user", metavar="NAME", help="Default: `MIR_AIRFLOW_USER`")
-    start.add_argument(
-        "--password", metavar="TEXT", help="Better: `MIR_AIRFLOW_PASSWORD`, which nobody sees"
-    )
-    start.set_defaults(run=run_start)
 
 
 def _workspace(arguments: argparse.Namespace) -> Workspace:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from mir_ops.console.charts import Series, line_chart
 from mir_ops.errors import NotFoundError
 from mir_ops.rounds.control import control_lines
+from mir_ops.rounds.cost import cost_lines
 
 if TYPE_CHECKING:
     from mir_ops.catalog import Catalog, Model, Project, Round
@@ -48,6 +49,7 @@ class RoundView:
     gates: tuple[str, ...] = ()  # stages that have a report
     notes: tuple[str, ...] = ()  # what its evaluation says besides, for people
     control: tuple[str, ...] = ()  # what its control arm says
+    cost: tuple[str, ...] = ()  # what it cost, in sentences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +183,7 @@ def _round_view(catalog: Catalog, store: Store, turn: Round, models: Sequence[Mo
         grown=_commit(left, "merge_labels"),
         notes=(*_notes(metrics), *_last_notes(left)),
         control=tuple(control_lines(left.get("close_round", {}).get("control"))),
+        cost=tuple(cost_lines(left.get("close_round", {}).get("cost"))),
         gates=tuple(dict.fromkeys(gate.stage for gate in catalog.gates.list(turn.id))),
     )
 

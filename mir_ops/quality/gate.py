@@ -25,6 +25,7 @@ def check(
     rules_dir: Path | None = None,
     parameters: Mapping[str, object] | None = None,
     classes: Mapping[int, str] | None = None,
+    own_splits: bool = False,
 ) -> GateReport:
     """Check the ground truth of versions that are about to be used together.
 
@@ -33,7 +34,8 @@ def check(
     known; default: all of the training version's taxonomy. A rule that is broken is a finding,
     a rule file that is wrong raises `InvalidInputError`.
 
-    A version that is given as both training and incoming counts once.
+    A version that is given as both training and incoming counts once. What is incoming counts as
+    training images, with `own_splits` as what it says itself.
     """
     from mir_ops.quality.engine import judge
 
@@ -52,7 +54,7 @@ def check(
     known: list[str | int | float | bool] = [*sorted(classes)]
     built_in: dict[str, Value] = {"known_classes": known}
     rules, used = rule_set.fill(parameters or {}, built_in=built_in)
-    tables = build_tables(versions, classes)
+    tables = build_tables(versions, classes, own_splits=own_splits)
     _refuse_unknown_columns(rules, tables)
     findings: list[Finding] = []
     for table in tables.values():

@@ -35,14 +35,15 @@ class Table:
 
 
 def build_tables(
-    versions: Mapping[Source, Version], classes: Mapping[int, str]
+    versions: Mapping[Source, Version], classes: Mapping[int, str], *, own_splits: bool = False
 ) -> dict[str, Table]:
-    """Images of `incoming` count as training, of `validation` as validation. Those of `training`
-    are in the split they say, or in training if they say none.
+    """Images of `incoming` count as training, of `validation` as validation. Those of `training`,
+    with `own_splits` also of `incoming`, are in the split they say, or in training without one.
     """
+    says_itself = {"training", "incoming"} if own_splits else {"training"}
     assets, boxes = [], []
     for source, version in versions.items():
-        images = _read_assets(source, version)
+        images = _read_assets(source, version, says_itself=source in says_itself)
         boxes.append(_read_boxes(source, version, images))
         assets.append(_with_box_counts(images, boxes[-1]))
     all_assets, all_boxes = pa.concat_tables(assets), pa.concat_tables(boxes)
@@ -71,10 +72,10 @@ def _printable(name: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in name)[:80]
 
 
-def _read_assets(source: Source, version: Version) -> pa.Table:
+def _read_assets(source: Source, version: Version, *, says_itself: bool) -> pa.Table:
     table = version.assets(columns=_ASSET_COLUMNS)
     split = pc.fill_null(table.column("split").cast(pa.string()), "train")
-    if source != "training":
+    if not says_itself:
         fixed = "val" if source == "validation" else "train"
         split = pa.repeat(fixed, table.num_rows)
     labelled = pc.is_in(table.column("asset_id"), value_set=version.layer_assets(_LAYER))

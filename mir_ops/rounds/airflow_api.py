@@ -187,8 +187,16 @@ class AirflowClient:
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         if self._token is None:
             self._token = self._new_token()
-        headers = {"Authorization": f"Bearer {self._token}"}
-        return self._send(method, f"/api/v2{path}", {"headers": headers, **arguments})
+        try:
+            return self._send(method, f"/api/v2{path}", self._with_token(arguments))
+        except InvalidInputError as error:
+            if error.code != "airflow-login" or self._login["username"] is None:
+                raise
+        self._token = self._new_token()  # a token lasts a day, and a round may wait for weeks
+        return self._send(method, f"/api/v2{path}", self._with_token(arguments))
+
+    def _with_token(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        return {"headers": {"Authorization": f"Bearer {self._token}"}, **arguments}
 
     def _new_token(self) -> str:
         if self._login["username"] is None:

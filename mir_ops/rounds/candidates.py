@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from mir_ops.evaluation.frozen import frozen_images
 from mir_ops.rounds.opening import earlier_rounds, frozen_at_opening, opened
+from mir_ops.store import Version
 from mir_ops.workspace import Workspace
 
 
@@ -23,11 +24,12 @@ def candidate_ids(ws: Workspace, round_id: int) -> pa.Array:
     data, store = ws.catalog.steps.result(round_id, "import_data"), ws.store
     training = ws.catalog.steps.result(round_id, "merge_training")["commit"]
     rule = ws.catalog.rounds.get(round_id).spec.mining.exclude
-    excluded = [
-        store.read(data["validation"]).asset_ids(),
-        frozen_images(store, frozen_at_opening(ws, round_id).values()),
-    ]
-    if rule != "none":
+    excluded = [frozen_images(store, frozen_at_opening(ws, round_id).values())]
+    if data["validation"]:
+        excluded.append(store.read(data["validation"]).asset_ids())
+    if training and rule == "none":
+        excluded.append(_validation(store.read(training)))
+    if training and rule != "none":
         excluded.append(store.read(training).asset_ids())
         if (labels := opened(ws, round_id)["labels"]) is not None:
             excluded.append(store.read(labels).asset_ids())
@@ -35,6 +37,12 @@ def candidate_ids(ws: Workspace, round_id: int) -> pa.Array:
         excluded += _scored_before(ws, round_id)
     pool = without(store.read(data["pool"]).asset_ids(), excluded)
     return pool.take(pc.sort_indices(pool))
+
+
+def _validation(version: Version) -> pa.Array:
+    assets = version.assets(columns=["asset_id", "split"])
+    held = pc.fill_null(pc.equal(assets["split"], "val"), False)
+    return assets.filter(held)["asset_id"].combine_chunks()
 
 
 def _scored_before(ws: Workspace, round_id: int) -> list[pa.Array]:

@@ -6,20 +6,28 @@ import json
 from typing import Any
 
 from mir_ops.errors import ConflictError
+from mir_ops.labeling import LabelBackend
+from mir_ops.rounds.labels import close_label_tasks
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.place import Place
 from mir_ops.rounds.record import write_record
 from mir_ops.workspace import Workspace
 
 
-def close_round(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
-    """Write the round's record, tag its training version, let the next round open."""
+def close_round(
+    ws: Workspace, place: Place, round_id: int, backend: LabelBackend | None = None
+) -> dict[str, Any]:
+    """Write the round's record, tag its training version, let the next round open.
+
+    The label tool is told that nobody has to label for this round any more, nor for earlier ones.
+    """
     training = grown_training(ws, round_id)
     inputs = {"training": training, "steps": _operations(ws, round_id)}
 
     def work(entry: Entry) -> dict[str, Any]:
-        tag = f"{entry.branches.training}@r{entry.round.number}"
-        _tag(ws, tag, training)
+        tag = f"{entry.branches.training}@r{entry.round.number}" if training else None
+        if tag is not None and training is not None:
+            _tag(ws, tag, training)
         record = write_record(entry, training)
         blob = ws.store.put_blob(json.dumps(record, sort_keys=True, allow_nan=False).encode())
         return {
@@ -33,18 +41,26 @@ def close_round(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
             "stop": record["stop"],
             "control": record["control"],
             "cost": record["cost"],
+            "next": record["next"],
         }
 
+    if backend is not None:
+        close_label_tasks(ws, round_id, backend)
     result = once(new_entry(ws, place, round_id, "close_round", inputs), work)
     ws.catalog.rounds.close(round_id, record=result["record"])
     return result
 
 
-def grown_training(ws: Workspace, round_id: int) -> str:
-    """What the next round starts from: with this one's labels, if it came to mining."""
-    if ws.catalog.steps.result(round_id, "check_targets")["stop"]:
-        return str(ws.catalog.steps.result(round_id, "merge_training")["commit"])
-    return str(ws.catalog.steps.result(round_id, "merge_labels")["commit"])
+def grown_training(ws: Workspace, round_id: int) -> str | None:
+    """What the next round starts from: with this one's labels, if it came to mining.
+
+    None as long as nothing is labelled.
+    """
+    checked = ws.catalog.steps.find(round_id, "check_targets")
+    stopped = checked is not None and bool((checked.result or {}).get("stop"))
+    step = "merge_training" if stopped else "merge_labels"
+    commit: str | None = ws.catalog.steps.result(round_id, step)["commit"]
+    return commit
 
 
 def _operations(ws: Workspace, round_id: int) -> dict[str, str]:

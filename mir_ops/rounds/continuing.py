@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mir_ops.rounds.place import Branches
-from mir_ops.rounds.targets import Labelled
+from mir_ops.rounds.targets import FIRST_LABELS, Labelled
 from mir_ops.workspace import Workspace
 
 
@@ -16,10 +16,11 @@ def continues(ws: Workspace, round_id: int) -> tuple[bool, str]:
     steps = ws.catalog.steps
     if not ws.catalog.rounds.get(round_id).spec.schedule.continuous:
         return False, "The project is not continuous"
-    if (met := steps.result(round_id, "check_targets"))["stop"]:
-        return False, str(met["reason"])
+    checked = steps.find(round_id, "check_targets")  # not where images were drawn
+    if checked is not None and checked.result and checked.result["stop"]:
+        return False, str(checked.result["reason"])
     ended = steps.result(round_id, "check_end")
-    if ended["code"] not in (None, "train-after-merge"):
+    if ended["code"] not in (None, "train-after-merge", FIRST_LABELS):
         return False, str(ended["reason"])
     before, after = (
         steps.result(round_id, step)["commit"] for step in ("merge_training", "merge_labels")

@@ -36,7 +36,7 @@ def assess_control(entry: Entry) -> dict[str, Any] | None:
     found = {name: steps.find(entry.round.id, name) for name in ("mine", "import_labels")}
     results = {name: each.result if each else None for name, each in found.items()}
     mined, labelled = results["mine"], results["import_labels"]
-    if not mined or not labelled or not labelled["commit"] or not mined["mining"]:
+    if not mined or not labelled or not labelled["commit"] or not mined["model_id"]:
         return None
     arms = _arms(entry, mined)
     if not len(arms.random):

@@ -37,12 +37,17 @@ def check_gate(ws: Workspace, place: Place, round_id: int, *, stage: Stage) -> d
 
 
 def _versions(ws: Workspace, round_id: int, stage: Stage) -> dict[str, str | None]:
-    """What is checked: what the round starts from, and what wants to join it."""
+    """What is checked: what the round starts from, and what wants to join it.
+
+    Without labels there is nothing to check, and `training` is None.
+    """
     if stage == "labels":
+        training = ws.catalog.steps.result(round_id, "merge_training")["commit"]
+        labels = ws.catalog.steps.result(round_id, "import_labels")["commit"]
         return {
-            "training": ws.catalog.steps.result(round_id, "merge_training")["commit"],
+            "training": (training or labels) if labels else None,
             "validation": None,
-            "incoming": ws.catalog.steps.result(round_id, "import_labels")["commit"],
+            "incoming": labels if training else None,
         }
     data, base = ws.catalog.steps.result(round_id, "import_data"), opened(ws, round_id)["training"]
     _, guests = to_merge(ws, round_id)
@@ -58,8 +63,8 @@ def _check(entry: Entry, stage: Stage, versions: Mapping[str, str | None]) -> di
     from mir_ops.quality import GateFailedError, check
 
     store, gates = entry.ws.store, entry.round.spec.gates
-    if stage == "labels" and versions["incoming"] is None:
-        return {"blocked": False, "message": "Nothing was labelled", "report": None, "html": None}
+    if versions["training"] is None:
+        return {"blocked": False, "message": "Nothing is labelled", "report": None, "html": None}
     read = {role: store.read(commit) if commit else None for role, commit in versions.items()}
     assert read["training"] is not None
     report = check(
@@ -69,6 +74,7 @@ def _check(entry: Entry, stage: Stage, versions: Mapping[str, str | None]) -> di
         rules_dir=Path(gates.rules) if gates.rules else None,
         parameters=gates.parameters,
         classes={id_: name for name, id_ in class_ids(entry).items()},
+        own_splits=stage == "labels",
     )
     blobs = store.put_blobs([report.to_json().encode(), report.to_html().encode()])
     entry.ws.catalog.gates.add(

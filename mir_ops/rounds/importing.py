@@ -46,7 +46,8 @@ def import_data(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     inputs = {"sources": digests, "classes": list(round_.spec.classes)}
 
     def work(entry: Entry) -> dict[str, Any]:
-        taken: dict[str, Any] = {"new_data": None, "images": {}, "issues": {}}
+        taken: dict[str, Any] = {"images": {}, "issues": {}}
+        taken |= dict.fromkeys(("training", "validation", "new_data"))
         for position, source in enumerate(sources):
             follow = _follower(entry, source.role, position, len(sources))
             taken |= _import(entry, source, digests[source.role], taken, follow)
@@ -56,12 +57,15 @@ def import_data(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
 
 
 def merge_training(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
-    """Merge what came in, and labels that a failed round left, into the training version."""
+    """Merge what came in, and labels that a failed round left, into the training version.
+
+    There is none, and `commit` is None, as long as nothing is labelled.
+    """
     base, guests = to_merge(ws, round_id)
     inputs = {"base": base, "guests": guests}
 
     def work(entry: Entry) -> dict[str, Any]:
-        if not guests and base is not None:
+        if not guests:
             return {"commit": base, "merged": []}
         _refuse_frozen(ws, guests)
         branch = entry.branches.training
@@ -87,11 +91,17 @@ def to_merge(ws: Workspace, round_id: int) -> tuple[str | None, list[str]]:
         ("tr", data["training"]),
         ("va", data["validation"]),
         ("tr", data["new_data"]),
-        ("tr", start["labels"]),
+        (split_of_labels(ws, start["labels"]), start["labels"]),
     ]
     merged = _merged_before(ws, round_) if start["training"] else set()
     guests = [f"{split}:{commit}" for split, commit in typed if commit and commit not in merged]
     return start["training"], list(dict.fromkeys(guests))
+
+
+def split_of_labels(ws: Workspace, labels: str | None) -> str:
+    """`tr`, or nothing where some of these images are kept for validation: each says itself."""
+    kept = labels is not None and ws.store.read_commit_version(labels).stats.splits.get("val")
+    return "" if kept else "tr"
 
 
 def _refuse_frozen(ws: Workspace, guests: list[str]) -> None:
@@ -109,14 +119,16 @@ def _refuse_frozen(ws: Workspace, guests: list[str]) -> None:
 def _sources(round_: Round, sharing_dir: Path | None) -> list[Source]:
     names, where = Branches(round_.project_key), round_.spec.sources
     new_data = round_.conf.get("new_data")
+    labelled = {"training": where.training, "validation": where.validation}
     found = [
-        Source(role="training", branch=names.imported("training"), path=Path(where.training),
-               annotations="voc"),
-        Source(role="validation", branch=names.imported("validation"),
-               path=Path(where.validation), annotations="voc"),
+        Source(role=role, branch=names.imported(role), path=Path(path), annotations="voc")
+        for role, path in labelled.items()
+        if path is not None
+    ]
+    found.append(
         Source(role="pool", branch=names.imported("pool"), path=Path(where.pool),
-               annotations="none"),
-    ]  # fmt: skip
+               annotations="none")
+    )  # fmt: skip
     if new_data:
         found.append(
             # Who starts a run is not who set this machine up: any path would be too much.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from mir_ops.catalog import Round
 from mir_ops.dataset import merge
+from mir_ops.errors import MirError, NotFoundError
 from mir_ops.labeling import (
     LabelBackend,
     LabelProgress,
@@ -23,9 +24,11 @@ from mir_ops.labeling import (
 from mir_ops.labeling.addresses import find_addresses, wake_url
 from mir_ops.labeling.following import digest_of, follow, read_guide, seconds_of
 from mir_ops.rounds.candidates import without
+from mir_ops.rounds.importing import split_of_labels
 from mir_ops.rounds.ledger import Entry, new_entry, once
-from mir_ops.rounds.opening import opened
+from mir_ops.rounds.opening import earlier_rounds, opened
 from mir_ops.rounds.place import Place
+from mir_ops.rounds.starting import splits_of
 from mir_ops.store import Operation
 from mir_ops.store.schema import ASSET_ID, PREDICTIONS
 from mir_ops.workspace import Workspace
@@ -34,12 +37,17 @@ from mir_ops.workspace import Workspace
 def create_label_task(
     ws: Workspace, place: Place, round_id: int, backend: LabelBackend
 ) -> dict[str, Any]:
-    """Ask the backend for labels of the mined images; the same request is asked once."""
+    """Ask the backend for labels of the mined images; the same request is asked once.
+
+    Nobody is asked where nothing was picked, or where the run says so.
+    """
     mined = ws.catalog.steps.result(round_id, "mine")
     inputs = {"mined": mined["commit"], "backend": backend.kind}
+    if skipped := ws.catalog.rounds.get(round_id).conf.get("label") is False:
+        inputs["label"] = False
 
     def work(entry: Entry) -> dict[str, Any]:
-        if not mined["picked"]:
+        if skipped or not mined["picked"]:
             return {"task": None, "backend": backend.kind, "requested": 0, "op_id": entry.op_id}
         request = _request(ws, entry.round, entry.op_id, mined)
         task = backend.create(replace(request, guide=_guide(entry.round.spec.labels.guide)))
@@ -138,7 +146,7 @@ def merge_labels(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         branch = entry.branches.training
         commit = ws.store.find_operation(branch, entry.op_id) or merge(
             ws.store,
-            [training, f"tr:{labels}"],
+            [*([training] if training else []), f"{split_of_labels(ws, labels)}:{labels}"],
             branch,
             strategy="guest",
             op_id=entry.op_id,
@@ -148,6 +156,27 @@ def merge_labels(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         return {"commit": commit.id, "merged": [labels]}
 
     return once(new_entry(ws, place, round_id, "merge_labels", inputs), work)
+
+
+def close_label_tasks(ws: Workspace, round_id: int, backend: LabelBackend) -> None:
+    """Tell the tool that these requests are over, each once.
+
+    Its answers are in the store: a tool that is away or has lost the task holds up no round. What
+    it could not be told stays open in the catalog, and it is told with the next round's end.
+    """
+    round_ = ws.catalog.rounds.get(round_id)
+    for each in [*earlier_rounds(ws, round_), round_]:
+        for task in ws.catalog.label_tasks.list(each.id):
+            if task.state == "closed" or task.backend != backend.kind:
+                continue
+            try:
+                backend.close(task.external_id)
+            except NotFoundError:
+                ws.catalog.label_tasks.update(task.op_id, state="closed", message="lost")
+            except MirError as error:
+                ws.catalog.label_tasks.update(task.op_id, message=f"Not closed: {error}")
+            else:
+                ws.catalog.label_tasks.update(task.op_id, state="closed")
 
 
 def _follow(ws: Workspace, round_id: int, op_id: str, progress: LabelProgress) -> None:
@@ -229,7 +258,7 @@ def _commit(entry: Entry, mined: str, result: LabelResult, backend: str) -> str 
         if len(stale):
             edit.remove_assets(stale)
         if len(fresh):
-            edit.put_assets(version.assets(ids=fresh))
+            edit.put_assets(splits_of(entry.ws, entry.round.id, version.assets(ids=fresh)))
         edit.put_layer("ground_truth", result.annotations, assets=result.done)
     return edit.commit.id
 

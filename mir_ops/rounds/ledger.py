@@ -17,6 +17,7 @@ STEPS: Final = (
     "import_data",
     "gate_data",
     "merge_training",
+    "check_start",
     "train",
     "evaluate",
     "check_targets",

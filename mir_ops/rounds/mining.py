@@ -14,9 +14,10 @@ from mir_ops.dataset import subset
 from mir_ops.rounds.executing import class_ids, image_of
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.place import Place
-from mir_ops.rounds.pool import Pool, round_pool
+from mir_ops.rounds.pool import Pool, round_pool, takes_all
 from mir_ops.rounds.sharding import Found, is_sharded, join_shards
 from mir_ops.store import Commit, Operation, operation_id
+from mir_ops.store.schema import PREDICTIONS
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,12 +39,15 @@ class MiningStep:
         store, branch = self.entry.ws.store, self.entry.branches.mining
         commit = store.find_operation(branch, self.entry.op_id)
         sharded = is_sharded(self.pool)
-        if commit is None and len(self.pool.candidates) and not sharded:
+        looks = self.pool.model is not None
+        if commit is None and len(self.pool.candidates) and looks and not sharded:
             return None
         self.entry.start()
         with self.entry.failing():
             if commit is None and sharded:
                 commit = self._commit(join_shards(self.entry, self.pool))
+            elif commit is None and len(self.pool.candidates):
+                commit = self._commit(Found.nothing())
             return self._pick(commit) if commit else self.entry.finish(self._nothing())
 
     def prepare(self) -> Job:
@@ -67,28 +71,58 @@ class MiningStep:
 
     def _commit(self, found: Found) -> Commit:
         entry, candidates = self.entry, self.pool.candidates
-        spec, model_id = entry.round.spec, self.pool.model.model_id
-        selection = self._select(found)
+        spec, model = entry.round.spec, self.pool.model
+        selection = self._select(found) if model else self._draw()
         with entry.ws.store.edit(
             entry.branches.mining,
             base=entry.ws.store.read(self.pool.commit),
             op_id=entry.op_id,
             operation=Operation(
                 kind="mine",
-                parameters={**picking(spec), "model": model_id, "notes": list(selection.notes)},
-                inputs=(self.pool.commit, self.pool.training),
-                executor=image_of(spec).image,
+                parameters={
+                    **picking(spec),
+                    "strategy": self._strategy,
+                    "model": model.model_id if model else None,
+                    "notes": list(selection.notes),
+                },
+                inputs=tuple(each for each in (self.pool.commit, self.pool.training) if each),
+                executor=image_of(spec).image if model else None,
                 seed=spec.seed,
             ),
             message=f"Round {entry.round.number}: score {len(candidates)} images",
             **entry.provenance,
         ) as edit:
-            looked_at = _on(found.predictions, candidates)
-            edit.put_layer(f"predictions:{model_id}", looked_at, assets=candidates)
             edit.put_layer(self._scores, selection.scores, assets=candidates)
-            if found.embeddings is not None:
-                edit.put_layer(f"embeddings:{model_id}", _on(found.embeddings, candidates))
+            if model is not None:
+                looked_at = _on(found.predictions, candidates)
+                edit.put_layer(f"predictions:{model.model_id}", looked_at, assets=candidates)
+            if model is not None and found.embeddings is not None:
+                vectors = _on(found.embeddings, candidates)
+                edit.put_layer(f"embeddings:{model.model_id}", vectors)
         return edit.commit
+
+    def _draw(self) -> Selection:
+        """Without a model nothing is known of an image: as many as wanted, by the seed."""
+        from mir_ops.mining import select
+
+        pool, spec = self.pool, self.entry.round.spec
+        return select(
+            "random",
+            assets=self.entry.ws.store.read(pool.commit).assets(
+                columns=["asset_id"], ids=pool.candidates
+            ),
+            predictions=PREDICTIONS.empty_table(),
+            classes={class_id: name for name, class_id in class_ids(self.entry).items()},
+            budget=len(pool.candidates) if self._strategy == "all" else spec.mining.budget,
+            seed=spec.seed,
+        )
+
+    @property
+    def _strategy(self) -> str:
+        """What picked: the project's strategy, a draw, or nobody."""
+        if takes_all(self.entry.ws, self.entry.round.id):
+            return "all"
+        return "random" if self.pool.model is None else self.entry.round.spec.mining.strategy
 
     def _select(self, found: Found) -> Selection:
         from mir_ops.mining import Control, control_seed, select
@@ -146,9 +180,9 @@ class MiningStep:
         spec = self.entry.round.spec.mining
         return {
             "op_id": self.entry.op_id,
-            "strategy": spec.strategy,
+            "strategy": self._strategy,
             "budget": spec.budget,
-            "model_id": self.pool.model.model_id,
+            "model_id": self.pool.model.model_id if self.pool.model else None,
             "scores": self._scores,
             "candidates": len(self.pool.candidates),
             "picked": 0,
@@ -172,6 +206,8 @@ def mining_step(ws: Workspace, place: Place, round_id: int) -> MiningStep:
         "mining": picking(pool.spec),
         "seed": pool.spec.seed,
     }
+    if takes_all(ws, round_id):
+        inputs["strategy"] = "all"
     entry = new_entry(ws, place, round_id, "mine", inputs)
     return MiningStep(entry=entry, pool=pool)
 

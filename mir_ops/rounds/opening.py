@@ -12,7 +12,8 @@ from mir_ops.errors import InvalidInputError
 from mir_ops.evaluation.frozen import find_frozen, frozen_sets
 from mir_ops.executor.jobs import bundled_folder
 from mir_ops.rounds.ledger import Entry, new_entry, once
-from mir_ops.rounds.place import Place
+from mir_ops.rounds.place import Branches, Place
+from mir_ops.rounds.sticky import conf_of, said_before, said_now, with_said
 from mir_ops.workspace import Workspace
 
 
@@ -25,15 +26,24 @@ def open_round(
     a round of the project is open.
     """
     asked, project = _checked(project, conf), _now_called(ws, place, project)
+    owner = ws.catalog.projects.get(project)
+    before = said_before(ws, owner, run_id=place.run_id)
+    spec = _spec(ws, owner.spec, with_said(asked, before))
     round_ = ws.catalog.rounds.open(
         project,
         deployment=place.deployment,
         dag_id=place.dag_id,
         run_id=place.run_id,
-        spec=_spec(ws, ws.catalog.projects.get(project).spec, asked),
+        spec=spec,
         conf=asked.model_dump(exclude_none=True),
+        first=0 if _starts_empty(spec, asked) else 1,
     )
-    return once(new_entry(ws, place, round_.id, "open_round", {"round": round_.id}), _pin)
+
+    def work(entry: Entry) -> dict[str, Any]:
+        said = said_now(conf_of(round_), before, owner.spec, round_.number)
+        return {**_pin(entry), "said": said}
+
+    return once(new_entry(ws, place, round_.id, "open_round", {"round": round_.id}), work)
 
 
 def fail_round(ws: Workspace, run_id: str, reason: str) -> dict[str, Any]:
@@ -86,6 +96,7 @@ def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
         update={
             "executor": _executor(ws, spec.executor),
             "pretrained": choose_model(ws, pretrained).name if pretrained else None,
+            "model": _given_model(ws, spec, asked),
             "pool": PoolSpec() if asked.prepare_pool is False else spec.pool,
             "mining": _mining(spec.mining, asked),
             "seed": spec.seed if asked.seed is None else asked.seed,
@@ -98,6 +109,30 @@ def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:
     if made.test_sets:
         find_frozen(ws.store, made.test_sets)
     return made
+
+
+def _starts_empty(spec: ProjectSpec, asked: RoundConf) -> bool:
+    """Whether a first round finds neither labels nor a model: then it is round 0."""
+    return spec.sources.training is None and asked.new_data is None and spec.model is None
+
+
+def _given_model(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> str | None:
+    """The model that this round takes instead of training one: the run's, or the project's."""
+    from mir_ops.executor.models import choose_model
+
+    given = asked.model or (spec.model if spec.model and _begins(ws, spec.name) else None)
+    return choose_model(ws, given).name if given else None
+
+
+def _begins(ws: Workspace, project: str) -> bool:
+    """Whether no round has closed yet, or none got labels: the project's own model stands in."""
+    from mir_ops.rounds.targets import Labelled
+
+    if all(each.state != "closed" for each in ws.catalog.rounds.list(project)):
+        return True
+    key = ws.catalog.projects.get(project).key
+    tip = ws.store.branch(Branches(key).training).find_tip()
+    return tip is None or Labelled.of(ws.store.read(tip)).images == 0
 
 
 def _mining(mining: MiningSpec, asked: RoundConf) -> MiningSpec:

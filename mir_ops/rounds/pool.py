@@ -16,6 +16,7 @@ from mir_ops.rounds.candidates import digest, without
 from mir_ops.rounds.executing import config_of, image_inputs, prepare_predictions
 from mir_ops.rounds.ledger import Entry
 from mir_ops.rounds.preparing import prepared
+from mir_ops.rounds.starting import is_draw
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ class Pool:
     round_id: int
     spec: ProjectSpec
     commit: str  # the pool
-    training: str
+    training: str | None  # None as long as nothing is labelled
     candidates: pa.Array  # sorted
-    model: Model
+    model: Model | None  # None where nobody looks, and images are drawn
 
     @cached_property
     def looked_at(self) -> pa.Array:
         """Sorted ids: the candidates, and the labelled images where their vectors are needed."""
-        if not self._compares:
+        if self.model is None or not self._compares:
             return self.candidates
         ids = pa.concat_arrays([self.candidates, without(self.labelled, [self.candidates])])
         return ids.take(pc.sort_indices(ids))
@@ -47,6 +48,8 @@ class Pool:
     @cached_property
     def labelled(self) -> pa.Array:
         """The images that the model was trained on."""
+        if self.training is None:
+            return self.candidates.slice(0, 0)
         version = self.ws.store.read(self.training)
         assets = version.assets(columns=["asset_id", "split"])
         ids = assets.filter(pc.equal(assets["split"], "train"))["asset_id"].combine_chunks()
@@ -65,12 +68,16 @@ class Pool:
 
     def prepare(self, entry: Entry, asset_ids: pa.Array) -> Job:
         """The job that looks at these images."""
+        assert self.model is not None
+        assert self.training is not None
         return prepare_predictions(
             entry, self.commit, asset_ids, self.model, mine=self.ranks, also=[self.training]
         )
 
     def inputs(self, asset_ids: pa.Array) -> dict[str, Any]:
         """What a look at these images depends on."""
+        if self.model is None:
+            return {"pool": self.commit, "candidates": digest(asset_ids), "model": None}
         return {
             "pool": self.commit,
             "candidates": digest(asset_ids),
@@ -85,6 +92,7 @@ class Pool:
         """What strategies may know of the labelled images."""
         from mir_ops.mining import read_labelled
 
+        assert self.training is not None
         truth = self.ws.store.read(self.training).layer(
             "ground_truth", columns=["asset_id", "class_id"], ids=self.labelled
         )
@@ -94,7 +102,9 @@ class Pool:
     def boxes_per_confidence(self) -> float:
         """Boxes on the validation images, over the confidence that the model finds there in sum."""
         found = self.ws.catalog.steps.find(self.round_id, "evaluate")
-        if found is None or not found.result or found.result.get("model_id") != self.model.model_id:
+        if self.model is None or found is None or not found.result:
+            return 1.0
+        if found.result.get("model_id") != self.model.model_id:
             return 1.0
         return _boxes_per_confidence(
             self.ws.store.read(found.result["commit"]), self.model.model_id
@@ -105,6 +115,7 @@ def round_pool(ws: Workspace, round_id: int) -> Pool:
     """The pool of this round, as it was when the round opened."""
     steps = ws.catalog.steps
     commit, candidates = prepared(ws, round_id)
+    looks = not is_draw(ws, round_id) and not takes_all(ws, round_id)
     return Pool(
         ws=ws,
         round_id=round_id,
@@ -112,8 +123,13 @@ def round_pool(ws: Workspace, round_id: int) -> Pool:
         commit=commit,
         training=steps.result(round_id, "merge_training")["commit"],
         candidates=candidates,
-        model=ws.catalog.models.get(steps.result(round_id, "train")["op_id"]),
+        model=ws.catalog.models.get(steps.result(round_id, "train")["op_id"]) if looks else None,
     )
+
+
+def takes_all(ws: Workspace, round_id: int) -> bool:
+    """Whether this run leaves the mining out: everything that was prepared is labelled."""
+    return ws.catalog.rounds.get(round_id).conf.get("mine") is False
 
 
 def _boxes_per_confidence(version: Version, model_id: str) -> float:

@@ -34,6 +34,8 @@ def proposal(ws: Workspace, round_id: int) -> Proposal | None:
     ended = steps.find(round_id, "check_end")
     last = ended is not None and bool((ended.result or {}).get("last"))
     trained, measured = ("train_last", "evaluate_last") if last else ("train", "evaluate")
+    if steps.find(round_id, trained) is None:
+        return None  # a draw that nobody labelled
     metrics = steps.result(round_id, measured)["metrics"]
     return Proposal(
         name=spec.promote,

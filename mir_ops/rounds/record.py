@@ -16,12 +16,13 @@ from mir_ops.rounds.cost import cost_of
 from mir_ops.rounds.executing import image_record
 from mir_ops.rounds.labels import read_answers
 from mir_ops.rounds.ledger import Entry
+from mir_ops.rounds.sticky import next_round
 from mir_ops.workspace import Workspace
 
 FORMAT: Final = 2
 
 
-def write_record(entry: Entry, training: str) -> dict[str, Any]:
+def write_record(entry: Entry, training: str | None) -> dict[str, Any]:
     """What `mir round show` prints, and what a later run can be checked against."""
     ws, round_ = entry.ws, entry.round
     done = {each.step: each for each in ws.catalog.steps.list(round_.id) if each.state == "done"}
@@ -44,6 +45,7 @@ def write_record(entry: Entry, training: str) -> dict[str, Any]:
         "seconds": {step: _seconds(each) for step, each in done.items()},
         "training": training,
         "commits": _commits(results, training),
+        "start": results.get("check_start"),
         "model": results.get("train"),
         "metrics": results.get("evaluate", {}).get("metrics"),
         "stop": results.get("check_targets"),
@@ -60,6 +62,7 @@ def write_record(entry: Entry, training: str) -> dict[str, Any]:
         ],
         "control": assess_control(entry),
         "cost": cost_of(entry, results),
+        "next": next_round(ws, round_.project),
     }
 
 
@@ -73,7 +76,9 @@ def read_record(ws: Workspace, record: str | None) -> dict[str, Any]:
     return read
 
 
-def _commits(results: Mapping[str, Mapping[str, Any]], training: str) -> dict[str, str | None]:
+def _commits(
+    results: Mapping[str, Mapping[str, Any]], training: str | None
+) -> dict[str, str | None]:
     imported, mined = results.get("import_data", {}), results.get("mine", {})
     return {
         "base": results.get("open_round", {}).get("training"),
@@ -104,7 +109,7 @@ def _last(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
 
 def _image(entry: Entry, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The executor, with the build that trained."""
-    trained = results.get("train", {}).get("op_id")
+    trained = results.get("train", results.get("train_last", {})).get("op_id")
     model = entry.ws.catalog.models.find(trained) if trained else None
     return dict(model.image) if model else image_record(entry.round.spec)
 

@@ -16,6 +16,7 @@ from mir_ops.rounds.executing import class_ids
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.place import Place
 from mir_ops.rounds.pool import Pool, round_pool
+from mir_ops.store.schema import PREDICTIONS
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class Found:
     predictions: pa.Table
     embeddings: pa.Table | None
     ranking: pa.Table | None
+
+    @classmethod
+    def nothing(cls) -> Found:
+        """What is known where nobody looks."""
+        return cls(predictions=PREDICTIONS.empty_table(), embeddings=None, ranking=None)
 
     @classmethod
     def of(cls, inferred: InferenceResult) -> Found:
@@ -71,7 +77,7 @@ class ShardStep:
                     "op_id": self.entry.op_id,
                     "images": len(self.part),
                     "candidates": digest(self.part),
-                    "model_id": self.pool.model.model_id,
+                    "model_id": _model_id(self.pool),
                     "boxes": found.predictions.num_rows,
                     "predictions": _keep(self.entry, found.predictions),
                     "embeddings": _keep(self.entry, found.embeddings),
@@ -126,7 +132,7 @@ def is_sharded(pool: Pool) -> bool:
 
 def _checked(entry: Entry, pool: Pool, number: int) -> dict[str, Any]:
     result = dict(entry.ws.catalog.steps.result(entry.round.id, _name(number)))
-    now = (digest(_part(pool, number)), pool.model.model_id)
+    now = (digest(_part(pool, number)), _model_id(pool))
     if (result["candidates"], result["model_id"]) != now:
         raise ConflictError(
             f"Shard {number} was predicted for other images or another model",
@@ -138,7 +144,13 @@ def _checked(entry: Entry, pool: Pool, number: int) -> dict[str, Any]:
 
 def _count(pool: Pool) -> int:
     size = pool.spec.mining.shard_size
-    return 0 if size is None or len(pool.candidates) <= size else -(-len(pool.looked_at) // size)
+    if pool.model is None or size is None or len(pool.candidates) <= size:
+        return 0
+    return -(-len(pool.looked_at) // size)
+
+
+def _model_id(pool: Pool) -> str | None:
+    return pool.model.model_id if pool.model else None
 
 
 def _part(pool: Pool, number: int) -> pa.Array:

@@ -25,6 +25,7 @@ from mir_ops.rounds.opening import fail_round, open_round
 from mir_ops.rounds.place import Place
 from mir_ops.rounds.preparing import prepare_pool
 from mir_ops.rounds.sharding import shard_numbers, shard_step
+from mir_ops.rounds.starting import check_start
 from mir_ops.rounds.targets import check_end, check_targets
 from mir_ops.rounds.training import training_step
 
@@ -34,6 +35,7 @@ __all__ = [
     "Step",
     "check_end",
     "check_gate",
+    "check_start",
     "check_targets",
     "close_round",
     "create_label_task",

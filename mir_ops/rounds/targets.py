@@ -18,6 +18,8 @@ from mir_ops.rounds.preparing import eligible
 from mir_ops.store import Version
 from mir_ops.workspace import Workspace
 
+FIRST_LABELS: Final = "first-labels"
+
 _EMPTY: Final = ("empty-pool", "Every image of the pool is labelled or excluded")
 
 
@@ -74,14 +76,18 @@ def check_end(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
 
     def work(entry: Entry) -> dict[str, Any]:
         if before == after:
-            return {"last": False, "code": None, "reason": "The model has seen all labels"}
+            reason = "The model has seen all labels" if after else "Nothing is labelled"
+            return {"last": False, "code": None, "reason": reason}
         version = ws.store.read(after)
+        first = ws.catalog.steps.find(round_id, "train") is None
         code, reason = decide_end(
             spec,
             number=entry.round.number,
             labelled=Labelled.of(version),
             candidates=_left(ws, round_id, version),
         )
+        if code is None and first:
+            code, reason = FIRST_LABELS, "No model has seen these first labels"
         return {"last": code is not None, "code": code, "reason": reason}
 
     return once(new_entry(ws, place, round_id, "check_end", inputs), work)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.catalog import Model
-from mir_ops.errors import MirError
+from mir_ops.errors import InvalidInputError, MirError
 from mir_ops.rounds.executing import (
     cache_of,
     config_of,
@@ -18,7 +18,9 @@ from mir_ops.rounds.executing import (
     limits_of,
 )
 from mir_ops.rounds.ledger import Entry, new_entry
+from mir_ops.rounds.opening import earlier_rounds
 from mir_ops.rounds.place import Place
+from mir_ops.store import operation_id
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -27,21 +29,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingStep:
-    """Trains once for the same version, image, config and seed, whatever is cleared or killed."""
+    """Trains once for the same version, image, config and seed, whatever is cleared or killed.
+
+    What an earlier round trained so is taken again, as its last model is by the round after it.
+    """
 
     entry: Entry
     version: str
     image: Mapping[str, Any]  # with the build that a container would run
+    recipe: str  # digest of all that a training takes
+    given: str | None  # the model to take instead
 
     @property
     def finished(self) -> dict[str, Any] | None:
         if (taken := self.entry.taken()) is not None:
             return taken
         model = self.entry.ws.catalog.models.find(self.entry.op_id)
-        if model is None:
+        if model is not None:
+            self.entry.start()  # the model was kept, and the worker died before it said so
+            return self._finish(model)
+        if self.given is not None:
+            self.entry.start()
+            with self.entry.failing():
+                return self._finish(self._take_given(self.given), source="given")
+        if (found := self._trained_before()) is None:
             return None
-        self.entry.start()  # the model was kept, and the worker died before it said so
-        return self.entry.finish(_result(model))
+        self.entry.start()
+        return self._finish(self._again(found), source=f"round {found.round_number}")
 
     def prepare(self) -> Job:
         self.entry.start()
@@ -72,27 +86,84 @@ class TrainingStep:
         from mir_ops.executor.models import keep_training
         from mir_ops.executor.usage import read_usage
 
-        entry, spec = self.entry, self.entry.round.spec
+        entry = self.entry
         with entry.failing():
             trained = collect_training(job)
             package = keep_training(entry.ws, trained, self._origin())
-            model = entry.ws.catalog.models.add(
-                round_id=entry.round.id,
-                op_id=entry.op_id,
+            model = self._add(
                 model_id=trained.model_id,
                 stage=trained.best_stage,
                 classes=trained.class_names,
                 package=package.package,
                 log=entry.ws.store.put_blob(trained.log) if trained.log.is_file() else None,
-                training=self.version,
-                image=self.image,
-                config=config_of(spec, spec.executor.config.train),
-                seed=spec.seed,
                 training_metrics=trained.metrics,
             )
-            result = entry.finish({**_result(model), "usage": read_usage(job)})
+            result = self._finish(model, usage=read_usage(job))
         remove_job(job)
         return result
+
+    def _finish(
+        self, model: Model, *, source: str | None = None, usage: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """`from` says where a model comes from that was not trained now."""
+        result = {**_result(model), "recipe": self.recipe, "from": source, "usage": usage}
+        return self.entry.finish(result)
+
+    def _add(self, **values: Any) -> Model:
+        entry, spec = self.entry, self.entry.round.spec
+        return entry.ws.catalog.models.add(
+            round_id=entry.round.id,
+            op_id=entry.op_id,
+            training=self.version,
+            image=self.image,
+            config=config_of(spec, spec.executor.config.train),
+            seed=spec.seed,
+            **values,
+        )
+
+    def _trained_before(self) -> Model | None:
+        """What an earlier round trained by the same recipe: its last model saw the same labels."""
+        ws = self.entry.ws
+        for earlier in reversed(earlier_rounds(ws, self.entry.round)):
+            for step in ("train_last", "train"):
+                found = ws.catalog.steps.find(earlier.id, step)
+                result = found.result if found and found.state == "done" else None
+                if result and result.get("recipe") == self.recipe and result["from"] != "given":
+                    return ws.catalog.models.find(result["op_id"])
+        return None
+
+    def _again(self, found: Model) -> Model:
+        return self._add(
+            model_id=found.model_id,
+            stage=found.stage,
+            classes=found.classes,
+            package=found.package,
+            log=found.log,
+            training_metrics=found.training_metrics,
+        )
+
+    def _take_given(self, name: str) -> Model:
+        """The model that the run or the project names, if it may be measured here."""
+        from mir_ops.executor.lineage import refuse_frozen_start
+        from mir_ops.executor.models import choose_model
+
+        chosen = choose_model(self.entry.ws, name)
+        wanted = self.entry.round.spec.classes
+        if not {each.strip().lower() for each in chosen.package.classes}.intersection(wanted):
+            raise InvalidInputError(
+                f"Model `{chosen.name[:12]}` finds none of the project's classes",
+                code="other-classes",
+                hint=f"Give one that finds {', '.join(f'`{each}`' for each in wanted)}",
+            )
+        refuse_frozen_start(self.entry.ws, chosen)
+        return self._add(
+            model_id=chosen.package.model_id,
+            stage=chosen.stage,
+            classes=chosen.package.classes,
+            package=chosen.package.package,
+            log=None,
+            training_metrics=dict(chosen.package.stages[chosen.stage]),
+        )
 
     def _job(self) -> Job:
         from mir_ops.executor import prepare_training
@@ -148,9 +219,12 @@ def training_step(
     }
     if spec.pretrained:
         inputs["pretrained"] = spec.pretrained
-    step = "train_last" if last else "train"
+    step, recipe = "train_last" if last else "train", operation_id("training", inputs)
+    given = None if last else spec.model
+    if given:
+        inputs["model"] = given
     entry = new_entry(ws, place, round_id, step, inputs)
-    return TrainingStep(entry=entry, version=version, image=image)
+    return TrainingStep(entry=entry, version=version, image=image, recipe=recipe, given=given)
 
 
 def _result(model: Model) -> dict[str, Any]:

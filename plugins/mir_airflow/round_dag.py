@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import DAG, Param
+from airflow.sdk.definitions.param import ParamsDict
 
 from mir_airflow.callbacks import fail_round
 from mir_airflow.hooks.mir import LabelsHook, MirHook
@@ -33,6 +34,7 @@ from mir_airflow.operators.rounds import (
     PlanShardsOperator,
     PreparePoolOperator,
 )
+from mir_airflow.operators.starting import CheckStartOperator
 from mir_airflow.retries import LABEL_RETRIES, LABEL_TRIES
 from mir_airflow.sensors.labels import LabelsSensor
 
@@ -75,7 +77,6 @@ def round_dag(
         catchup=False,
         # The catalog's lease decides who may run, at once; a limit here would queue runs up.
         max_active_runs=16,
-        params=dict(params),
         tags=["mir", "round", *tags],
         doc_md=DOC,
         on_failure_callback=fail_round,
@@ -87,6 +88,9 @@ def round_dag(
         },
     ) as dag:
         _add_steps(project, mir_conn_id, labels_conn_id)
+    # Earlier, and each task would carry a copy, which Airflow checks twice wherever it is
+    # serialized: nine tenths of what the parse of a project's DAG costs.
+    dag.params = ParamsDict(dict(params))
     return dag
 
 
@@ -102,6 +106,13 @@ def _add_steps(project: str, mir_conn_id: str, labels_conn_id: str) -> None:
         "round_id": "{{ ti.xcom_pull(task_ids='open_round', key='round_id') }}",
         "mir_conn_id": mir_conn_id,
     }
+    check_start = CheckStartOperator(
+        task_id="check_start",
+        train="train",
+        draw="prepare_pool",
+        doc_md="Has images drawn for people to label where there is nothing to train from.",
+        **of_round,
+    )
     check_targets = CheckTargetsOperator(
         task_id="check_targets",
         go_on="prepare_pool",
@@ -117,16 +128,18 @@ def _add_steps(project: str, mir_conn_id: str, labels_conn_id: str) -> None:
         "a project does not end with labels that no model has seen.",
         **of_round,
     )
-    measured = _data_to_metrics(of_round, after=open_round)
-    picked = _pool_to_picks(of_round, after=check_targets)
+    measured = _data_to_metrics(of_round, after=open_round, start=check_start)
+    picked = _pool_to_picks(of_round, after=[check_start, check_targets])
     merged = _picks_to_labels(of_round, labels_conn_id, after=picked)
     last = _last_model(of_round, after=check_end)
     measured >> check_targets
     merged >> check_end
-    _end(of_round, after=[check_targets, check_end, last])
+    _end(of_round, labels_conn_id, opened=open_round, after=[check_targets, check_end, last])
 
 
-def _data_to_metrics(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOperator:
+def _data_to_metrics(
+    of_round: Mapping[str, Any], *, after: BaseOperator, start: BaseOperator
+) -> BaseOperator:
     import_data = ImportDataOperator(
         task_id="import_data",
         doc_md="Imports the project's sources and the run's new data; unchanged bytes are not "
@@ -153,13 +166,14 @@ def _data_to_metrics(of_round: Mapping[str, Any], *, after: BaseOperator) -> Bas
         doc_md="Predicts on the validation images and measures the model.",
         **of_round,
     )
-    after >> import_data >> gate_data >> merge_training >> train >> evaluate
+    after >> import_data >> gate_data >> merge_training >> start >> train >> evaluate
     return evaluate
 
 
-def _pool_to_picks(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOperator:
+def _pool_to_picks(of_round: Mapping[str, Any], *, after: list[BaseOperator]) -> BaseOperator:
     prepare_pool = PreparePoolOperator(
         task_id="prepare_pool",
+        trigger_rule="none_failed_min_one_success",
         doc_md="Filters and samples the pool, as the project's `pool` says; else leaves it whole.",
         **of_round,
     )
@@ -242,7 +256,13 @@ def _last_model(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOper
     return evaluate_last
 
 
-def _end(of_round: Mapping[str, Any], *, after: list[BaseOperator]) -> None:
+def _end(
+    of_round: Mapping[str, Any],
+    labels_conn_id: str,
+    *,
+    opened: BaseOperator,
+    after: list[BaseOperator],
+) -> None:
     approve_model = ApproveModelOperator(
         task_id="approve_model",
         trigger_rule="none_failed_min_one_success",
@@ -260,11 +280,12 @@ def _end(of_round: Mapping[str, Any], *, after: list[BaseOperator]) -> None:
         trigger_rule="none_failed_min_one_success",
         on_success_callback=_telling("round-closed", of_round),
         doc_md="Writes the round's record and frees the project for the next round.",
+        labels_conn_id=labels_conn_id,
         **of_round,
     )
     after >> approve_model >> promote_model
-    # A refused model is not promoted, and the round closes.
-    [after[0], promote_model] >> close_round
+    # Whatever was skipped in between, a round that opened closes.
+    [opened, promote_model] >> close_round
 
 
 def _telling(event: Event, of_round: Mapping[str, Any]) -> RoundNotifier:

@@ -54,6 +54,25 @@ PARAMS = {
         description="A model to start the training from: its id, `id@stage`, or a promoted name. "
         "Empty: the project's, or none.",
     ),
+    "model": Param(
+        None,
+        type=["null", "string"],
+        title="Model",
+        description="A model that this round takes instead of training one: its id, `id@stage`, or "
+        "a promoted name. It is measured, and mines. Empty: one is trained.",
+    ),
+    "mine": Param(
+        None,
+        type=["null", "boolean"],
+        title="Mine",
+        description="Whether images are picked. No: everything that was prepared is labelled.",
+    ),
+    "label": Param(
+        None,
+        type=["null", "boolean"],
+        title="Label",
+        description="Whether people are asked. No: the round ends with its picks.",
+    ),
     "train_after_merge": Param(
         None,
         type=["null", "boolean"],
@@ -68,5 +87,12 @@ PARAMS = {
         maximum=2**31 - 1,
         title="Seed",
         description="The same seed on the same data gives the same round. Empty: the project's.",
+    ),
+    "as_project": Param(
+        None,
+        type=["null", "boolean"],
+        title="As the project says",
+        description="What a run says of budget, strategy, control arm, pretrained model, last "
+        "training and seed holds for the rounds after it. Yes: forget it.",
     ),
 }

@@ -41,7 +41,8 @@ print("\\n" + json.dumps({
 """
 
 ORDER = [
-    "open_round", "import_data", "gate_data", "merge_training", "train", "evaluate",
+    "open_round", "import_data", "gate_data", "merge_training", "check_start", "train",
+    "evaluate",
     "check_targets", "prepare_pool", "plan_shards", "mine_shard", "mine", "create_label_task",
     "wait_for_labels", "import_labels", "gate_labels", "merge_labels", "check_end", "train_last",
     "evaluate_last", "approve_model", "promote_model", "close_round",
@@ -73,7 +74,9 @@ def test_the_round_is_one_chain_with_a_way_past_mining(described: dict[str, Any]
     chain = {name: [after] for name, after in itertools.pairwise(ORDER)}
     expected = {
         **chain,
-        "check_targets": ["approve_model", "close_round", "prepare_pool"],
+        "check_start": ["prepare_pool", "train"],
+        "open_round": ["close_round", "import_data"],
+        "check_targets": ["approve_model", "prepare_pool"],
         "plan_shards": ["mine", "mine_shard"],
         "check_end": ["approve_model", "train_last"],
         "close_round": [],
@@ -86,8 +89,8 @@ def test_every_parameter_of_a_round_is_described(described: dict[str, Any]) -> N
     params = described["params"]
 
     assert sorted(params) == [
-        "budget", "control", "new_data", "prepare_pool", "pretrained", "project",
-        "seed", "strategy", "train_after_merge",
+        "as_project", "budget", "control", "label", "mine", "model", "new_data", "prepare_pool",
+        "pretrained", "project", "seed", "strategy", "train_after_merge",
     ]  # fmt: skip
     assert all(schema.get("title") and schema.get("type") for schema in params.values())
     assert params["budget"]["type"] == ["null", "integer"]

@@ -99,6 +99,25 @@ def test_a_large_pool_is_mined_in_shards(
     )
 
 
+def test_round_0_draws_images_where_there_is_nothing_to_train_from(
+    airflow: LocalAirflow, world: RoundWorld
+) -> None:
+    world.apply("bare", sources={"pool": str(world.root / "data" / "pool")})
+    run = _run(airflow, {"project": "bare", "budget": 6})
+
+    states = airflow.client.task_states(DAG, run.run_id)
+    skipped = {step for step in STEPS if states[step] == "skipped"}
+    assert (run.state, skipped) == ("success", {"train", "evaluate", "check_targets"})
+    (round_,) = world.workspace.catalog.rounds.list("bare")
+    assert (round_.state, round_.number) == ("closed", 0)
+    tip = world.workspace.store.branch("bare/training").tip()
+    assert tip.stats.splits == {"train": 4, "val": 2}
+    record = read_record(world.workspace, round_.record)
+    assert record["last"]["metrics"]["images"] == 2
+    (task,) = world.workspace.catalog.label_tasks.list(round_.id)
+    assert task.state == "closed"
+
+
 def test_tasks_link_to_what_they_made(
     airflow: LocalAirflow, world: RoundWorld, finished: DagRun
 ) -> None:

@@ -156,6 +156,7 @@ class Run:
             "import_data": lambda: steps.import_data(ws, place, round_id),
             "gate_data": lambda: steps.check_gate(ws, place, round_id, stage="data"),
             "merge_training": lambda: steps.merge_training(ws, place, round_id),
+            "check_start": lambda: steps.check_start(ws, place, round_id),
             "check_targets": lambda: steps.check_targets(ws, place, round_id),
             "prepare_pool": lambda: steps.prepare_pool(ws, place, round_id),
             "create_label_task": lambda: steps.create_label_task(ws, place, round_id, backend),
@@ -164,7 +165,7 @@ class Run:
             "gate_labels": lambda: steps.check_gate(ws, place, round_id, stage="labels"),
             "merge_labels": lambda: steps.merge_labels(ws, place, round_id),
             "check_end": lambda: steps.check_end(ws, place, round_id),
-            "close_round": lambda: steps.close_round(ws, place, round_id),
+            "close_round": lambda: steps.close_round(ws, place, round_id, backend),
         }
         return calls[task]()
 

@@ -235,7 +235,7 @@ class MergeLabelsOperator(StepOperator):
         return merge_labels(workspace, place, round_id)
 
 
-class CloseRoundOperator(StepOperator):
+class CloseRoundOperator(LabelStepOperator):
     """
     Write the round's record and free the project for the next one.
 
@@ -263,7 +263,9 @@ class CloseRoundOperator(StepOperator):
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         from mir_ops.rounds.steps import close_round
 
-        return close_round(workspace, place, round_id)
+        asked = workspace.catalog.label_tasks.list(round_id)
+        tool = self.backend(workspace, round_id) if asked else None
+        return close_round(workspace, place, round_id, tool)
 
 
 def push_version(
