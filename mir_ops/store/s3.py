@@ -391,6 +391,7 @@ def _config(attempts: int, *, path_style: bool) -> Config:
         connect_timeout=5,
         read_timeout=60,
         max_pool_connections=2 * _THREADS,
+        signature_version="s3v4",  # addresses for browsers would get the one that few servers know
         retries={"mode": "standard", "total_max_attempts": attempts},
         s3={"addressing_style": "path"} if path_style else {},
         # Checksums in trailers are unknown to servers older than 2025.
