@@ -141,6 +141,9 @@ def measure(args: argparse.Namespace, folder: Path, peer: Path | None) -> Iterat
     for task, limit in (
         ("random", LEAST_CPU),
         ("entropy", LEAST_CPU),
+        ("least-confidence", LEAST_CPU),
+        ("margin", LEAST_CPU),
+        ("class-rarity", LEAST_CPU),
         ("hybrid", LEAST_CPU),
         ("hybrid+probabilities", None),
         ("hybrid+embeddings", MOST_CPU),

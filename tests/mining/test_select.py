@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -250,31 +246,6 @@ def test_a_strategy_of_ones_own_is_a_function() -> None:
     assert mining.strategies()["test-first"] == "The first images by id"
     with pytest.raises(ValueError, match="registered already"):
         mining.register("test-first", "again")(first)
-
-
-def test_an_installed_package_brings_strategies_along(tmp_path: Path) -> None:
-    (tmp_path / "shortest.py").write_text(
-        "import numpy as np\n"
-        "from mir_ops.mining import Scored, register\n"
-        "@register('shortest', 'Nothing in particular')\n"
-        "def shortest(candidates):\n"
-        "    return Scored(score=np.zeros(len(candidates)), reason=str)\n"
-    )
-    info = tmp_path / "shortest-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shortest\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[mir_ops.strategies]\nshortest = shortest\n")
-    asked = "from mir_ops import mining; print(mining.strategies()['shortest'])"
-
-    done = subprocess.run(
-        [sys.executable, "-c", asked],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(mining.__file__).parents[2]}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert done.stdout == "Nothing in particular\n"
 
 
 @pytest.mark.parametrize(

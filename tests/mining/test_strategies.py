@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pools import asset, assets, embedded, pick, picked, predicted, select
 
 from mir_ops import mining
@@ -32,6 +34,23 @@ def test_only_the_sum_prefers_crowds(aggregate: str, first: bytes) -> None:
     rows = [(A, 0, 0.5, None)] + [(B, 0, 0.2, None)] * 5
 
     assert picked("entropy", [A, B], rows, parameters={"aggregate": aggregate}) == [first]
+
+
+@pytest.mark.parametrize("strategy", ["entropy", "least-confidence", "margin"])
+@settings(max_examples=25, deadline=None)
+@given(shares=st.lists(st.integers(1, 31).map(lambda n: n / 32), min_size=1, max_size=6))
+def test_boxes_add_up_as_the_aggregate_says(strategy: str, shares: list[float]) -> None:
+    def score(confidences: list[float], aggregate: str) -> float:
+        rows = [(A, 0, each, None) for each in confidences]
+        more = {"parameters": {"aggregate": aggregate, "top": 2}}
+        return float(pick(strategy, [A], rows, **more)[A]["score"])
+
+    boxes = sorted((score([each], "max") for each in shares), reverse=True)
+
+    assert score(shares, "max") == pytest.approx(boxes[0], abs=1e-8)
+    assert score(shares, "sum") == pytest.approx(sum(boxes), abs=1e-8)
+    assert score(shares, "mean") == pytest.approx(sum(boxes) / len(boxes), abs=1e-8)
+    assert score(shares, "top") == pytest.approx(np.mean(boxes[:2]), abs=1e-8)
 
 
 def test_the_top_is_the_mean_of_so_many() -> None:
