@@ -22,6 +22,7 @@ def get_provider_info() -> dict[str, Any]:
                     "mir_airflow.operators.datasets",
                     "mir_airflow.operators.executor",
                     "mir_airflow.operators.jobs",
+                    "mir_airflow.operators.labels",
                     "mir_airflow.operators.models",
                     "mir_airflow.operators.reaper",
                     "mir_airflow.operators.rounds",

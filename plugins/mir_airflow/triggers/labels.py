@@ -29,14 +29,13 @@ class LabelsEvent(TypedDict):
     hint: str | None
 
 
-class LabelsTrigger(BaseTrigger):
+class WaitingTrigger(BaseTrigger):
     """
     Polls the label tool until everything is labelled, the deadline is over, or the task is lost.
 
     Whatever else goes wrong (the network, the tool, the catalog) is tried again, less and less
     often, until the deadline.
 
-    :param round_id: The round that waits.
     :param deadline: When to go on with what is done, as an ISO time with a zone.
     :param poll_seconds: How often to ask.
     :param mir_conn_id: Connection to the workspace.
@@ -44,27 +43,35 @@ class LabelsTrigger(BaseTrigger):
     """
 
     def __init__(
-        self,
-        *,
-        round_id: int,
-        deadline: str,
-        poll_seconds: float,
-        mir_conn_id: str,
-        labels_conn_id: str,
+        self, *, deadline: str, poll_seconds: float, mir_conn_id: str, labels_conn_id: str
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.round_id = round_id
         self.deadline = deadline
         self.poll_seconds = poll_seconds
         self.mir_conn_id = mir_conn_id
         self.labels_conn_id = labels_conn_id
         self._told: dict[str, Any] = {}
 
+    def what(self) -> dict[str, Any]:
+        """The arguments that say what is waited for."""
+        raise NotImplementedError
+
+    def ask(self, workspace: Workspace, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
+        """Whether the labels are ready, and how far they are."""
+        raise NotImplementedError
+
+    def last_activity(self, workspace: Workspace) -> datetime | None:  # noqa: ARG002
+        """When the label tool last called; None: it never does."""
+        return None
+
+    def give_up(self, workspace: Workspace) -> None:
+        """A person ended the waiting; a cancelled run calls nobody else back."""
+
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
-            "mir_airflow.triggers.labels.LabelsTrigger",
+            f"mir_airflow.triggers.labels.{type(self).__name__}",
             {
-                "round_id": self.round_id,
+                **self.what(),
                 "deadline": self.deadline,
                 "poll_seconds": self.poll_seconds,
                 "mir_conn_id": self.mir_conn_id,
@@ -100,22 +107,21 @@ class LabelsTrigger(BaseTrigger):
     async def _activity(self) -> datetime | None:
         try:
             workspace = await MirHook(self.mir_conn_id).aworkspace()
-            return await asyncio.to_thread(last_activity, workspace, self.round_id)
+            return await asyncio.to_thread(self.last_activity, workspace)
         except Exception as error:  # noqa: BLE001  what is wrong shows when the tool is asked
             self.log.debug("Could not look for a call of the label tool: %s", error)
             return None
 
     async def on_kill(self) -> None:
-        """A person ended the waiting; a cancelled run calls nobody else back."""
         workspace = await MirHook(self.mir_conn_id).aworkspace()
-        await asyncio.to_thread(give_up, workspace, self.round_id)
+        await asyncio.to_thread(self.give_up, workspace)
 
     async def _poll(self, pause: float) -> tuple[LabelsEvent | None, float]:
         """What ends the waiting, if anything does; and how long to wait before asking again."""
         try:
             workspace = await MirHook(self.mir_conn_id).aworkspace()
             options = await LabelsHook(self.labels_conn_id).aoptions()
-            ready, progress = await asyncio.to_thread(ask, workspace, self.round_id, options)
+            ready, progress = await asyncio.to_thread(self.ask, workspace, options)
         except (InvalidInputError, NotFoundError) as error:
             return LabelsEvent(status="failed", message=str(error), hint=error.hint), pause
         except Exception as error:  # noqa: BLE001  a broken network must not end weeks of waiting
@@ -143,6 +149,48 @@ class LabelsTrigger(BaseTrigger):
             self.log.debug("Could not leave an XCom: %s", error)
             return
         self._told = progress
+
+
+class LabelsTrigger(WaitingTrigger):
+    """
+    Waits for the labels of a round.
+
+    :param round_id: The round that waits.
+    """
+
+    def __init__(self, *, round_id: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.round_id = round_id
+
+    def what(self) -> dict[str, Any]:
+        return {"round_id": self.round_id}
+
+    def ask(self, workspace: Workspace, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
+        return ask(workspace, self.round_id, options)
+
+    def last_activity(self, workspace: Workspace) -> datetime | None:
+        return last_activity(workspace, self.round_id)
+
+    def give_up(self, workspace: Workspace) -> None:
+        give_up(workspace, self.round_id)
+
+
+class LabelTaskTrigger(WaitingTrigger):
+    """
+    Waits for the labels that a run of `dataset_label` asked for.
+
+    :param asked: What it asked for, as its first task left it.
+    """
+
+    def __init__(self, *, asked: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.asked = asked
+
+    def what(self) -> dict[str, Any]:
+        return {"asked": self.asked}
+
+    def ask(self, workspace: Workspace, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
+        return ask_task(workspace, self.asked, options)
 
 
 def as_told(progress: LabelProgress) -> dict[str, Any]:
@@ -183,3 +231,14 @@ def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[b
     renew_addresses(workspace, round_id, backend)
     requested = workspace.catalog.steps.result(round_id, "create_label_task")["requested"]
     return progress.complete or requested == 0, progress
+
+
+def ask_task(
+    workspace: Workspace, asked: dict[str, Any], options: dict[str, Any]
+) -> tuple[bool, LabelProgress]:
+    """Whether the labels that a run asked for are ready, and how far they are."""
+    from mir_ops.labeling import open_backend
+    from mir_ops.tasks.labels import follow_labels
+
+    progress = follow_labels(workspace, asked, open_backend(asked["backend"], options=options))
+    return progress.complete, progress
