@@ -38,6 +38,17 @@ async def main():
 print("\\n" + json.dumps(asyncio.run(asyncio.wait_for(main(), 300))))
 """
 
+SENSE = """
+import json
+from airflow.sdk.exceptions import TaskDeferred
+from mir_airflow.sensors.labels import LabelsSensor
+
+try:
+    LabelsSensor(task_id="wait_for_labels", round_id=ROUND, labels_conn_id="people").execute({})
+except TaskDeferred as deferred:
+    print("\\n" + json.dumps(deferred.trigger.serialize()[1]))
+"""
+
 
 @pytest.fixture
 def asked(tmp_path: Path) -> tuple[RoundWorld, int]:
@@ -116,6 +127,25 @@ def test_a_call_of_the_label_tool_ends_the_pause(
     event = _wait(in_airflow, world, round_id, seconds=3600, meanwhile=called, poll_seconds=600)
 
     assert event["message"] == "0 of 15 images labelled, 15 skipped"
+
+
+def test_a_label_tool_that_is_away_from_the_start_is_waited_for(
+    in_airflow: Callable[..., str], tmp_path: Path
+) -> None:
+    world = make_world(tmp_path / "world")
+    world.apply("waiting", backend="label-studio")
+    round_id, _ = _ask(world, open_backend("folder", options={"path": str(world.people)}))
+    asked = {"task": f"1-{'ab' * 6}", "backend": "label-studio", "requested": 15, "op_id": "op"}
+    world.workspace.catalog.steps.finish(round_id, "create_label_task", "op", asked)
+    away = {"conn_type": "mir_labels", "password": "t", "extra": {"url": "http://127.0.0.1:9"}}
+
+    said = in_airflow(SENSE.replace("ROUND", str(round_id)), **_environment(world, away))
+
+    deferred = json.loads(said.splitlines()[-1])
+    assert deferred["round_id"] == round_id
+    left = datetime.fromisoformat(deferred["deadline"]) - datetime.now(UTC)
+    assert timedelta(days=89) < left < timedelta(days=90)
+    assert "Could not ask the label tool, trying again: Label Studio at" in said
 
 
 @pytest.mark.long
@@ -214,9 +244,14 @@ def _wait(
         "poll_seconds": poll_seconds,
     }
     code = WAIT.replace("ARGUMENTS", repr(arguments)).replace("MEANWHILE", meanwhile)
+    event: dict[str, Any] = json.loads(
+        in_airflow(code, **_environment(world, people)).splitlines()[-1]
+    )
+    return event
+
+
+def _environment(world: RoundWorld, people: dict[str, Any] | None) -> dict[str, str]:
     connections = {**world.connections(), **({"people": people} if people else {})}
-    env = {
+    return {
         f"AIRFLOW_CONN_{name.upper()}": json.dumps(fields) for name, fields in connections.items()
     }
-    event: dict[str, Any] = json.loads(in_airflow(code, **env).splitlines()[-1])
-    return event
