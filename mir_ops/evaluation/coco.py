@@ -55,22 +55,10 @@ def metrics_of(sides: Sides, curves: Curves) -> Metrics:
         )
     predictions = np.bincount(sides.found.label, minlength=len(sides.names))
     precision = curves.precision.mean(axis=1)  # T x K x A
-    recall = curves.recall[:, :, _ALL, -1]
-    per_class: dict[str, ClassMetrics] = {}
-    for label in np.flatnonzero(boxes).tolist():
-        ap = precision[:, label, _ALL]
-        small, medium, large = (_number(precision[:, label, area]) for area, _ in _SIZED)
-        per_class[sides.names[label]] = ClassMetrics(
-            ap=float(ap.mean()),
-            ap50=float(ap[_IOU_50]),
-            ap75=float(ap[_IOU_75]),
-            recall50=float(recall[_IOU_50, label]),
-            boxes=int(boxes[label]),
-            predictions=int(predictions[label]),
-            ap_small=small,
-            ap_medium=medium,
-            ap_large=large,
-        )
+    per_class = {
+        sides.names[label]: _of_class(label, curves, precision[:, label], int(predictions[label]))
+        for label in np.flatnonzero(boxes).tolist()
+    }
     return Metrics(
         map50=_mean([each["ap50"] for each in per_class.values()]),
         map50_95=_mean([each["ap"] for each in per_class.values()]),
@@ -97,6 +85,22 @@ def summary_of(curves: Curves) -> dict[str, float | None]:
     summary |= {f"AP_{size}": _number(precision[..., area]) for area, size in _SIZED}
     summary |= {f"AR_{most}": _number(recall[..., _ALL, n]) for n, most in enumerate(MOST)}
     return summary | {f"AR_{size}": _number(recall[:, :, area, -1]) for area, size in _SIZED}
+
+
+def _of_class(label: int, curves: Curves, precision: Floats, predictions: int) -> ClassMetrics:
+    ap = precision[:, _ALL]
+    small, medium, large = (_number(precision[:, area]) for area, _ in _SIZED)
+    return ClassMetrics(
+        ap=float(ap.mean()),
+        ap50=float(ap[_IOU_50]),
+        ap75=float(ap[_IOU_75]),
+        recall50=float(curves.recall[_IOU_50, label, _ALL, -1]),
+        boxes=int(curves.positives[label, _ALL]),
+        predictions=predictions,
+        ap_small=small,
+        ap_medium=medium,
+        ap_large=large,
+    )
 
 
 def _number(values: Floats) -> float | None:

@@ -55,6 +55,13 @@ class _Points:
     right: Flags
     positives: Ints
 
+    @classmethod
+    def of(cls, found: Boxes, right: Flags, truth: Boxes) -> _Points:
+        positives = np.bincount(truth.label, minlength=truth.labels)
+        return cls(
+            label=found.label.astype(np.int64), score=found.score, right=right, positives=positives
+        )
+
     def map(self, measured: Flags) -> float:
         """Over the measured classes that have predictions or boxes left."""
         some = np.bincount(self.label, minlength=len(measured)) > 0
@@ -85,18 +92,15 @@ def mistakes_of(matches: Matches, *, background: float = BACKGROUND) -> Mistakes
     about = np.zeros(len(truth), np.bool_)
     about[target[target >= 0]] = True
     missed = counting & ~used & ~about
-    points = _Points(
-        label=found.label[counted].astype(np.int64),
-        score=found.score[counted],
-        right=right[counted],
-        positives=np.bincount(truth.label[counting], minlength=truth.labels),
-    )
-    gains = _gains(points, kind[counted], best[counted], target[counted], truth)
+    points = _Points.of(found.only(counted), right[counted], truth.only(counting))
     measured = points.positives > 0
     base = points.map(measured)
-    gains[MISSED] = _without(points, truth.label[missed]).map(measured)
-    gains["false_positives"] = _kept(points, points.right).map(measured)
-    gains["false_negatives"] = _without(points, truth.label[counting & ~used]).map(measured)
+    mended = {
+        **_gains(points, kind[counted], best[counted], target[counted], truth),
+        MISSED: _without(points, truth.label[missed]).map(measured),
+        "false_positives": _kept(points, points.right).map(measured),
+        "false_negatives": _without(points, truth.label[counting & ~used]).map(measured),
+    }
     return Mistakes(
         kind=np.asarray([*KINDS, RIGHT])[kind],
         missed=missed,
@@ -104,7 +108,7 @@ def mistakes_of(matches: Matches, *, background: float = BACKGROUND) -> Mistakes
             **{name: int((kind == number).sum()) for number, name in enumerate(KINDS)},
             MISSED: int(missed.sum()),
         },
-        gains={name: max(0.0, value - base) for name, value in gains.items()},
+        gains={name: max(0.0, value - base) for name, value in mended.items()},
         map=base,
     )
 
