@@ -79,11 +79,11 @@ def _checked(project: str, conf: Mapping[str, Any]) -> RoundConf:
 
 
 def _now_called(ws: Workspace, place: Place, project: str) -> str:
-    """The run's project may have got another name since it opened its round."""
-    if ws.catalog.projects.find(project) is None:
-        found = ws.catalog.rounds.find_run(place.deployment, place.run_id, place.dag_id)
-        return found.project_key if found else project
-    return project
+    """The project's key; it may have got another name since this run opened its round."""
+    if (named := ws.catalog.projects.find(project)) is not None:
+        return named.key
+    found = ws.catalog.rounds.find_run(place.deployment, place.run_id, place.dag_id)
+    return found.project_key if found else project
 
 
 def _spec(ws: Workspace, spec: ProjectSpec, asked: RoundConf) -> ProjectSpec:

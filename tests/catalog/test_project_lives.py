@@ -21,7 +21,7 @@ from mir_ops.errors import ConflictError, InvalidInputError, MirError, NotFoundE
 
 def open_round(catalog: Catalog, project: Project, run_id: str) -> Round:
     return catalog.rounds.open(
-        project.name, deployment="here", dag_id="dag", run_id=run_id, spec=project.spec, conf={}
+        project.key, deployment="here", dag_id="dag", run_id=run_id, spec=project.spec, conf={}
     )
 
 
