@@ -6,7 +6,8 @@ output; the bytes of the images stay in the child. Whatever a child could not do
 
 from __future__ import annotations
 
-import json
+import gc
+import marshal
 import os
 import subprocess
 import sys
@@ -118,7 +119,7 @@ class _Worker:
             with self._process.stdout as output, self._process.stdin as pipe:
                 _say(pipe, order)
                 for number, batch in iter(self._next, None):
-                    _say(pipe, [[name, self._file(name), self._tree.sizes[name]] for name in batch])
+                    _say(pipe, [(name, self._file(name), self._tree.sizes[name]) for name in batch])
                     self.found[number] = [_unpacked(each) for each in _heard(output)]
                     self.done += len(batch)
         except (OSError, EOFError):  # it ended early, and its exit code says so
@@ -139,11 +140,12 @@ class _Worker:
 
 def serve() -> None:
     """What a child does: store the images that its input names, and say what they are."""
+    gc.disable()  # there are no circles in what is made here
     pipe, output = sys.stdin.buffer, sys.stdout.buffer
     order = _heard(pipe)
     with BlobWriter(LocalObjects(Path(order["root"])), link=order["link"]) as writer:
         while (batch := receive(pipe)) is not None:
-            tree = _tree_of(json.loads(batch))
+            tree = _tree_of(marshal.loads(batch))
             found = [read_image(tree, name, order["link"]) for name in tree.sizes]
             writer.put(bodies_of(found))
             _say(output, [_packed(each) for each in found])
@@ -159,23 +161,24 @@ def _tree_of(files: list[tuple[str, str, int]]) -> FileTree:
     )
 
 
-def _packed(found: Read) -> list[Any]:
+def _packed(found: Read) -> tuple[Any, ...]:
+    """As `marshal` takes it: plain tuples."""
     if not isinstance(found, ReadImage):
-        return list(found)
-    return [found.name, found.sha256, *found.facts[:-1], found.facts.ymir_sha1.hex()]
+        return found
+    return found.name, found.sha256, tuple(found.facts)
 
 
-def _unpacked(found: list[Any]) -> Read:
+def _unpacked(found: tuple[Any, ...]) -> Read:
     if len(found) == 2:
-        return found[0], found[1]
-    name, sha256, *facts, sha1 = found
-    return ReadImage(name, sha256, b"", ImageFacts._make([*facts, bytes.fromhex(sha1)]))
+        return found
+    name, sha256, facts = found
+    return ReadImage(name, sha256, b"", ImageFacts._make(facts))
 
 
 def _say(pipe: IO[bytes], what: Any) -> None:
-    send(pipe, json.dumps(what).encode())
+    send(pipe, marshal.dumps(what))
     pipe.flush()
 
 
 def _heard(pipe: IO[bytes]) -> Any:
-    return json.loads(must_receive(pipe))
+    return marshal.loads(must_receive(pipe))

@@ -14,14 +14,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import pyarrow as pa
 
 from mir_ops.dataset.pipes import must_receive, receive, send
 from mir_ops.errors import InvalidInputError
 from mir_ops.formats import FormatName
-from mir_ops.formats.parsed import Finding, Parsed, joined
+from mir_ops.formats.parsed import IMAGES, OBJECTS, Finding, Parsed, joined
 from mir_ops.formats.reading import read_annotations
 from mir_ops.formats.trees import DamagedEntryError, FileTree
 from mir_ops.store.file_systems import read_file
@@ -29,7 +29,7 @@ from mir_ops.store.file_systems import read_file
 _FROM_FILES: Final = 2500  # below, starting a process takes longer than parsing does
 _MOST_PROCESSES: Final = 8
 _COMMAND: Final = (
-    "from mir_ops.arrow import spare_pandas; spare_pandas(); "
+    "from mir_ops.arrow import load_rows; load_rows(); "
     "from mir_ops.dataset.parsing import serve; serve()"
 )
 
@@ -104,7 +104,7 @@ class _Child:
                 code="parser-ended",
                 hint="If memory ran out, import fewer files at a time; else look for damaged files",
             )
-        return _unpacked(self._output) if code == 0 else None
+        return _received(self._output) if code == 0 else None
 
     def stop(self) -> None:
         if self._process.poll() is None:
@@ -148,7 +148,7 @@ def serve() -> None:
     parsed = read_annotations(
         order["kind"], list(bodies), _reading(bodies), boxes_only=order["boxes_only"]
     )
-    sys.stdout.buffer.write(_packed(parsed))
+    _send_parsed(parsed, sys.stdout.buffer)
 
 
 def _reading(bodies: dict[str, bytes]) -> Callable[[str], bytes]:
@@ -177,36 +177,34 @@ def _parts(
     return [names[start : start + size] for start in range(0, len(names), size)]
 
 
-def _packed(parsed: Parsed) -> bytes:
-    findings = [asdict(finding) for finding in parsed.findings]
+def _send_parsed(parsed: Parsed, pipe: IO[bytes]) -> None:
+    """A message about everything, then both tables as streams, without their empty columns."""
     rest = {
         "relative": parsed.relative,
         "boxes_only": parsed.boxes_only,
         "classes": dict(parsed.classes),
-        "findings": findings,
+        "findings": [asdict(finding) for finding in parsed.findings],
     }
-    sink = pa.BufferOutputStream()
-    for body in (json.dumps(rest).encode(), _to_ipc(parsed.images), _to_ipc(parsed.objects)):
-        sink.write(len(body).to_bytes(8, "big"))
-        sink.write(body)
-    return bytes(sink.getvalue())
+    send(pipe, json.dumps(rest).encode())
+    for table in (parsed.images, parsed.objects):
+        stated = [name for name in table.column_names if table[name].null_count < len(table)]
+        with pa.ipc.new_stream(pipe, table.select(stated).schema) as writer:
+            writer.write_table(table.select(stated))
 
 
-def _unpacked(data: bytes) -> Parsed:
-    pieces: list[memoryview] = []
-    view = memoryview(data)
-    while view:
-        size = int.from_bytes(view[:8], "big")
-        pieces.append(view[8 : 8 + size])
-        view = view[8 + size :]
-    rest: dict[str, Any] = json.loads(bytes(pieces[0]))
-    images, objects = (pa.ipc.open_stream(pa.py_buffer(piece)).read_all() for piece in pieces[1:])
+def _received(data: bytes) -> Parsed:
+    source = pa.BufferReader(data)
+    rest: dict[str, Any] = json.loads(must_receive(source))
     findings = tuple(Finding(**finding) for finding in rest.pop("findings"))
+    images, objects = (
+        _whole(pa.ipc.open_stream(source).read_all(), schema) for schema in (IMAGES, OBJECTS)
+    )
     return Parsed(images=images, objects=objects, findings=findings, **rest)
 
 
-def _to_ipc(table: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
+def _whole(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    columns = [
+        table[each.name] if each.name in table.column_names else pa.nulls(len(table), each.type)
+        for each in wanted
+    ]
+    return pa.Table.from_arrays(columns, schema=wanted)

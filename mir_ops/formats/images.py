@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
@@ -31,6 +32,8 @@ _EXIF: Final = 0xE1
 _PASSED: Final = frozenset((*range(_EXIF, 0xEE), 0xEF, 0xFE))  # applications' data, comments
 _SCAN: Final = 0xDA
 _SCAN_MARKER: Final = b"\xff\xda"
+_END: Final = b"\xff\xd9"
+_MARKER: Final = re.compile(rb"\xff[^\0]")  # in a scan: 0xFF of a pixel is written as FF 00
 _SHORT_HEADER: Final = 4096  # bytes of a header that is remembered whole
 _HEADERS_KEPT: Final = 4096
 
@@ -61,7 +64,7 @@ def inspect_image(data: bytes) -> ImageFacts:
     A sequential JPEG with the header of one that decoded, and one scan that ends as it should, is
     not decoded again: whatever bits are in such a scan are pixels.
     """
-    media_type = next((kind for magic, kind in _MAGIC if data.startswith(magic)), None)
+    media_type = _media_type(data)
     if media_type is None:
         raise ImageRefusedError("image-format", "" if data else "it is empty")
     header = _read_header(data) if media_type == "image/jpeg" else None
@@ -74,6 +77,13 @@ def inspect_image(data: bytes) -> ImageFacts:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything on hostile bytes
         raise ImageRefusedError("image-unreadable", str(error)) from None
+
+
+def _media_type(data: bytes) -> str | None:
+    for magic, kind in _MAGIC:
+        if data.startswith(magic):
+            return kind
+    return None
 
 
 def extension_agrees(name: str, media_type: str) -> bool:
@@ -127,9 +137,8 @@ def _read_header(data: bytes) -> _Header | None:
         header, end = walked
         if end <= _SHORT_HEADER:
             _headers.add(data[:end], header)
-    # In the scan 0xFF is written as FF 00: any other one is a marker, here only the last.
-    markers = data.count(b"\xff", end) - data.count(b"\xff\0", end)
-    return header if markers == 1 and data.endswith(b"\xff\xd9") else None
+    marker = _MARKER.search(data, end)
+    return header if marker and marker.end() == len(data) and marker[0] == _END else None
 
 
 def _walk_header(data: bytes) -> tuple[_Header, int] | None:
