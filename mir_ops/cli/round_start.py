@@ -53,6 +53,12 @@ def register_start(actions: Any) -> None:
         metavar="ID",
         help="Which DAG (default: active_learning_round)",
     )
+    start.add_argument(
+        "--wait",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="Whether to show progress until the round is over (default); Ctrl-C leaves it running",
+    )
     start.add_argument("--url", metavar="URL", help="Of Airflow (default: `MIR_AIRFLOW_URL`)")
     start.add_argument("--user", metavar="NAME", help="Default: `MIR_AIRFLOW_USER`")
     start.add_argument(
@@ -63,6 +69,7 @@ def register_start(actions: Any) -> None:
 
 def run_start(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.catalog.projects import RoundConf, read_conf
+    from mir_ops.cli.round_follow import follow_run
     from mir_ops.rounds.airflow_api import AirflowClient
 
     url = arguments.url or os.environ.get("MIR_AIRFLOW_URL")
@@ -86,8 +93,11 @@ def run_start(arguments: argparse.Namespace, output: Output) -> int:
     ) as client:
         run = client.trigger(arguments.dag, conf=conf)
         where = client.run_url(run.dag_id, run.run_id)
+        if arguments.wait:
+            output.note(f"Started `{run.run_id}`: {where}")
+            run = follow_run(client, run, output)
     output.record(
         {"dag": run.dag_id, "run": run.run_id, "state": run.state, "url": where},
-        [f"Started `{run.run_id}`: {where}"],
+        [f"{'Ended' if run.finished else 'Started'} `{run.run_id}`: {where}"],
     )
     return 0

@@ -183,6 +183,24 @@ class Airflow(BaseHTTPRequestHandler):
     """Just enough of Airflow's API to be asked for a run."""
 
     asked: list[tuple[str, Any]] = []  # noqa: RUF012
+    states: list[str] = []  # noqa: RUF012  of the run, one for each time that it is asked for
+
+    def do_GET(self) -> None:
+        run = {"dag_id": "active_learning_round", "dag_run_id": "manual-1"}
+        if self.path.endswith("/dagRuns/manual-1"):
+            state = self.states.pop(0)
+            answer: Any = {**run, "state": state}
+        elif "/logs/" in self.path:
+            answer = {"content": ["InvalidInputError: The training version is empty"]}
+        else:
+            ended = {"map_index": -1, "try_number": 1}
+            tasks = [{**ended, "task_id": "open_round", "state": "success"}]
+            if len(self.states) < 2:
+                tasks.append({**ended, "task_id": "train", "state": "failed"})
+            answer = {"task_instances": tasks}
+        self.send_response(503 if answer == {**run, "state": "away"} else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -218,7 +236,7 @@ def test_round_is_started_through_airflow(
     monkeypatch.setenv("MIR_AIRFLOW_USER", "ann")
     monkeypatch.setenv("MIR_AIRFLOW_PASSWORD", "hunter2")
 
-    code, out, err = mir("round", "start", "digits", "--budget", "3")
+    code, out, err = mir("round", "start", "digits", "--budget", "3", "--no-wait")
 
     assert (code, err) == (0, "")
     assert out.startswith("Started `manual-1`: ")
@@ -229,6 +247,28 @@ def test_round_is_started_through_airflow(
             "/api/v2/dags/active_learning_round/dagRuns",
             {"logical_date": None, "conf": {"project": "digits", "budget": 3}},
         ),
+    ]
+
+
+def test_start_shows_what_the_round_does_and_why_it_failed(
+    mir: Any, airflow_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mir_ops.cli.round_follow.POLL_SECONDS", 0.01)
+    monkeypatch.setenv("MIR_AIRFLOW_TOKEN", "t")
+    Airflow.states[:] = ["queued", "away", "away", "running", "failed"]
+
+    code, out, err = mir("round", "start", "digits", "--url", airflow_url)
+
+    where = f"{airflow_url}/dags/active_learning_round/runs/manual-1"
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        f"Started `manual-1`: {where}",
+        "open_round: success",
+        "warning: Airflow refused: 503 Service Unavailable; asking again",
+        "train: failed",
+        "error: `train`: The training version is empty",
+        "",
+        f"hint: Look at its tasks: {where}",
     ]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import AssetAlias, BaseOperator
 
+from mir_airflow.assets import PROJECTS, tell
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import DatasetVersionLink
 from mir_airflow.places import explained
@@ -27,7 +28,8 @@ class ImportDatasetOperator(BaseOperator):
     Import a folder or an archive into a branch; what was not taken is listed in the log.
 
     The XCom has the commit and the counts. The same bytes into the same branch are the same
-    commit, whichever run imports them.
+    commit, whichever run imports them. Into a branch of a project it is an event of the project's
+    asset ``data``.
 
     :param source: Folder or archive in the connection's sharing folder, the archive at a
         ``https://`` or ``s3://`` URL, or a published dataset, ``public:NAME``. (templated)
@@ -58,9 +60,10 @@ class ImportDatasetOperator(BaseOperator):
         split: str | None = None,
         mir_conn_id: str = MirHook.default_conn_name,
         retry_policy: RetryPolicy | None = MIR_RETRIES,
+        outlets: Sequence[AssetAlias] = (PROJECTS,),
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=retry_policy, **kwargs)
+        super().__init__(retry_policy=retry_policy, outlets=list(outlets), **kwargs)
         self.source = source
         self.branch = branch
         self.annotations = annotations
@@ -82,6 +85,8 @@ class ImportDatasetOperator(BaseOperator):
             )
             found = {"commit": result.commit.id, "report": result.report.to_dict()}
             leave_version(context, task, found)
+        if (project := task.project) is not None:
+            tell(context, project, "data", {"branch": self.branch, "commit": found["commit"]})
         for line in result.report.lines():
             self.log.info("%s", line)
         self.log.info("Imported into %s: commit %s", self.branch, result.commit.id)

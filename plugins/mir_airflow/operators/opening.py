@@ -99,7 +99,7 @@ class OpenRoundOperator(BaseOperator):
         if (holder := self._holder(workspace)) is not None:
             run = {"dag_id": holder.dag_id, "run_id": holder.run_id}
             context["ti"].xcom_push(key=OPEN_RUN_KEY, value=run)
-        if str(context["dag_run"].run_type) in BY_ITSELF:
+        if context["dag_run"].run_type.value in BY_ITSELF:
             raise AirflowSkipException(str(error)) from None
         raise error
 
