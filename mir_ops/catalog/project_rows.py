@@ -46,7 +46,7 @@ class Projects:
         """Put `change` of the project in its place; nobody changes it in between."""
         with self._changing() as session:
             row = project_row(session, name)
-            wanted = change(read_project(row.spec))
+            wanted = change(_spec(row))
             if wanted.name != row.name:
                 raise InvalidInputError(
                     f"The name of project `{row.name}` is no field like others",
@@ -194,8 +194,20 @@ def _project(row: ProjectRow) -> Project:
     return Project(
         id=row.id,
         key=row.key,
-        spec=read_project(row.spec),
+        spec=_spec(row),
         created_at=row.created_at,
         updated_at=row.updated_at,
         deleted_at=row.deleted_at,
     )
+
+
+def _spec(row: ProjectRow) -> ProjectSpec:
+    """What was valid when it was written may not be now: a label backend may be gone."""
+    try:
+        return read_project(row.spec)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"Project `{row.name}` in the catalog: {error}",
+            code="invalid-stored-project",
+            hint=f"Apply a corrected file of `{row.name}` with `mir project apply -f FILE`",
+        ) from None
