@@ -7,7 +7,7 @@ import re
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pyarrow as pa
@@ -16,6 +16,9 @@ from mir_ops.demo.label_studio import LocalLabelStudio
 from mir_ops.labeling import ImageAddresses, LabelRequest
 from mir_ops.labeling.label_studio import LabelStudioBackend, open_label_studio
 from mir_ops.labeling.studio_client import StudioClient
+
+if TYPE_CHECKING:
+    from playwright import sync_api
 
 
 def addresses(names: Any) -> ImageAddresses:
@@ -81,6 +84,15 @@ def box(label: str, x: float, y: float, w: float, h: float, **more: Any) -> dict
         "to_name": "image", "original_width": 40, "original_height": 30, "image_rotation": 0,
         "origin": "manual", "value": value, **more,
     }  # fmt: skip
+
+
+def log_in(page: sync_api.Page, studio: LocalLabelStudio) -> None:
+    """In a browser."""
+    page.goto(f"{studio.url}/user/login/")
+    page.fill("input[name=email]", studio.login["user"])
+    page.fill("input[name=password]", studio.login["password"])
+    page.click("button[type=submit]")
+    page.wait_for_url(lambda url: "/user/login" not in url)
 
 
 def new_request(template: LabelRequest, **changes: Any) -> LabelRequest:

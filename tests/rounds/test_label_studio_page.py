@@ -13,7 +13,7 @@ import uvicorn
 from browser_tab import CHROMIUM, open_tab
 from playwright import sync_api
 from round_data import BEFORE_LABELS, House, Run
-from studio_people import People
+from studio_people import People, log_in
 
 from mir_ops.console.app import create_app
 from mir_ops.console.sources import Sources
@@ -43,14 +43,6 @@ def served(sources: list[Sources]) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
-
-
-def log_in(page: sync_api.Page, studio: LocalLabelStudio) -> None:
-    page.goto(f"{studio.url}/user/login/")
-    page.fill("input[name=email]", studio.login["user"])
-    page.fill("input[name=password]", studio.login["password"])
-    page.click("button[type=submit]")
-    page.wait_for_url(lambda url: "/user/login" not in url)
 
 
 def draw_box(page: sync_api.Page, label: str) -> None:
