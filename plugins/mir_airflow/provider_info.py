@@ -132,6 +132,11 @@ def _labels_connection() -> dict[str, Any]:
                 "schema": _TEXT,
                 "description": "For the folder backend: where tasks are written and labels read.",
             },
+            "browser_url": {
+                "label": "Label Studio for browsers",
+                "schema": _TEXT,
+                "description": "Where people find Label Studio, if that is another address.",
+            },
         },
         "ui-field-behaviour": {
             "hidden-fields": ["host", "port", "schema"],
