@@ -55,7 +55,8 @@ class TrainingStep:
         if (found := self._trained_before()) is None:
             return None
         self.entry.start()
-        return self._finish(self._again(found), source=f"round {found.round_number}")
+        with self.entry.failing():
+            return self._finish(self._again(found), source=f"round {found.round_number}")
 
     def prepare(self) -> Job:
         self.entry.start()
@@ -133,6 +134,12 @@ class TrainingStep:
         return None
 
     def _again(self, found: Model) -> Model:
+        """That model once more, unless it has learnt from what was frozen since."""
+        from mir_ops.executor.lineage import refuse_frozen_start
+        from mir_ops.executor.models import choose_model
+
+        ws = self.entry.ws
+        refuse_frozen_start(ws, choose_model(ws, f"{found.model_id}@{found.stage}"))
         return self._add(
             model_id=found.model_id,
             stage=found.stage,

@@ -166,3 +166,18 @@ def test_no_training_goes_on_from_a_model_that_has_learnt_from_a_frozen_image(
     assert caught.value.code == "frozen-test-set"
     assert str(caught.value).startswith(f"Model `{model.package.model_id[:12]}` has learnt from")
     assert second.jobs == []
+
+
+def test_no_model_is_taken_again_that_has_learnt_from_a_frozen_image(house: House) -> None:
+    first = Run(house, "run-1")
+    first.all((*BEFORE_MODEL, "train"))
+    house.ws.catalog.rounds.fail(first.round_id, reason="enough")
+    freeze(house.ws.store, "golden", house.ws.store.read("digits/import/training").commit)
+
+    second = Run(house, "run-2")
+    second.all(BEFORE_MODEL)
+    with pytest.raises(InvalidInputError) as caught:
+        second.task("train")
+
+    assert caught.value.code == "frozen-test-set"
+    assert second.jobs == []
