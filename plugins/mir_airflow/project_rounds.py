@@ -111,6 +111,8 @@ def _params(spec: ProjectSpec) -> dict[str, Param]:
         "strategy": spec.mining.strategy,
         "control": spec.mining.control,
         "prepare_pool": True,
+        "mine": True,
+        "label": True,
         "pretrained": spec.pretrained,
         "train_after_merge": spec.train_after_merge,
         "seed": spec.seed,

@@ -62,8 +62,11 @@ def test_dag_files_bring_no_heavy_package(in_airflow: Callable[..., str]) -> Non
 
 
 @pytest.fixture(scope="module")
-def described(in_airflow: Callable[..., str]) -> dict[str, Any]:
-    out = in_airflow(DESCRIBE.replace("DAGS", str(DAGS)), **CONNECTED)
+def described(
+    in_airflow: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    home = str(tmp_path_factory.mktemp("home"))  # no catalog has answered there before
+    out = in_airflow(DESCRIBE.replace("DAGS", str(DAGS)), **CONNECTED, AIRFLOW_HOME=home)
     found: dict[str, Any] = json.loads(out.splitlines()[-1])
     return found
 

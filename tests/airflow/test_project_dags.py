@@ -96,7 +96,8 @@ def seen(
     world.workspace.catalog.projects.delete("gone")
     code = SEEN.replace("DAGS", str(DAGS)).replace("CATALOG", str(world.root / "catalog.db"))
     connection = json.dumps(world.connections()["mir_default"])
-    out = in_airflow(code, AIRFLOW_CONN_MIR_DEFAULT=connection)
+    home = str(tmp_path_factory.mktemp("home"))  # answers of the catalog are kept there
+    out = in_airflow(code, AIRFLOW_CONN_MIR_DEFAULT=connection, AIRFLOW_HOME=home)
     found: dict[str, dict[str, Any]] = json.loads(out.splitlines()[-1])
     return found
 
@@ -117,8 +118,12 @@ def test_a_projects_dag_has_its_schedule_its_owners_and_its_defaults(seen: dict[
             "control": 0.2,
             "prepare_pool": True,
             "pretrained": "production",
+            "model": None,
+            "mine": True,
+            "label": True,
             "train_after_merge": True,
             "seed": 3,
+            "as_project": None,
         },
         "described": True,
         "project": "busy",
