@@ -123,7 +123,7 @@ def require_open(ws: Workspace, round_: Round) -> None:
         )
     if now.state == "failed":
         ws.catalog.rounds.open(
-            now.project,
+            now.project_key,
             deployment=now.deployment,
             dag_id=now.dag_id,
             run_id=now.run_id,
