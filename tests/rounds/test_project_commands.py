@@ -14,6 +14,8 @@ import yaml
 from round_data import House, Run
 
 from mir_ops.cli.main import main
+from mir_ops.errors import InvalidInputError
+from mir_ops.rounds.airflow_api import AirflowClient
 
 
 @pytest.fixture
@@ -184,6 +186,7 @@ class Airflow(BaseHTTPRequestHandler):
 
     asked: list[tuple[str, Any]] = []  # noqa: RUF012
     states: list[str] = []  # noqa: RUF012  of the run, one for each time that it is asked for
+    expired: list[str] = []  # noqa: RUF012  tokens that have run out
 
     def do_GET(self) -> None:
         run = {"dag_id": "active_learning_round", "dag_run_id": "manual-1"}
@@ -205,6 +208,10 @@ class Airflow(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((self.path, body))
+        if self.headers["Authorization"] in self.expired:
+            self.expired.remove(self.headers["Authorization"])
+            self.send_error(401)
+            return
         answer = (
             {"access_token": "t"}
             if self.path == "/auth/token"
@@ -276,3 +283,20 @@ def test_start_without_an_address_says_how_to_give_one(mir: Any) -> None:
     code, _, err = mir("round", "start", "digits")
     assert code == 1
     assert "hint: Give `--url`, or set `MIR_AIRFLOW_URL`" in err
+
+
+def test_a_token_that_has_run_out_is_asked_for_again(airflow_url: str) -> None:
+    Airflow.expired.append("Bearer t")
+    login = {"username": "mir", "password": "p"}
+    with AirflowClient(airflow_url, **login, trust_env=False) as client:
+        client.trigger("active_learning_round")
+
+    runs = "/api/v2/dags/active_learning_round/dagRuns"
+    assert [path for path, _ in Airflow.asked] == ["/auth/token", runs, "/auth/token", runs]
+
+    Airflow.expired += ["Bearer t", "Bearer t"]
+    with (
+        AirflowClient(airflow_url, **login, trust_env=False) as client,
+        pytest.raises(InvalidInputError),
+    ):
+        client.trigger("active_learning_round")
