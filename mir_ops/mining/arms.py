@@ -49,10 +49,10 @@ class Control:
         """
         cost = _costs(candidates, limits)
         drawn = self._draw(candidates, budget, float(cost.mean()) if len(cost) else 1.0)
-        alone, room = drawn, 0
-        while (left := max(1, int(budget - cost[alone].sum()))) > room:
+        alone, room = drawn, (0, 0)
+        while (left := _left(budget, cost[alone])) != room:
             room = left
-            picks, notes = limits.cut(order, candidates, assets, room)
+            picks, notes = limits.cut(order, candidates, assets, room[0], most=room[1])
             alone = drawn[~np.isin(drawn, picks)]
         return Division(mined=picks, drawn=drawn, alone=alone, notes=notes)
 
@@ -128,6 +128,11 @@ def control_seed(seed: int, number: int) -> int:
     """The seed of a round's draw: none that a strategy draws by, and another one each round."""
     said = hashlib.sha256(f"mir control arm/{seed}/{number}".encode()).digest()
     return int.from_bytes(said[:8], "big")
+
+
+def _left(budget: int, cost: Floats) -> tuple[int, int]:
+    """What images of this cost leave of the budget, and how many images may still be picked."""
+    return max(1, int(budget - cost.sum())), max(1, budget - len(cost))
 
 
 def _costs(candidates: Candidates, limits: Limits) -> Floats:

@@ -67,14 +67,23 @@ class Limits:
         return min(candidates, budget * spare)
 
     def cut(
-        self, order: Integers, candidates: Candidates, assets: pa.Table, budget: int
+        self,
+        order: Integers,
+        candidates: Candidates,
+        assets: pa.Table,
+        budget: int,
+        *,
+        most: int | None = None,
     ) -> tuple[Integers, tuple[str, ...]]:
-        """The picks among the candidates in their order, and what could not be kept."""
+        """The picks among the candidates in their order, and what could not be kept.
+
+        `most` bounds the images; without it there are as many as the budget has boxes.
+        """
         if self.per_source is not None:
             order = self._capped(order, _sources(assets, self.source))
         first, notes = self._reserved(order, candidates)
         sequence = np.concatenate([first, order[~np.isin(order, first)]]) if len(first) else order
-        picks = sequence[:budget]
+        picks = sequence[: budget if most is None else most]
         if self.unit == "boxes":
             expected = np.cumsum(self.expected_boxes(candidates)[picks])
             fitting = int(np.searchsorted(np.round(expected, 6), budget, side="right"))
@@ -115,8 +124,9 @@ class Limits:
             taken = np.concatenate([taken, free[:missing]])
             if len(free) < missing:
                 name = candidates.classes.get(class_id, str(class_id))
+                left = "" if self.per_source is None else " that the caps leave"
                 notes.append(
-                    f"class `{name}` was found in {quota - missing + len(free)} candidates, "
+                    f"class `{name}` was found in {quota - missing + len(free)} candidates{left}, "
                     f"its quota is {quota}"
                 )
         return taken, tuple(notes)

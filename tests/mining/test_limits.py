@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import assets, picked, select, table_of
 
 from mir_ops.errors import InvalidInputError
-from mir_ops.mining import Limits
+from mir_ops.mining import Control, Limits, read_arms
 from mir_ops.store import schema
 
 IDS = assets(40)
@@ -104,6 +106,59 @@ def test_a_quota_that_the_pool_cannot_fill_is_told() -> None:
         "class `dog` was found in 1 candidates, its quota is 3",
     )
     assert selection.scores["rank"].null_count == 30
+
+
+def test_a_quota_that_caps_leave_no_room_for_is_told() -> None:
+    rows = [(one, 1, 0.9, None) for one in IDS[:3]]
+    table = grouped(["a"] * 3 + ["b"] * 3)
+
+    limits = Limits(quotas={1: 2}, per_source=1)
+    selection = select("random", IDS[:6], rows, budget=4, assets=table, limits=limits)
+
+    said = "class `dog` was found in 1 candidates that the caps leave, its quota is 2"
+    assert selection.notes == (said,)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    found=st.lists(
+        st.tuples(st.integers(0, 29), st.integers(0, 1), st.integers(1, 20)), max_size=60
+    ),
+    groups=st.lists(st.sampled_from(["a", "b", "c", None]), min_size=30, max_size=30),
+    unit=st.sampled_from(["images", "boxes"]),
+    quota=st.integers(1, 5), cap=st.none() | st.integers(1, 6), budget=st.integers(5, 25),
+    share=st.sampled_from([0.0, 0.2, 0.5]),
+)  # fmt: skip
+def test_budget_quota_caps_and_control_hold_together(
+    found: list[tuple[int, int, int]], groups: list[str | None], unit: Any, quota: int,
+    cap: int | None, budget: int, share: float,
+) -> None:  # fmt: skip
+    rows = [(IDS[one], label, share_of / 20, None) for one, label, share_of in found]
+    limits = Limits(unit=unit, quotas={1: quota}, per_source=cap)
+
+    selection = select(
+        "entropy", IDS[:30], rows, budget=budget, assets=grouped(groups), limits=limits,
+        control=Control(share=share, seed=5),
+    )  # fmt: skip
+
+    picks = selection.scores.filter(pc.is_valid(selection.scores["rank"])).sort_by("rank")
+    chosen, arms = picks["asset_id"].to_pylist(), read_arms(selection.scores)
+    assert picks["rank"].to_pylist() == list(range(len(chosen)))
+    assert 1 <= len(chosen) <= budget
+    if unit == "boxes":
+        # What chance draws is not chosen by what it costs; the mined fit beside it.
+        drawn, taken = (
+            sum(each for one, _, each, _ in rows if one in set(arm.to_pylist()))
+            for arm in (arms.alone, arms.mined)
+        )
+        assert taken <= max(1.0, budget - drawn) + 1e-6 or len(arms.mined) == 1
+    mined = [IDS.index(one) for one in arms.mined.to_pylist()]
+    if cap is not None:
+        sources = [groups[one] for one in mined if groups[one] is not None]
+        assert all(sources.count(each) <= cap for each in sources)
+    having = {one for one, label, share_of in found if label == 1 and share_of >= 5}
+    if unit == "images" and len(mined) >= quota:
+        assert len(having & set(mined)) >= quota or selection.notes
 
 
 @pytest.mark.parametrize(
