@@ -69,20 +69,23 @@ class ApproveModelOperator(ApprovalOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        if "error" not in event:  # kept first: a refusal ends the task from within
+            self._keep(context, event)
+        return super().execute_complete(context, event)
+
+    def _keep(self, context: Context, event: dict[str, Any]) -> None:
         from mir_ops.rounds.promoting import keep_answer
 
-        answer = super().execute_complete(context, event)
-        user = answer["responded_by_user"]
+        user = event["responded_by_user"]
         with explained(self.log):
             workspace = MirHook(self.mir_conn_id).workspace()
             keep_answer(
                 workspace,
                 place_of(context, workspace.deployment),
                 int(self.round_id),
-                approved=answer["chosen_options"] == [self.APPROVE],
+                approved=event["chosen_options"] == [self.APPROVE],
                 by=user["name"] if user else None,
             )
-        return answer
 
 
 class PromoteModelOperator(StepOperator):
