@@ -52,7 +52,7 @@ def _explained(
         code=code,
         hint="A name has lower-case letters, digits, `-` and `_`, 63 at most"
         if named
-        else "docs/projects.md says what each key takes",
+        else f"docs/{'rounds' if what == 'run' else 'projects'}.md says what each key takes",
     )
 
 

@@ -16,6 +16,7 @@ from mir_ops.quality import GateFailedError
 from mir_ops.rounds import steps
 from mir_ops.rounds.targets import Labelled, decide
 
+KEYS = "docs/rounds.md says what each key takes"
 QUICK = tuple(task for task in BEFORE_LABELS if not task.startswith("gate_"))
 
 
@@ -23,9 +24,9 @@ QUICK = tuple(task for task in BEFORE_LABELS if not task.startswith("gate_"))
     ("conf", "code", "hint"),
     [
         ({"buget": 3}, "unknown-parameter", "Did you mean `budget`?"),
-        ({"budget": "many"}, "invalid-parameter", None),
-        ({"budget": 0}, "invalid-parameter", None),
-        ({"new_data": "http://h/x.zip"}, "invalid-parameter", None),
+        ({"budget": "many"}, "invalid-parameter", KEYS),
+        ({"budget": 0}, "invalid-parameter", KEYS),
+        ({"new_data": "http://h/x.zip"}, "invalid-parameter", KEYS),
         ({"strategy": "entropie"}, "unknown-strategy", "Did you mean `entropy`?"),
         ({"project": "other"}, "invalid-parameter", None),
     ],
