@@ -30,10 +30,16 @@ ROOT = Path(__file__).parents[1]
 REQUIRED = frozenset(filter(None, os.environ.get("MIR_REQUIRE", "").split(",")))
 # Files whose tests share a server that starts slowly: one process runs them all.
 SERVED = {
-    "airflow": ["chaos", "containers_in_airflow", "local_airflow", "rounds_in_airflow", "secrets"],
+    "airflow": [
+        "chaos", "containers_in_airflow", "local_airflow", "round_kills", "rounds_in_airflow",
+        "secrets", "step_dags",
+    ],
     "api-server": ["console_guard", "console_in_airflow", "signed_addresses"],
-    "label-studio": ["label_studio", "label_studio_page", "label_studio_rounds", "labels_trigger"],
-}
+    "label-studio": [
+        "images_in_the_page", "label_studio", "label_studio_page", "label_studio_rounds",
+        "labels_trigger",
+    ],
+}  # fmt: skip
 _passed: set[str] = set()
 _skipped_files: list[str] = []
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,11 +75,11 @@ class Stage:
 
     folder: Path
 
-    def arm(self, cell: Cell, *, tasks: tuple[str, ...]) -> None:
-        """From now on the first try of each of these tasks stops at the cell's boundary."""
+    def arm(self, stops: Mapping[str, str]) -> None:
+        """From now on the first try of each of these tasks stops at the boundary named for it."""
         for file in self.folder.iterdir():
             file.unlink()
-        self._write("plan", {"boundary": cell.boundary, "tasks": list(tasks)})
+        self._write("plan", dict(stops))
 
     def wait(self, task_id: str) -> Stop:
         """The task, once it stands."""
@@ -96,118 +96,70 @@ class Stage:
         os.replace(partial, self.folder / f"{name}.json")
 
 
-def stopping_dag(text: str, stage: Stage, *, engine_url: str) -> str:
-    """A DAG file whose executor tasks stop where the stage says, and speak to that engine."""
-    for operator in ("TrainOperator", "EvaluateOperator", "MineOperator"):
-        text = text.replace(f"= {operator}(", f"= Stopping{operator}(docker_url={engine_url!r}, ")
-    first = text.index("\nDOC: Final = ")
-    return text[:first] + _STOPPING.format(folder=str(stage.folder)) + text[first:]
+def stopping_dag(
+    dag_id: str, stage: Stage, *, retries: int, retry_seconds: float,
+    connection: str = "mir_default", engine_url: str = "",
+) -> str:  # fmt: skip
+    """A file with the round's DAG, whose tasks stop where the stage says, and speak to that
+    engine."""
+    here = str(Path(__file__).parent)
+    return _DAG.format(
+        dag_id=dag_id, here=here, stage=str(stage.folder), retries=retries, engine_url=engine_url,
+        retry_seconds=retry_seconds, connection=connection,
+    )  # fmt: skip
 
 
-# In the task: `committing` is just before the model or the branch is written.
-_STOPPING: Final = """
-import json
-import os
-import time
+_DAG: Final = """
+import sys
+from datetime import timedelta
 from pathlib import Path
 
-from mir_ops.catalog.steps import Models
-from mir_ops.store import edits
+sys.path.insert(0, {here!r})
 
-STAGE = Path({folder!r})
-current = []
+from airflow.sdk import DAG
+from mir_airflow.round_dag import round_dag
+from mir_airflow.round_params import PARAMS
+from stopping import stop_tasks
 
-
-def stop_at(operator, boundary):
-    plan = json.loads((STAGE / "plan.json").read_text())
-    task = operator.task_id
-    if plan["boundary"] != boundary or task not in plan["tasks"]:
-        return
-    stopped = STAGE / f"stopped-{{task}}.json"
-    try:
-        handle = os.open(f"{{stopped}}.first", os.O_CREAT | os.O_EXCL)
-    except FileExistsError:
-        return  # this is a later try
-    os.close(handle)
-    partial = STAGE / f"{{task}}.partial"
-    names = ("dag_id", "run_id", "task_id", "try_number")
-    told = {{name: getattr(operator.ti, name) for name in names}}
-    told.update(pid=os.getpid(), supervisor=os.getppid())
-    partial.write_text(json.dumps(told))
-    os.replace(partial, stopped)
-    while not (STAGE / f"go-{{task}}.json").exists():
-        time.sleep(0.05)
-
-
-def committing():
-    if current:
-        operator = current.pop()
-        operator.log.info("Reached: committing")
-        stop_at(operator, "committing")
-
-
-def before(function):
-    def wrapped(*args, **kwargs):
-        committing()
-        return function(*args, **kwargs)
-
-    return wrapped
-
-
-class Stopping:
-    ti = None
-
-    def execute(self, context):
-        self.ti = context["ti"]
-        return super().execute(context)
-
-    def reached(self, boundary):
-        super().reached(boundary)
-        stop_at(self, boundary)
-        if boundary == "ended":
-            current.append(self)
-            Models.add, edits.move_ref = before(Models.add), before(edits.move_ref)
-
-
-class StoppingTrainOperator(Stopping, TrainOperator):
-    pass
-
-
-class StoppingEvaluateOperator(Stopping, EvaluateOperator):
-    pass
-
-
-class StoppingMineOperator(Stopping, MineOperator):
-    pass
-
+dag = round_dag(
+    {dag_id!r},
+    project="{{{{ params.project }}}}",
+    params=PARAMS,
+    mir_conn_id={connection!r},
+    default_args={{"retries": {retries}, "retry_delay": timedelta(seconds={retry_seconds})}},
+)
+stop_tasks(dag, Path({stage!r}), engine_url={engine_url!r})
 """
 
 
 class ChaosAirflow(LocalAirflow):
-    """An Airflow whose scheduler is started again when somebody kills it."""
+    """An Airflow whose components are started again when somebody kills them."""
 
     def services(self) -> dict[str, list[str]]:
-        services = super().services()
-        services["scheduler"] = [sys.executable, "-c", _AGAIN, *services["scheduler"]]
-        return services
+        return {
+            name: [sys.executable, "-c", _AGAIN.replace("NAME", name), *command]
+            for name, command in super().services().items()
+        }
 
-    def scheduler(self) -> int:
-        """The scheduler that runs now."""
-        keepers = [p for p, told in processes_below(self.home).items() if _AGAIN_MARK in told]
-        (child,) = Path(f"/proc/{keepers[0]}/task/{keepers[0]}/children").read_text().split()
-        return int(child)
+    def running(self, name: str) -> int | None:
+        """The process of a component that runs now."""
+        mark = f"{_MARK} {name}\n"
+        (keeper,) = (p for p, told in processes_below(self.home).items() if mark in told)
+        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        return int(children[0]) if children else None
 
 
-_AGAIN_MARK: Final = "again and again"
+_MARK: Final = "again and again:"
 _AGAIN: Final = f"""
-# {_AGAIN_MARK}
-import signal, subprocess, sys
-code = -signal.SIGKILL
-while code == -signal.SIGKILL:
-    child = subprocess.Popen(sys.argv[1:])
+# {_MARK} NAME
+import ctypes, signal, subprocess, sys, time
+die_with_us = lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+while True:
+    child = subprocess.Popen(sys.argv[1:], preexec_fn=die_with_us)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-    code = child.wait()
-sys.exit(code)
+    if (code := child.wait()) != -signal.SIGKILL:
+        sys.exit(code)
+    time.sleep({DOWN_SECONDS})
 """
 
 
@@ -302,7 +254,8 @@ def strike(cell: Cell, task_id: str, *, stage: Stage, airflow: ChaosAirflow, way
         _break_connection(cell, stop, stage, way)
         return
     victim = {"task": stop.pid, "supervisor": stop.supervisor}.get(cell.target)
-    victim = victim or airflow.scheduler()
+    victim = victim or airflow.running("scheduler")
+    assert victim is not None
     os.kill(victim, signal.SIGKILL)
     until(lambda: not is_running(victim), f"{cell.target} {victim} is dead")
     if cell.target == "supervisor":

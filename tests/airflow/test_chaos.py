@@ -32,15 +32,7 @@ from mir_ops.demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.docker, pytest.mark.timeout(1200)]
 
-ROOT = Path(__file__).resolve().parents[2]
 DAG = "chaos_round"
-CALL = f"""
-from mir_airflow.round_params import PARAMS
-
-dag = round_dag(
-    "{DAG}", project="{{{{ params.project }}}}", params=PARAMS, mir_conn_id="containers"
-)
-"""
 TASKS = ("train", "evaluate")
 FIXED = Cell(target="task", boundary="ended")
 
@@ -65,12 +57,10 @@ def theatre(engine: Any, sample_image: str) -> Iterator[Theatre]:
         stage.folder.mkdir()
         with tunnel(root / "engine.sock") as way:
             (root / "dags").mkdir()
-            text = (ROOT / "plugins" / "mir_airflow" / "round_dag.py").read_text()
-            text = text.replace("timedelta(seconds=30)", "timedelta(seconds=1)")
-            text = text.replace('"retries": 2', '"retries": 4') + CALL
-            (root / "dags" / "chaos_round.py").write_text(
-                stopping_dag(text, stage, engine_url=way.url)
+            code = stopping_dag(
+                DAG, stage, retries=4, retry_seconds=1, connection="containers", engine_url=way.url
             )
+            (root / "dags" / "chaos_round.py").write_text(code)
             created: list[dict[str, str]] = []
             events = engine.events(filters={"event": "create", "type": "container"}, decode=True)
             watcher = Thread(target=_watch, args=(events, created), daemon=True)
@@ -128,7 +118,7 @@ def survive(theatre: Theatre, cell: Cell) -> None:
     airflow, world = theatre.airflow, theatre.world
     project = f"{cell}-{len(world.workspace.catalog.projects.list())}"
     _apply(world, project)
-    theatre.stage.arm(cell, tasks=TASKS)
+    theatre.stage.arm(dict.fromkeys(TASKS, cell.boundary))
     run = airflow.client.trigger(DAG, conf={"project": project})
 
     for task in TASKS:
