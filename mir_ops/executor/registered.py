@@ -44,10 +44,11 @@ def find_known(catalog: Catalog, name: str, object_type: int | None = None) -> E
     try:
         bundled_folder(name if name.isidentifier() else "")
     except NotFoundError:
-        known = ", ".join(f"`{each.name}`" for each in catalog.executors.list()) or "none"
+        names = [*(each.name for each in catalog.executors.list()), "detector", "torchvision"]
+        known = ", ".join(f"`{each}`" for each in dict.fromkeys(names))
         raise NotFoundError(
             f"No executor is called `{name}`",
             code="no-such-executor",
-            hint=f"Registered are: {known}; `mir executor add` registers others",
+            hint=f"There are {known}; `mir executor add` registers others",
         ) from None
     return open_executor(name, object_type=object_type)

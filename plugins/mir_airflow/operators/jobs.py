@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from mir_airflow.links import DatasetVersionLink
 from mir_airflow.operators.executor import ExecutorOperator
-from mir_airflow.places import place_of
+from mir_airflow.places import explained, place_of
 from mir_airflow.single_steps import leave_version, refuse_unknown, task_at
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class JobOperator(ExecutorOperator):
         self.hours = hours
 
     def execute(self, context: Context) -> Any:
-        refuse_unknown(context)
+        with explained(self.log):
+            refuse_unknown(context)
         return super().execute(context)
 
     def open_step(self, workspace: Workspace, place: Place) -> Step:
