@@ -160,13 +160,14 @@ def survive(theatre: Theatre, cells: Sequence[Cell]) -> None:
     _apply(theatre.world, project)
     theatre.stage.arm(stops(cells))
     run = theatre.airflow.client.trigger(DAG, conf={"project": project})
-    phases = {cell.phase: cell for cell in cells}
 
     for phase in PHASES:
+        struck = [cell for cell in cells if cell.phase == phase]
         if phase == "waiting":
-            _label(theatre, project, run, phases.get(phase))
-        elif phase in phases:
-            strike(phases[phase], theatre.victims, theatre.stage)
+            _label(theatre, project, run, struck)
+            continue
+        for cell in struck:
+            strike(cell, theatre.victims, theatre.stage)
     done = _wait(theatre, run)
 
     assert done.state == "success", _logs(theatre, run)
@@ -192,10 +193,10 @@ def check_once(workspace: Workspace, project: str) -> None:
     assert store.branch(f"{project}/training").tip().stats.assets == 10 + IMAGES
 
 
-def _label(theatre: Theatre, project: str, run: DagRun, cell: Cell | None) -> None:
-    """People label; in between, where a cell says so, something is killed."""
+def _label(theatre: Theatre, project: str, run: DagRun, struck: Sequence[Cell]) -> None:
+    """People label; in between, what the cells say is killed."""
     studio, asked = theatre.victims.studio, _asked(theatre, project, run)
-    if cell is not None:
+    for cell in struck:
         until(lambda: _is_deferred(theatre, run), "the round waits for labels")
         label(studio, asked, share=0.5)
         theatre.victims.kill(cell, supervisor=None, meanwhile=lambda: None)
