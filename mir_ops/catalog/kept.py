@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from mir_ops.catalog.tables import ProjectRow
 from mir_ops.errors import MirError, StoreError
 
 ANSWER_SECONDS: Final = 5
+
+_log = logging.getLogger(__name__)
 
 Files = Mapping[str, Mapping[str, Any]]  # by the projects' keys
 
@@ -56,14 +59,21 @@ def read_kept(path: Path) -> dict[str, Any]:
 
 
 def keep(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the file if it says something else: whoever reads it sees the old or the new."""
+    """Write the file if it says something else: whoever reads it sees the old or the new.
+
+    Where it cannot be written, that is logged: there is no answer for later then.
+    """
     data = json.dumps(content, sort_keys=True).encode()
-    if path.is_file() and path.read_bytes() == data:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as file:
-        file.write(data)
-    os.replace(file.name, path)
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", delete=False) as file:
+            file.write(data)
+            file.flush()
+            os.replace(file.name, path)
+    except OSError as error:
+        _log.warning("Could not keep %s: %s", path, error)
 
 
 def _is_absent(url: str) -> bool:
