@@ -65,7 +65,7 @@ class Guarded:
         """Send the path as it is: other clients tidy it up first."""
         if user:
             headers["Cookie"] = f"{COOKIE}={self.tokens[user]}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, f"/mir{path}", body, headers)
             answer = connection.getresponse()
