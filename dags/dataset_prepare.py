@@ -20,13 +20,13 @@ PARAMS = {
     "merge_strategy": MERGE_STRATEGY,
     "exclude": names("Without", "Datasets whose images are left out."),
     "include_classes": names(
-        "With classes", "Images that have one of these (or all, see below).", section=FILTER
+        "With classes", "Images that have one of these, or all.", section=FILTER
     ),
     "match": Param(
         "any",
         type="string",
         enum=["any", "all"],
-        title="Of these classes",
+        title="Any or all",
         section=FILTER,
         description="Whether an image needs `any` or `all` of the classes above.",
     ),
@@ -35,9 +35,10 @@ PARAMS = {
         "any",
         type="string",
         enum=["any", "gt", "pred"],
-        title="Classes of",
+        title="Looked for in",
         section=FILTER,
-        description="Look at the ground truth (`gt`), at predictions (`pred`), or at both.",
+        description="Where classes count: in the ground truth (`gt`), in predictions (`pred`), or "
+        "in either.",
     ),
     "attributes": names(
         "With attributes", "Images that have all of these: `key` or `key=value`.", section=FILTER
@@ -46,8 +47,8 @@ PARAMS = {
         "Without attributes", "Images that have none of these.", section=FILTER
     ),
     "splits": Param(
-        [],
-        type="array",
+        None,
+        type=["null", "array"],
         items={"type": "string", "enum": ["train", "val", "test", "none"]},
         examples=["train", "val", "test", "none"],
         title="Splits",
@@ -60,7 +61,7 @@ PARAMS = {
         minimum=0,
         title="At least so many boxes",
         section=FILTER,
-        description="Where `Classes of` says. Empty: any number.",
+        description="Where classes are looked for. Empty: any number.",
     ),
     "count": Param(
         None,

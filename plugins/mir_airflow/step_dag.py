@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from airflow.sdk import DAG, Param
 
-_STRINGS: Final[dict[str, Any]] = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_NAMES: Final = {"type": "string", "minLength": 1}
 
 
 def step_dag(dag_id: str, description: str, *, params: Mapping[str, Param], doc: str) -> DAG:
     """A DAG that people trigger: nothing schedules it, and its runs do not wait for each other."""
     kind = dag_id.partition("_")[0]
+    for param in params.values():
+        _show_as_markdown(param)
     return DAG(
         dag_id=dag_id,
         description=description,
@@ -25,6 +27,12 @@ def step_dag(dag_id: str, description: str, *, params: Mapping[str, Param], doc:
         "did. For what has changed since, trigger another run.",
         default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
     )
+
+
+def _show_as_markdown(param: Param) -> None:
+    """Airflow's form shows a plain description with its backticks, and Markdown only without it."""
+    if param.description:
+        param.schema["description_md"], param.description = param.description, None
 
 
 def branch(example: str) -> Param:
@@ -50,10 +58,12 @@ def dataset(description: str) -> Param:
 
 def names(title: str, description: str, *, section: str | None = None, least: int = 0) -> Param:
     """A list of names, one a line; `least` makes the field a required one."""
-    schema = {**_STRINGS, "title": title, "description": f"{description} One a line."}
+    schema: dict[str, Any] = {"title": title, "description": f"{description} One a line."}
     if section:
         schema["section"] = section
-    return Param(minItems=least, **schema) if least else Param([], **schema)
+    if least:
+        return Param(type="array", items=_NAMES, minItems=least, **schema)
+    return Param(None, type=["null", "array"], items=_NAMES, **schema)
 
 
 def model(description: str) -> Param:

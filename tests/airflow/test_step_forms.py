@@ -29,9 +29,7 @@ for name in STEPS:
     dag = runpy.run_path(f"DAGS/{name}.py")["dag"]
     found[dag.dag_id] = {
         "params": {
-            name: {**param.schema, "description": param.description}
-            for name in dag.params
-            for param in [dag.params.get_param(name)]
+            name: dag.params.get_param(name).schema for name in dag.params
         },
         "required": [
             name
@@ -65,7 +63,7 @@ def test_every_parameter_is_described(described: dict[str, Any]) -> None:
         for schema in dag["params"].values():
             assert schema["type"]
             assert schema["title"]
-            assert schema["description"]
+            assert schema["description_md"]
 
 
 def test_what_is_needed_has_no_default(described: dict[str, Any]) -> None:
