@@ -1,0 +1,322 @@
+"""Each step as a DAG of its own, triggered over Airflow's REST API, and from its form."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from browser_tab import CHROMIUM, open_tab
+from round_worlds import RoundWorld, write_images
+
+from mir_ops.demo.local_airflow import LocalAirflow
+from mir_ops.errors import InvalidInputError
+from mir_ops.executor.models import choose_model, export_model
+from mir_ops.formats.voc import VocFile, VocObject, write_voc
+from mir_ops.rounds.airflow_api import DagRun
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
+
+DAGS = Path(__file__).resolve().parents[2] / "dags"
+SECONDS = 300.0
+JOB = {"executor": "sample", "memory_gib": 1}
+LAST_TASK = {
+    "dataset_import": "import_dataset",
+    "dataset_prepare": "prepare_dataset",
+    "dataset_label": "take_labels",
+    "dataset_infer": "infer_dataset",
+    "dataset_mine": "mine_dataset",
+    "model_train": "train_model",
+    "model_import": "import_model",
+    "model_evaluate": "evaluate_model",
+    "model_verify": "verify_model",
+    "people_label": "take_labels",
+}
+
+
+class Steps:
+    """Runs of steps in one Airflow, and what their last tasks left."""
+
+    def __init__(self, airflow: LocalAirflow, world: RoundWorld) -> None:
+        self.airflow, self.world = airflow, world
+        self.runs: dict[str, DagRun] = {}
+
+    def start(self, dag_id: str, **conf: Any) -> DagRun:
+        return self.airflow.client.trigger(dag_id, conf=conf)
+
+    def end(self, run: DagRun) -> Any:
+        done = self.airflow.client.wait_for_run(run.dag_id, run.run_id, timeout=SECONDS)
+        self.runs[run.dag_id] = done
+        assert done.state == "success", self.failures(done)
+        return self.airflow.client.xcom(run.dag_id, run.run_id, LAST_TASK[run.dag_id])
+
+    def refused(self, run: DagRun) -> str:
+        """The log of the task that failed, of a run that must fail."""
+        done = self.airflow.client.wait_for_run(run.dag_id, run.run_id, timeout=SECONDS)
+        assert done.state == "failed"
+        return self.failures(done)
+
+    def failures(self, run: DagRun) -> str:
+        client = self.airflow.client
+        states = client.task_states(run.dag_id, run.run_id)
+        failed = [task for task, state in states.items() if state == "failed"]
+        return "\n".join(client.log(run.dag_id, run.run_id, task) for task in failed)
+
+
+@pytest.fixture(scope="module")
+def steps(airflow: LocalAirflow, world: RoundWorld) -> Steps:
+    """All nine steps, one after the other where one needs what another left."""
+    world.apply("street", stop={"labelled_images": 1})
+    text = (DAGS / "dataset_label.py").read_text().replace('"dataset_label"', '"people_label"')
+    for operator in ("RequestLabelsOperator(", "LabelTaskSensor(", "TakeLabelsOperator("):
+        text = text.replace(f"= {operator}", f'= {operator}labels_conn_id="people", ')
+    (world.root / "dags" / "people_label.py").write_text(text)
+    sharing = world.root / "sharing"
+    for role in ("training", "validation", "pool"):
+        shutil.copytree(world.root / "data" / role, sharing / "street" / role)
+    shutil.copy(sharing / "street" / "pool" / "images" / "0200.png", sharing / "seen.png")
+    for dag_id in LAST_TASK:
+        airflow.wait_for_dag(dag_id)
+    steps = Steps(airflow, world)
+    _run_all(steps, sharing)
+    return steps
+
+
+def _run_all(steps: Steps, sharing: Path) -> None:
+    for roles in (("training",), ("validation", "pool")):  # the first makes the project's asset
+        imports = [
+            steps.start(
+                "dataset_import", path=f"street/{role}", branch=f"street/{role}",
+                unknown_classes="add", annotations="none" if role == "pool" else "auto",
+            )
+            for role in roles
+        ]  # fmt: skip
+        for run in imports:
+            steps.end(run)
+    people = steps.start(
+        "people_label", dataset="street/pool", branch="street/by-people", backend="folder",
+        classes=["dog"], guide="Only dogs.", poll_seconds=1,
+    )  # fmt: skip
+    train = steps.start(
+        "model_train", training=["street/training"], validation=["street/validation"],
+        branch="street/trained", classes=["cat"], **JOB,
+    )  # fmt: skip
+    prepare = steps.start(
+        "dataset_prepare", datasets=["tr:street/training", "va:street/validation"],
+        branch="street/prepared", include_classes=["cat"], count=7, seed=3,
+    )  # fmt: skip
+    label = steps.start(
+        "dataset_label", dataset="street/pool", branch="street/labelled", backend="oracle",
+        classes=["dog", "cat"],
+    )  # fmt: skip
+    model = steps.end(train)["model"]
+    package = choose_model(steps.world.workspace, model).package
+    export_model(steps.world.workspace, package, sharing / "model.tar.gz")
+    looking = {"model": f"{model[:12]}@best", **JOB}
+    rest = [
+        steps.start(
+            "dataset_mine", dataset="street/pool", branch="street/picked", count=4,
+            exclude=["street/training"], **looking,
+        ),
+        steps.start("dataset_infer", dataset="street/pool", branch="street/found", **looking),
+        steps.start(
+            "model_evaluate", dataset="street/validation", branch="street/measured", **looking
+        ),
+        steps.start("model_verify", picture="seen.png", **looking),
+        steps.start("model_import", path="model.tar.gz", promote="production"),
+    ]  # fmt: skip
+    for run in (prepare, label, *rest):
+        steps.end(run)
+    _label(steps.world.people)
+    steps.end(people)
+
+
+def test_what_each_step_left_is_in_the_store(steps: Steps) -> None:
+    store, catalog = steps.world.workspace.store, steps.world.workspace.catalog
+    images = {
+        name: store.branch(f"street/{name}").tip().stats.assets
+        for name in ("prepared", "picked", "found", "measured", "labelled", "by-people")
+    }
+    (model,) = catalog.packages.list()
+    assert images == {
+        "prepared": 7, "picked": 4, "found": 15, "measured": 4, "labelled": 15, "by-people": 15,
+    }  # fmt: skip
+    assert (model.classes, catalog.packages.promotion("production").model_id) == (
+        ("cat",),
+        model.model_id,
+    )
+    picked = store.read("street/picked")
+    assert set(picked.layer("scores:hybrid")["rank"].to_pylist()) == {0, 1, 2, 3}
+    by_people = store.read("street/by-people").layer("ground_truth")
+    dog = store.classes()["dog"]
+    assert set(by_people["class_id"].to_pylist()) == {dog}
+    assert all(
+        store.branch(f"street/{name}").tip().project == "street" for name in ("found", "labelled")
+    )
+
+
+def test_people_are_waited_for_without_a_worker_and_read_their_guide(steps: Steps) -> None:
+    run = steps.runs["people_label"]
+    (folder,) = steps.world.people.glob("street-by-people-*")
+
+    said = steps.airflow.client.log(run.dag_id, run.run_id, "wait_for_labels")
+
+    assert "0 of 15 images labelled" in said
+    assert "Only dogs." in (folder / "README.txt").read_text()
+    assert (folder / "classes.txt").read_text() == "dog\n"
+
+
+def test_a_model_looks_at_a_picture(steps: Steps) -> None:
+    run, store = steps.runs["model_verify"], steps.world.workspace.store
+    seen = steps.airflow.client.xcom(run.dag_id, run.run_id, "verify_model")
+
+    assert {box["class_name"] for box in seen["boxes"]} == {"cat"}
+    assert store.get_blob(seen["picture"]).startswith(b"\x89PNG")
+    assert json.loads(store.get_blob(seen["result"]))["detection"]["seen.png"]["boxes"]
+
+
+def test_what_was_predicted_before_is_measured_without_an_executor(steps: Steps) -> None:
+    run = steps.start("model_evaluate", dataset="street/measured", branch="street/again")
+
+    again = steps.end(run)
+
+    first = steps.world.workspace.store.branch("street/measured").tip().operation.parameters
+    assert again["coco"] == first["coco"]
+    states = steps.airflow.client.task_states(run.dag_id, run.run_id)
+    assert states == {"infer_dataset": "skipped", "evaluate_model": "success"}
+
+
+def test_a_run_that_is_cleared_does_nothing_twice(steps: Steps) -> None:
+    before, client = _everything(steps.world), steps.airflow.client
+    cleared = [steps.runs[dag] for dag in ("dataset_mine", "model_train", "dataset_label")]
+
+    for run in cleared:
+        client.clear(run.dag_id, run.run_id, list(client.task_states(run.dag_id, run.run_id)))
+    for run in cleared:
+        steps.end(run)
+
+    assert _everything(steps.world) == before
+
+
+def test_links_lead_to_the_version(steps: Steps) -> None:
+    run, client = steps.runs["dataset_mine"], steps.airflow.client
+    tip = steps.world.workspace.store.branch("street/picked").tip()
+
+    links = client.links(run.dag_id, run.run_id, "mine_dataset")
+
+    address = f"{steps.airflow.url}/mir/projects/street/versions/{tip.id}"
+    assert links == {"Dataset version": address}
+    with httpx.Client(trust_env=False) as http:
+        assert http.get(address).status_code == 401
+
+
+def test_bad_input_names_the_parameter_and_leaves_nothing(steps: Steps) -> None:
+    before = _everything(steps.world)
+    asked = {
+        "`path`: `/etc` is not in the sharing folder": steps.start(
+            "dataset_import", path="/etc", branch="street/x"
+        ),
+        "`path`: The source `{{ 7*7 }}` does not exist": steps.start(
+            "model_import", path="{{ 7*7 }}"
+        ),
+        "`datasets`: No branch, tag or commit is called `street/trainin`": steps.start(
+            "dataset_prepare", datasets=["street/trainin"], branch="street/x"
+        ),
+        "`executor`: No executor is called `/bin/sh`": steps.start(
+            "dataset_infer", dataset="street/pool", model="production", branch="street/x",
+            executor="/bin/sh",
+        ),
+        "Unknown run parameter: `strateg`": steps.start(
+            "dataset_mine", dataset="street/pool", model="production", branch="street/x", count=1,
+            strateg="random", **JOB,
+        ),
+    }  # fmt: skip
+
+    for said, run in asked.items():
+        log = steps.refused(run)
+        assert said in log
+        assert "hint: " in log
+    assert _everything(steps.world) == before
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "conf", "said"),
+    [
+        ("dataset_mine", {"count": 0}, "count"),
+        ("dataset_import", {"annotations": "excel"}, "annotations"),
+        ("model_train", {"training": []}, "training"),
+        ("dataset_label", {"shapes": ["circle"]}, "shapes"),
+    ],
+)
+def test_a_value_that_the_form_refuses_never_starts(
+    steps: Steps, dag_id: str, conf: dict[str, Any], said: str
+) -> None:
+    needed = {"dataset": "d", "model": "m", "branch": "b", "path": "p", "training": ["t"],
+              "count": 1, "executor": "sample"}  # fmt: skip
+
+    with pytest.raises(InvalidInputError, match=f"Invalid input for param {said}"):
+        steps.start(dag_id, **{**needed, **conf})
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_person_fills_the_form(steps: Steps, world: RoundWorld) -> None:
+    write_images(world.root / "sharing" / "by-hand", 3, seed=950)
+    airflow = steps.airflow
+    with open_tab() as tab:
+        tab.page.set_default_timeout(120_000)
+        tab.page.goto(airflow.url)
+        tab.page.fill("input[name=username]", "admin")
+        tab.page.fill("input[name=password]", airflow.passwords["admin"])
+        tab.page.click("button[type=submit]")
+        tab.page.wait_for_url(lambda url: "/auth/login" not in url)
+        tab.page.goto(f"{airflow.url}/dags/dataset_import")
+        tab.page.get_by_role("button", name="Trigger").first.click()
+        tab.page.locator("input#element_path").fill("by-hand")
+        tab.page.locator("input#element_branch").fill("street/by-hand")
+        tab.page.locator("[id=element_unknown_classes]").wait_for()
+        tab.page.get_by_role("button", name="Trigger").last.click()
+        _until(lambda: len(airflow.client.runs("dataset_import", limit=100)) > 0)
+        _until(lambda: _newest(steps).conf.get("path") == "by-hand")
+
+    steps.end(_newest(steps))
+
+    assert world.workspace.store.branch("street/by-hand").tip().stats.assets == 3
+
+
+def _newest(steps: Steps) -> DagRun:
+    return steps.airflow.client.runs("dataset_import")[0]
+
+
+def _until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _everything(world: RoundWorld) -> dict[str, Any]:
+    """All that steps leave: commits and models."""
+    workspace = world.workspace
+    return {
+        "commits": {
+            each.name: [commit.id for commit in each.log()] for each in workspace.store.branches()
+        },
+        "models": workspace.catalog.packages.list(),
+        "promotions": workspace.catalog.packages.promotions(),
+    }
+
+
+def _label(people: Path) -> None:
+    """What a person does: one dog on each image."""
+    _until(lambda: bool(list(people.glob("street-by-people-*"))))
+    (task,) = people.glob("street-by-people-*")
+    for image in (task / "images").iterdir():
+        box = VocObject(name="dog", box=(2.0, 2.0, 10.0, 10.0))
+        file = VocFile(filename=image.name, size=(32, 32), objects=(box,))
+        (task / "done" / f"{image.stem}.xml").write_bytes(write_voc(file))
