@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
@@ -76,7 +76,7 @@ class OpenRoundOperator(BaseOperator):
         spec = workspace.catalog.projects.get(self.project).spec
         check_notifiers(spec.notify)
         if happenings(context) == {"data"} and not spec.schedule.new_data:
-            self._check_labels(workspace, spec.schedule.new_labels)
+            self._check_labels(context, workspace, spec.schedule.new_labels)
         return open_round(
             workspace,
             place_of(context, workspace.deployment),
@@ -85,14 +85,14 @@ class OpenRoundOperator(BaseOperator):
             conf=dict(context["dag_run"].conf or {}),
         )
 
-    def _check_labels(self, workspace: Workspace, enough: int | None) -> None:
+    def _check_labels(self, context: Context, workspace: Workspace, enough: int | None) -> None:
         """Data came, and the project waits for labels."""
         from mir_ops.rounds.continuing import new_labels
 
         found = new_labels(workspace, self.project)
         if enough is None or found < enough:
             wanted = "" if enough is None else f" of {enough}"
-            raise AirflowSkipException(f"{found}{wanted} images are newly labelled: not yet")
+            self._skip_all(context, f"{found}{wanted} images are newly labelled: not yet")
 
     def _step_back(self, context: Context, workspace: Workspace, error: ConflictError) -> None:
         """Another run has the project: say which, and skip what nobody asked for."""
@@ -100,8 +100,20 @@ class OpenRoundOperator(BaseOperator):
             run = {"dag_id": holder.dag_id, "run_id": holder.run_id}
             context["ti"].xcom_push(key=OPEN_RUN_KEY, value=run)
         if context["dag_run"].run_type.value in BY_ITSELF:
-            raise AirflowSkipException(str(error)) from None
+            self._skip_all(context, str(error))
         raise error
+
+    def _skip_all(self, context: Context, reason: str) -> NoReturn:
+        """Skip the run at once: by itself it would be skipped task by task, a second for each.
+
+        `SkipMixin.skip` would do so too, but call this task a success.
+        """
+        from airflow.sdk.execution_time.comms import SkipDownstreamTasks
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        after = context["task"].get_flat_relatives(upstream=False)
+        SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=[task.task_id for task in after]))
+        raise AirflowSkipException(reason)
 
     def _holder(self, workspace: Workspace) -> Round | None:
         rounds = workspace.catalog.rounds.list(self.project)
