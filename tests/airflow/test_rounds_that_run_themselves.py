@@ -1,0 +1,175 @@
+"""Rounds that nobody starts: events, continuation, approval, and who is told, on a real Airflow."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from round_worlds import RoundWorld
+
+from mir_ops.catalog import Round
+from mir_ops.cli.main import main
+from mir_ops.demo.local_airflow import LocalAirflow
+from mir_ops.rounds.airflow_api import DagRun
+from mir_ops.rounds.record import read_record
+
+pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1200)]
+
+PROJECT = "street"  # as in the docs
+DAG = f"round__{PROJECT}"
+ANY = "active_learning_round"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "triggers.md"
+SECONDS = 500.0  # a round takes 20 on a quiet machine of two cores
+
+
+@pytest.fixture(scope="module")
+def typed(airflow: LocalAirflow) -> Callable[..., Any]:
+    """Types the n-th block of the docs' section into a shell, and returns what it prints."""
+    login = {"AIRFLOW_USER": "admin", "AIRFLOW_PASSWORD": airflow.passwords["admin"]}
+    # A login comes first, in the first of them.
+    blocks = re.findall(r"^```bash\n(.*?)^```$", DOCUMENT.read_text(), re.M | re.S)
+    token, _, start = blocks[0].partition("\n\n")
+    said = {"start": start, "data": blocks[1], "approve": blocks[2]}
+
+    def run(what: str, change: Callable[[str], str] = str, **env: str) -> Any:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", f"{token}\n{change(said[what])}"],
+            env={**os.environ, **login, "AIRFLOW": airflow.url, "NO_PROXY": "127.0.0.1", **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def first(airflow: LocalAirflow, world: RoundWorld, typed: Callable[..., Any]) -> DagRun:
+    """Round 1, up to where it waits for somebody to approve its model."""
+    world.apply(
+        PROJECT,
+        schedule={"new_labels": 1000, "new_data": True, "continuous": True},
+        stop={"plateau": {"rounds": 1, "gain": 1.0}},  # no second model is so much better
+        promote="best",
+        approve_model=True,
+        notify=["broken", "team"],
+    )
+    airflow.wait_for_dag(DAG)
+    run = airflow.client.run(DAG, typed("start")["dag_run_id"])
+    _until(lambda: _state(airflow, run, "approve_model") == "awaiting_input")
+    return run
+
+
+def test_an_event_that_finds_a_round_open_is_skipped_and_links_it(
+    airflow: LocalAirflow, world: RoundWorld, first: DagRun, typed: Callable[..., Any]
+) -> None:
+    started = time.monotonic()
+    typed("data")
+
+    _until(lambda: len(airflow.client.runs(DAG)) == 2)
+    event = next(run for run in airflow.client.runs(DAG) if run.run_id != first.run_id)
+    ended = airflow.client.wait_for_run(DAG, event.run_id, timeout=SECONDS)
+
+    assert event.run_id.startswith("asset_triggered__")
+    assert ended.state == "success"
+    assert set(airflow.client.task_states(DAG, event.run_id).values()) == {"skipped"}
+    assert airflow.client.links(DAG, event.run_id, "open_round") == {
+        "Open round": f"{airflow.url}/dags/{DAG}/runs/{quote(first.run_id, safe='')}"
+    }
+    assert len(world.workspace.catalog.rounds.list(PROJECT)) == 1
+    print(f"skipped {time.monotonic() - started:.1f} s after the event")  # noqa: T201
+
+
+def test_a_person_who_finds_a_round_open_is_told_which(
+    airflow: LocalAirflow, first: DagRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    login = ["--url", airflow.url, "--user", "admin", "--password", airflow.passwords["admin"]]
+    code = main(["round", "start", PROJECT, *login])
+    said = capsys.readouterr().err
+
+    assert code == 1
+    assert f"error: `open_round`: Round 1 of `{PROJECT}` is open: run `{first.run_id}`" in said
+    (run,) = airflow.client.runs(ANY, limit=1)
+    links = airflow.client.links(ANY, run.run_id, "open_round")
+    assert links == {"Open round": f"{airflow.url}/dags/{DAG}/runs/{quote(first.run_id, safe='')}"}
+
+
+def test_a_continuous_project_goes_on_until_a_rule_stops_it(
+    airflow: LocalAirflow, world: RoundWorld, first: DagRun, typed: Callable[..., Any]
+) -> None:
+    typed("approve", RUN=quote(first.run_id, safe=""))
+    done = airflow.client.wait_for_run(DAG, first.run_id, timeout=SECONDS)
+    _until(lambda: len(_rounds(world)) == 2)
+    run_id = _rounds(world)[1].run_id
+    second = airflow.client.run(DAG, run_id)
+    _until(lambda: _state(airflow, second, "approve_model") == "awaiting_input")
+    typed("approve", lambda text: text.replace("Approve", "Reject"), RUN=quote(run_id, safe=""))
+    refused = airflow.client.wait_for_run(DAG, run_id, timeout=SECONDS)
+
+    assert (done.state, refused.state) == ("success", "success")
+    assert run_id.startswith("asset_triggered__")
+    assert [each.state for each in _rounds(world)] == ["closed", "closed"]
+    assert airflow.client.task_states(DAG, run_id)["promote_model"] == "skipped"
+    assert airflow.client.task_states(DAG, run_id)["mine"] == "skipped"
+    log = airflow.client.log(DAG, run_id, "close_round")
+    assert "Not going on by itself: map50 gained" in log
+
+
+def test_a_refused_model_is_not_promoted_and_the_record_says_who_refused(
+    world: RoundWorld,
+) -> None:
+    approved, refused = (
+        read_record(world.workspace, each.record)["steps"] for each in _rounds(world)
+    )
+
+    models = [each.model_id for each in world.workspace.catalog.models.list(PROJECT)]
+    assert approved["approve_model"] == {"model": models[0], "approved": True, "by": "admin"}
+    assert (approved["promote_model"]["name"], approved["promote_model"]["model_id"]) == (
+        "best",
+        models[0],
+    )
+    assert refused["approve_model"] == {"model": models[-1], "approved": False, "by": "admin"}
+    assert "promote_model" not in refused
+    assert world.workspace.catalog.packages.promotion("best").model_id == models[0]
+
+
+def test_those_whom_the_project_names_are_told(world: RoundWorld, airflow: LocalAirflow) -> None:
+    told = [line.split(" | ") for line in (world.root / "told.txt").read_text().splitlines()]
+
+    closing = ["waiting-for-approval", "round-closed"]
+    assert [event for event, *_ in told] == ["waiting-for-labels", *closing, *closing]
+    first = told[:3]
+    assert first[0][1:3] == ["Round 1 of street waits for labels", "4 images are to be labelled"]
+    assert first[1][2].startswith("Model `")
+    assert "would be called `best`: map50 " in first[1][2]
+    assert first[2][2].startswith("Its newest model has mAP@0.5 ")
+    run = _rounds(world)[0].run_id
+    assert {line[3] for line in first} == {f"{airflow.url}/dags/{DAG}/runs/{quote(run, safe='')}"}
+
+
+def _rounds(world: RoundWorld) -> list[Round]:
+    return world.workspace.catalog.rounds.list(PROJECT)
+
+
+def _state(airflow: LocalAirflow, run: DagRun, task: str) -> str:
+    states = airflow.client.task_states(run.dag_id, run.run_id)
+    for name in (name for name, state in states.items() if state == "failed"):
+        pytest.fail(airflow.client.log(run.dag_id, run.run_id, name))
+    return states[task]
+
+
+def _until(met: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
