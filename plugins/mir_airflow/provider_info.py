@@ -19,11 +19,13 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": "mir-ops",
                 "python-modules": [
+                    "mir_airflow.operators.approval",
                     "mir_airflow.operators.datasets",
                     "mir_airflow.operators.executor",
                     "mir_airflow.operators.jobs",
                     "mir_airflow.operators.labels",
                     "mir_airflow.operators.models",
+                    "mir_airflow.operators.opening",
                     "mir_airflow.operators.reaper",
                     "mir_airflow.operators.rounds",
                 ],
