@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from airflow.sdk import Asset, AssetAlias
 
@@ -20,6 +20,15 @@ PROJECTS: Final = AssetAlias("mir projects")
 def project_asset(key: str, happening: Happening) -> Asset:
     """The asset of one kind of event of a project, which goes by its key."""
     return Asset(name=f"mir {key} {happening}", uri=f"mir://{key}/{happening}", group="mir")
+
+
+def project_assets(key: str) -> list[Asset]:
+    """All of a project's.
+
+    As inlets of a task they are known before anything happens to them: Airflow would else make
+    them when a task tells, and of two tasks that tell at once one would fail.
+    """
+    return [project_asset(key, each) for each in get_args(Happening)]
 
 
 def tell(context: Context, key: str, happening: Happening, extra: dict[str, Any]) -> None:

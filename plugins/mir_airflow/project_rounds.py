@@ -21,7 +21,7 @@ from airflow.sdk import (
     get_parsing_context,
 )
 
-from mir_airflow.assets import Happening, project_asset
+from mir_airflow.assets import Happening, project_asset, project_assets
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.round_dag import round_dag
 from mir_airflow.round_params import PARAMS
@@ -85,6 +85,7 @@ def project_dag(key: str, file: Mapping[str, Any], mir_conn_id: str) -> DAG:
         display_name=PREFIX + spec.name,  # of a renamed project another than its id
         description=spec.description or f"Rounds of project `{spec.name}`",
         schedule=_schedule(key, spec.schedule),
+        inlets=project_assets(key),
         tags=spec.tags,
         mir_conn_id=mir_conn_id,
         default_args={"owner": ", ".join(spec.owners)} if spec.owners else {},

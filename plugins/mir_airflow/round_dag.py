@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +39,7 @@ from mir_airflow.retries import LABEL_RETRIES, LABEL_TRIES
 from mir_airflow.sensors.labels import LabelsSensor
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+    from airflow.sdk import Asset, BaseOperator
     from airflow.sdk.bases.timetable import BaseTimetable
     from airflow.sdk.definitions.asset import BaseAsset
 
@@ -63,6 +63,7 @@ def round_dag(
     display_name: str | None = None,
     description: str = "Import, merge, train, evaluate, mine, label, merge",
     schedule: BaseTimetable | BaseAsset | None = None,
+    inlets: Sequence[Asset] = (),
     tags: Iterable[str] = (),
     mir_conn_id: str = MirHook.default_conn_name,
     labels_conn_id: str = LabelsHook.default_conn_name,
@@ -87,19 +88,22 @@ def round_dag(
             **(default_args or {}),
         },
     ) as dag:
-        _add_steps(project, mir_conn_id, labels_conn_id)
+        _add_steps(project, mir_conn_id, labels_conn_id, inlets)
     # Earlier, and each task would carry a copy, which Airflow checks twice wherever it is
     # serialized: nine tenths of what the parse of a project's DAG costs.
     dag.params = ParamsDict(dict(params))
     return dag
 
 
-def _add_steps(project: str, mir_conn_id: str, labels_conn_id: str) -> None:
+def _add_steps(
+    project: str, mir_conn_id: str, labels_conn_id: str, inlets: Sequence[Asset]
+) -> None:
     """All tasks of a round, in the DAG that is open."""
     open_round = OpenRoundOperator(
         task_id="open_round",
         project=project,
         mir_conn_id=mir_conn_id,
+        inlets=inlets,
         doc_md="Takes the project's lease and pins the versions that this round starts from.",
     )
     of_round: dict[str, Any] = {

@@ -35,6 +35,7 @@ def described(dag):
         "params": {name: param.value for name, param in params.items()},
         "described": all(param.description and param.schema["title"] for param in params.values()),
         "project": dag.get_task("open_round").project,
+        "known": sorted(asset.uri for asset in dag.get_task("open_round").inlets),
     }
 
 def parse():
@@ -127,6 +128,7 @@ def test_a_projects_dag_has_its_schedule_its_owners_and_its_defaults(seen: dict[
         },
         "described": True,
         "project": "busy",
+        "known": ["mir://busy/closed", "mir://busy/data", "mir://busy/next"],
     }
     plain = well["dags"]["round__plain"]
     assert (plain["cron"], plain["events"], plain["owner"]) == (None, [], "airflow")
