@@ -5,7 +5,9 @@ On Debian: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd cep
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -24,6 +26,7 @@ ACCESS_KEY: Final = "test"
 SECRET_KEY: Final = "testtest"
 _PROGRAMS: Final = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 _PATIENCE: Final = 90.0
+_PR_SET_PDEATHSIG: Final = 1
 _CONFIGURATION: Final = """\
 [global]
 fsid = {fsid}
@@ -75,9 +78,7 @@ class Gateway:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._process = _start(*self.command)
         _wait_for(lambda: _answers(self.endpoint))
 
     def kill(self) -> None:
@@ -155,11 +156,21 @@ def _running(folder: Path) -> Iterator[Gateway]:
 
 @contextmanager
 def _daemon(*command: str) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = _start(*command)
     try:
         yield
     finally:
         _end(process)
+
+
+def _start(*command: str) -> subprocess.Popen[bytes]:
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, stdout=quiet, stderr=quiet, preexec_fn=_die_with_parent)
+
+
+def _die_with_parent() -> None:
+    """Also when that is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
