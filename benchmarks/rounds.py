@@ -86,9 +86,12 @@ BARE: Final = """
 from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import DAG, chain
 
+def nothing():
+    return {{}}
+
 with DAG("bare", schedule=None, default_args={{"retries": 2}}):
     chain(*(
-        PythonOperator(task_id=f"task_{{number:02}}", python_callable=dict)
+        PythonOperator(task_id=f"task_{{number:02}}", python_callable=nothing)
         for number in range({tasks})
     ))
 """
