@@ -25,7 +25,9 @@ def open_round(
     The same run gets the same round, opened again if it had failed. Another run is refused while
     a round of the project is open.
     """
-    asked, project = _checked(project, conf), _now_called(ws, place, project)
+    asked = read_conf(conf)
+    _check_named(ws, project, asked.project)
+    project = _now_called(ws, place, project)
     owner = ws.catalog.projects.get(project)
     before = said_before(ws, owner, run_id=place.run_id)
     spec = _spec(ws, owner.spec, with_said(asked, before))
@@ -68,14 +70,15 @@ def frozen_at_opening(ws: Workspace, round_id: int) -> Mapping[str, str]:
     return found
 
 
-def _checked(project: str, conf: Mapping[str, Any]) -> RoundConf:
-    asked = read_conf(conf)
-    if asked.project not in (None, project):
+def _check_named(ws: Workspace, project: str, asked: str | None) -> None:
+    """Refuse a run that names another project than its task: a renamed one has two names."""
+    if asked in (None, project):
+        return
+    keys = [found and found.key for found in map(ws.catalog.projects.find, (project, asked))]
+    if None in keys or keys[0] != keys[1]:
         raise InvalidInputError(
-            f"The run names project `{asked.project}`, the task `{project}`",
-            code="invalid-parameter",
+            f"The run names project `{asked}`, the task `{project}`", code="invalid-parameter"
         )
-    return asked
 
 
 def _now_called(ws: Workspace, place: Place, project: str) -> str:

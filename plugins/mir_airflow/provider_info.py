@@ -28,6 +28,7 @@ def get_provider_info() -> dict[str, Any]:
                     "mir_airflow.operators.opening",
                     "mir_airflow.operators.reaper",
                     "mir_airflow.operators.rounds",
+                    "mir_airflow.operators.starting",
                 ],
             },
         ],

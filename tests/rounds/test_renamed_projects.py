@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from round_data import TASKS, House, Run
 
-from mir_ops.errors import NotFoundError
+from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.rounds.record import read_record
 
 
@@ -42,3 +42,13 @@ def test_run_whose_project_has_a_third_name_finds_its_round(tmp_path: Path) -> N
     assert run.task("open_round") == opened
     with pytest.raises(NotFoundError, match="No project named `letters`"):
         Run(house, "run-2", project="letters").task("open_round")
+
+
+def test_run_may_name_its_project_by_either_name_and_no_other(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.ws.catalog.projects.rename("digits", "letters")
+
+    Run(house, "run-1", conf={"project": "letters"}, project="digits").task("open_round")
+
+    with pytest.raises(InvalidInputError, match="The run names project `cats`, the task `digits`"):
+        Run(house, "run-2", conf={"project": "cats"}, project="digits").task("open_round")
