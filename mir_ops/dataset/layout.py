@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -23,7 +23,7 @@ _IMAGE_SUFFIXES: Final = frozenset(
 )
 # Of several COCO files in a folder these are the objects; the first kind that is there is read.
 _COCO_FILES: Final = (("coco-annotations",), ("instances",), ("",))
-_GUESSED: Final[tuple[FormatName, ...]] = ("voc", "coco", "yolo")
+_GUESSED: Final[tuple[FormatName, ...]] = ("coco", "yolo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +41,14 @@ class Layout:
     ignored: tuple[str, ...] = field(default=(), repr=False)
 
 
-def guess_format(names: Iterable[str], *, in_folder: bool) -> FormatName:
+def guess_format(names: Collection[str], *, in_folder: bool) -> FormatName:
     """The annotation format of files with these names: Pascal VOC before COCO before YOLO.
 
     `in_folder`: they lie in a folder of annotations. Else a text file is one only if a folder
     above it says so: it may be anything.
     """
+    if any(_suffix(name) == FORMATS["voc"].suffix and not _is_clutter(name) for name in names):
+        return "voc"
     kinds = {(_suffix(n), _shelves(_parent(n))) for n in names if not _is_clutter(n)}
     suffixes = {suffix for suffix, _ in kinds}
     for guess in _GUESSED:
@@ -55,7 +57,7 @@ def guess_format(names: Iterable[str], *, in_folder: bool) -> FormatName:
             suffix == wanted.suffix and not shelves.isdisjoint(wanted.folders)
             for suffix, shelves in kinds
         )
-        if wanted.suffix in suffixes and (beside or in_folder or guess == "voc"):
+        if wanted.suffix in suffixes and (beside or in_folder):
             return guess
     return "none"
 

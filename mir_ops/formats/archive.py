@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -89,12 +90,14 @@ def _walk(top: str, left_out: list[tuple[str, str]]) -> Iterator[os.DirEntry[str
     while folders:
         try:
             with os.scandir(folders.pop()) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
+                found = sorted(entries, key=attrgetter("name"))
         except OSError as error:
             left_out.append(("entry-damaged", readable_name(str(error.filename)[len(top) + 1 :])))
             continue
         for entry in found:
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_file(follow_symlinks=False):
+                yield entry
+            elif entry.is_dir(follow_symlinks=False):
                 if entry.name not in _REPOSITORIES:
                     folders.append(entry.path)
             elif entry.is_symlink() and os.path.isdir(entry.path):

@@ -181,15 +181,8 @@ def _facts(data: bytes, media_type: str, size: _Size, orientation: int) -> Image
     width, height = size.width, size.height
     if orientation in TURNED:
         width, height = height, width
-    return ImageFacts(
-        media_type=media_type,
-        width=width,
-        height=height,
-        channels=size.channels,
-        byte_size=len(data),
-        orientation=orientation,
-        ymir_sha1=hashlib.sha1(data, usedforsecurity=False).digest(),
-    )
+    sha1 = hashlib.sha1(data, usedforsecurity=False).digest()
+    return ImageFacts(media_type, width, height, size.channels, len(data), orientation, sha1)
 
 
 def open_image(data: bytes, media_type: str) -> ImageFile:

@@ -19,6 +19,7 @@ from mir_ops.store.file_systems import read_file
 
 INDEX_SUFFIXES: Final = (".txt", ".tsv", ".csv")
 _MOST_BYTES: Final = 2**30
+_BLANK: Final = " \t\r\v\f"
 
 
 def open_index(
@@ -36,8 +37,8 @@ def open_index(
             left_out.append((code, readable_name(path)))
         elif status is not None:
             found[path] = status
-    top = _common_folder(list(found))
-    paths = {readable_name(path[len(top) :].lstrip("/")): path for path in found}
+    top = len(_common_folder(list(found)))
+    paths = {readable_name(path[top:].lstrip("/")): path for path in found}
     return FileTree(
         {name: found[path].st_size for name, path in paths.items()},
         tuple(left_out),
@@ -84,9 +85,9 @@ def _lines(index: Path, limits: ArchiveLimits) -> Iterator[str]:
         raise _bad_index(index, "is not a text file")
     if content.count(b"\n") > limits.entries:
         raise too_large(index, f"it has more than {limits.entries} lines")
-    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
-        if line.strip():
-            yield os.fsdecode(line.removesuffix(b"\r"))
+    for line in os.fsdecode(content.removeprefix(b"\xef\xbb\xbf")).split("\n"):
+        if line.strip(_BLANK):
+            yield line.removesuffix("\r")
 
 
 def _status(path: str) -> os.stat_result | None:
