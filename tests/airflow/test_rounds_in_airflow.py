@@ -180,7 +180,7 @@ def test_clearing_after_the_inputs_changed_trains_anew(
     for kind in ("images", "annotations"):
         for path in (world.root / "more-training" / kind).iterdir():
             path.rename(Path(own["training"]) / kind / path.name)
-    again = ["import_data", "gate_data", "merge_training", "train"]
+    again = ["import_data", "gate_data", "merge_training", "check_start", "train"]
     airflow.client.clear(PEOPLE, run.run_id, again)
     _until(
         lambda: _tries(airflow, run)["train"] == 3 and _state(airflow, run, "train") == "success"
