@@ -57,7 +57,13 @@ class AirflowClient:
         self.url = url.rstrip("/")
         self._token = token
         self._login = {"username": username, "password": password}
-        self._http = httpx.Client(base_url=self.url, timeout=timeout, trust_env=trust_env)
+        # A kept connection may be closed by the server in the moment in which it is used again.
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=timeout,
+            trust_env=trust_env,
+            headers={"Connection": "close"},
+        )
 
     def __enter__(self) -> AirflowClient:
         return self
