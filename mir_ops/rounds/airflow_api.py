@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -13,6 +15,8 @@ import httpx
 from mir_ops.errors import ConflictError, InvalidInputError, MirError, NotFoundError, StoreError
 
 FINISHED = frozenset({"success", "failed"})
+# Airflow answers 500 where its database was busy: always possible on SQLite with several processes.
+RETRY_AFTER_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +88,18 @@ class AirflowClient:
         run_id: str | None = None,
         note: str | None = None,
     ) -> DagRun:
+        """Start a run. ConflictError when `run_id` is given and stands already."""
         # `logical_date` is required and null means: no date, just a run.
         body: dict[str, Any] = {"logical_date": None, "conf": dict(conf or {})}
-        body |= {"dag_run_id": run_id} if run_id else {}
+        # The name is ours, so that a request sent again cannot start a second run.
+        body["dag_run_id"] = run_id or _new_run_id()
         body |= {"note": note} if note else {}
-        return _dag_run(self._call("POST", f"/dags/{quote(dag_id)}/dagRuns", json=body))
+        try:
+            return _dag_run(self._call("POST", f"/dags/{quote(dag_id)}/dagRuns", json=body))
+        except ConflictError:
+            if run_id:
+                raise
+            return self.run(dag_id, body["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> DagRun:
         return _dag_run(self._call("GET", _run_path(dag_id, run_id)))
@@ -214,14 +225,12 @@ class AirflowClient:
         return str(self._send("POST", "/auth/token", {"json": self._login})["access_token"])
 
     def _send(self, method: str, path: str, arguments: dict[str, Any]) -> Any:
-        try:
-            answer = self._http.request(method, path, **arguments)
-        except httpx.HTTPError as error:
-            raise StoreError(
-                f"Airflow at `{self.url}` did not answer: {str(error) or type(error).__name__}",
-                code="airflow-unreachable",
-                hint="Check the address, and that the API server is running",
-            ) from error
+        answer = self._request(method, path, arguments)
+        for seconds in RETRY_AFTER_SECONDS:
+            if not answer.is_server_error:
+                break
+            time.sleep(seconds)
+            answer = self._request(method, path, arguments)
         if answer.is_error:
             raise _refusal(answer)
         try:
@@ -232,6 +241,20 @@ class AirflowClient:
                 code="airflow-unreachable",
                 hint="Check the address",
             ) from error
+
+    def _request(self, method: str, path: str, arguments: dict[str, Any]) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise StoreError(
+                f"Airflow at `{self.url}` did not answer: {str(error) or type(error).__name__}",
+                code="airflow-unreachable",
+                hint="Check the address, and that the API server is running",
+            ) from error
+
+
+def _new_run_id() -> str:
+    return f"manual__{datetime.now(UTC).isoformat()}_{secrets.token_hex(4)}"
 
 
 def _run_path(dag_id: str, run_id: str) -> str:

@@ -14,7 +14,7 @@ import yaml
 from round_data import House, Run
 
 from mir_ops.cli.main import main
-from mir_ops.errors import InvalidInputError
+from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.rounds.airflow_api import AirflowClient
 
 
@@ -187,10 +187,11 @@ class Airflow(BaseHTTPRequestHandler):
     asked: list[tuple[str, Any]] = []  # noqa: RUF012
     states: list[str] = []  # noqa: RUF012  of the run, one for each time that it is asked for
     expired: list[str] = []  # noqa: RUF012  tokens that have run out
+    troubles: list[int] = []  # noqa: RUF012  what the next requests are answered
 
     def do_GET(self) -> None:
         run = {"dag_id": "active_learning_round", "dag_run_id": "manual-1"}
-        if self.path.endswith("/dagRuns/manual-1"):
+        if "/taskInstances" not in self.path:
             state = self.states.pop(0)
             answer: Any = {**run, "state": state}
         elif "/logs/" in self.path:
@@ -208,6 +209,9 @@ class Airflow(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((self.path, body))
+        if self.path != "/auth/token" and self.troubles:
+            self.send_error(self.troubles.pop(0))
+            return
         if self.headers["Authorization"] in self.expired:
             self.expired.remove(self.headers["Authorization"])
             self.send_error(401)
@@ -248,19 +252,18 @@ def test_round_is_started_through_airflow(
     assert (code, err) == (0, "")
     assert out.startswith("Started `manual-1`: ")
     assert "hunter2" not in out
-    assert Airflow.asked == [
-        ("/auth/token", {"username": "ann", "password": "hunter2"}),
-        (
-            "/api/v2/dags/active_learning_round/dagRuns",
-            {"logical_date": None, "conf": {"project": "digits", "budget": 3}},
-        ),
-    ]
+    login, (path, body) = Airflow.asked
+    assert login == ("/auth/token", {"username": "ann", "password": "hunter2"})
+    assert path == "/api/v2/dags/active_learning_round/dagRuns"
+    assert body.pop("dag_run_id").startswith("manual__20")
+    assert body == {"logical_date": None, "conf": {"project": "digits", "budget": 3}}
 
 
 def test_start_shows_what_the_round_does_and_why_it_failed(
     mir: Any, airflow_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mir_ops.cli.round_follow.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("mir_ops.rounds.airflow_api.RETRY_AFTER_SECONDS", [0.01])
     monkeypatch.setenv("MIR_AIRFLOW_TOKEN", "t")
     Airflow.states[:] = ["queued", "away", "away", "running", "failed"]
 
@@ -283,6 +286,26 @@ def test_start_without_an_address_says_how_to_give_one(mir: Any) -> None:
     code, _, err = mir("round", "start", "digits")
     assert code == 1
     assert "hint: Give `--url`, or set `MIR_AIRFLOW_URL`" in err
+
+
+def test_a_run_that_a_busy_airflow_refused_is_asked_for_under_the_same_name(
+    airflow_url: str,
+) -> None:
+    Airflow.troubles += [500, 409]  # its database was busy, and yet it had written the run
+    Airflow.states[:] = ["queued"]
+    with AirflowClient(airflow_url, token="t", trust_env=False) as client:
+        run = client.trigger("active_learning_round")
+
+    first, second = (body["dag_run_id"] for _, body in Airflow.asked)
+    assert first == second
+    assert run.state == "queued"
+
+    Airflow.troubles += [409]
+    with (
+        AirflowClient(airflow_url, token="t", trust_env=False) as client,
+        pytest.raises(ConflictError),
+    ):
+        client.trigger("active_learning_round", run_id="mine")
 
 
 def test_a_token_that_has_run_out_is_asked_for_again(airflow_url: str) -> None:
