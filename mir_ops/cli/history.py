@@ -234,12 +234,15 @@ def _check_free(repository: Repository, name: str) -> None:
 
 
 def _delete_branch(repository: Repository, name: str) -> None:
+    from mir_ops.rounds.beginning import refuse_training
+
     if name in (DEFAULT_BRANCH, repository.head):
         raise InvalidInputError(
             f"The branch `{name}` cannot be deleted: it is the default or checked out",
             code="branch-in-use",
             hint="Check another branch out first; the default one always stays",
         )
+    refuse_training(repository.workspace, name)
     repository.store.branch(name).delete()
 
 

@@ -19,6 +19,7 @@ from mir_ops.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from mir_ops.catalog import Catalog, Project
+    from mir_ops.store import Store
 
 
 def register(subparsers: Any) -> None:
@@ -44,21 +45,26 @@ def register(subparsers: Any) -> None:
 
 def run_apply(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.catalog import apply_project
+    from mir_ops.rounds.beginning import begin_training
 
     mapping = with_settings(read_file(arguments.file), arguments.set)
-    catalog = open_catalog(arguments)
+    store, catalog = _open(arguments)
     before = catalog.projects.find(str(mapping.get("name")))
     now = apply_project(catalog, mapping, folder=arguments.file.resolve().parent)
+    begin_training(store, now.key)
     return _say_change(output, before, now)
 
 
 def run_create(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.catalog import create_project
     from mir_ops.catalog.changes import patched
+    from mir_ops.rounds.beginning import begin_training
 
     start = {"name": arguments.name, "executor": {"name": "detector"}}
     mapping = patched(start, said_fields(arguments))
-    now = create_project(open_catalog(arguments), mapping, folder=Path.cwd())
+    store, catalog = _open(arguments)
+    now = create_project(catalog, mapping, folder=Path.cwd())
+    begin_training(store, now.key)
     return _say_change(output, None, now)
 
 
@@ -142,6 +148,14 @@ def open_catalog(arguments: argparse.Namespace) -> Catalog:
     from mir_ops.cli.repository import find_repository
 
     return find_repository(arguments.root).workspace.catalog
+
+
+def _open(arguments: argparse.Namespace) -> tuple[Store, Catalog]:
+    """A store that is away is known before a project is made that needs it."""
+    from mir_ops.cli.repository import find_repository
+
+    repository = find_repository(arguments.root)
+    return repository.store, repository.workspace.catalog
 
 
 def _named(actions: Any, name: str, text: str, run: Any) -> argparse.ArgumentParser:

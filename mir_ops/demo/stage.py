@@ -14,7 +14,7 @@ from mir_ops.errors import InvalidInputError
 from mir_ops.workspace import Runner, Workspace
 
 if TYPE_CHECKING:
-    from mir_ops.console.rounds import RoundView
+    from mir_ops.console.rounds.views import RoundView
     from mir_ops.demo.label_studio import LocalLabelStudio
 
 ORACLE: Final = "truth"
@@ -49,6 +49,7 @@ def prepare(
     from mir_ops.catalog import apply_project
     from mir_ops.demo.project import project_mapping, write_project
     from mir_ops.demo.scenes import write_dataset
+    from mir_ops.rounds.beginning import begin_training
 
     paths = write_dataset(folder.data, seed=seed)
     for path, what in (
@@ -61,7 +62,7 @@ def prepare(
     paths.oracle.unlink()  # from here on only the label tasks know the pool's labels
     mapping = project_mapping(paths, rounds=rounds, seed=seed, labels=labels)
     write_project(folder.project_file, mapping)
-    apply_project(workspace.catalog, mapping)
+    begin_training(workspace.store, apply_project(workspace.catalog, mapping).key)
     tell(f"  Project         {folder.project_file}")
 
 

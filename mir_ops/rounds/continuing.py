@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mir_ops.rounds.place import Branches
+from mir_ops.rounds.beginning import find_training
 from mir_ops.rounds.targets import FIRST_LABELS, Labelled
 from mir_ops.workspace import Workspace
 
@@ -32,8 +32,7 @@ def continues(ws: Workspace, round_id: int) -> tuple[bool, str]:
 
 def new_labels(ws: Workspace, project: str) -> int:
     """How many images more are labelled for training than the newest model has seen."""
-    key = ws.catalog.projects.get(project).key
-    tip = ws.store.branch(Branches(key).training).find_tip()
+    tip = find_training(ws.store, ws.catalog.projects.get(project).key)
     if tip is None:
         return 0
     models = ws.catalog.models.list(project)

@@ -11,8 +11,9 @@ from mir_ops.catalog.projects import ExecutorSpec, MiningSpec, PoolSpec, read_co
 from mir_ops.errors import InvalidInputError
 from mir_ops.evaluation.frozen import find_frozen, frozen_sets
 from mir_ops.executor.jobs import bundled_folder
+from mir_ops.rounds.beginning import begin_training, find_training
 from mir_ops.rounds.ledger import Entry, new_entry, once
-from mir_ops.rounds.place import Branches, Place
+from mir_ops.rounds.place import Place
 from mir_ops.rounds.sticky import conf_of, said_before, said_now, with_said
 from mir_ops.workspace import Workspace
 
@@ -133,8 +134,7 @@ def _begins(ws: Workspace, project: str) -> bool:
 
     if all(each.state != "closed" for each in ws.catalog.rounds.list(project)):
         return True
-    key = ws.catalog.projects.get(project).key
-    tip = ws.store.branch(Branches(key).training).find_tip()
+    tip = find_training(ws.store, ws.catalog.projects.get(project).key)
     return tip is None or Labelled.of(ws.store.read(tip)).images == 0
 
 
@@ -171,7 +171,8 @@ def _executor(ws: Workspace, chosen: ExecutorSpec) -> ExecutorSpec:
 
 def _pin(entry: Entry) -> dict[str, Any]:
     # Later steps move these branches. A step that runs again must see what it saw first.
-    training = entry.ws.store.branch(entry.branches.training).find_tip()
+    begin_training(entry.ws.store, entry.round.project_key)  # where it was deleted meanwhile
+    training = find_training(entry.ws.store, entry.round.project_key)
     return {
         "round_id": entry.round.id,
         "number": entry.round.number,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mir_ops.catalog import Project, ProjectSpec, Round, RoundConf
-from mir_ops.rounds.place import Branches
+from mir_ops.rounds.beginning import find_training
 from mir_ops.workspace import Workspace
 
 KEPT: Final = ("budget", "strategy", "control", "pretrained", "train_after_merge", "seed")
@@ -58,7 +58,7 @@ def next_round(ws: Workspace, project: str) -> dict[str, Any]:
     """
     found = ws.catalog.projects.get(project)
     said, own = said_before(ws, found), own_values(found.spec)
-    training = ws.store.branch(Branches(found.key).training).find_tip()
+    training = find_training(ws.store, found.key)
     models = ws.catalog.models.list(project)
     return {
         "parameters": {
