@@ -30,6 +30,7 @@ def filter_dataset(
     taxonomy: Taxonomy | None = None,
     op_id: str,
     message: str | None = None,
+    project: str | None = None,
 ) -> Commit:
     """Keep the images that fulfil the conditions, with all of their annotations.
 
@@ -49,6 +50,7 @@ def filter_dataset(
         message=message or f"Filter {rev}",
         base=version,
         start=version.commit if rev == branch else None,
+        project=project,
     ) as edit:
         edit.take(keep(version, kept))
     return edit.commit
@@ -62,6 +64,7 @@ def sample(
     *,
     op_id: str,
     message: str | None = None,
+    project: str | None = None,
 ) -> Commit:
     """Keep as many images as asked, drawn by the seed. The same operation samples once."""
     if done := store.find_operation(branch, op_id):
@@ -82,6 +85,7 @@ def sample(
         message=message or f"Sample {len(kept)} of {len(ids)} images of {rev}",
         base=version,
         start=version.commit if rev == branch else None,
+        project=project,
     ) as edit:
         edit.take(keep(version, kept))
     return edit.commit

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mir_ops.dataset.conditions import Conditions
     from mir_ops.dataset.sampling import Sampling
-    from mir_ops.store import Commit, Store, Version
+    from mir_ops.store import Commit, Stats, Store, Version
     from mir_ops.store.merges import Plan
     from mir_ops.taxonomy import Taxonomy
 
@@ -106,6 +106,25 @@ def fuse(
     ) as edit:
         edit.take(keep(merged, kept, base=plan.base, made=plan.changes))
     return edit.commit
+
+
+def foretell(
+    store: Store,
+    sources: Sequence[str | Source],
+    *,
+    strategy: Strategy = "stop",
+    exclude: Sequence[str] = (),
+    conditions: Conditions,
+    sampling: Sampling | None = None,
+    taxonomy: Taxonomy | None = None,
+) -> Stats:
+    """The counts of the version that a fusion of these would commit. Nothing is written."""
+    from mir_ops.dataset.previews import preview, stats_of_part
+
+    found = _resolve(store, sources, strategy, exclude)
+    plan = _planned(store, found, strategy)
+    merged = preview(plan.base, plan.changes)
+    return stats_of_part(merged, _kept(merged, conditions, taxonomy, sampling))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

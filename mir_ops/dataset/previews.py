@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mir_ops.store import Version
+import pyarrow as pa
+
+from mir_ops.store import Stats, Version, rows
 from mir_ops.store.changesets import ChangeSet
+from mir_ops.store.counts import to_stats
+from mir_ops.store.lookups import count_assets
 from mir_ops.store.manifests import write_manifest
 from mir_ops.store.objects import MemoryObjects, ObjectStore
 
@@ -17,6 +21,16 @@ def preview(base: Version, changes: ChangeSet) -> Version:
     manifest, stats = changes.apply(objects, base.manifest, base.stats)
     written = write_manifest(objects, manifest)
     return Version(objects, replace(base.commit, manifest=written, stats=stats))
+
+
+def stats_of_part(version: Version, kept: pa.Array) -> Stats:
+    """Exact counts of a version with these of its images alone (ids ascending)."""
+    if len(kept) == version.stats.assets:
+        return version.stats
+    tables = {name: version.table(name) for name in (rows.ASSETS, *version.layers())}
+    return to_stats(
+        {name: count_assets(version.objects, table, kept)[0] for name, table in tables.items()}
+    )
 
 
 class _Above(MemoryObjects):

@@ -23,7 +23,8 @@ class Diff:
 
     `layers` counts boxes per class id as (added, removed, changed); a box whose class changed was
     removed from one and added to the other. Layers without classes are not in it.
-    `layer_assets` counts assets as (newly covered, no longer covered, with other rows).
+    `layer_assets` counts assets as (newly covered, no longer covered, with other rows), `layer_ids`
+    are theirs, ascending.
     `splits` counts assets in both by (old, new) split, `""` for none, where the two differ;
     `attributes` counts assets in both per key as (added, removed, changed).
     """
@@ -36,6 +37,7 @@ class Diff:
     attributes: Mapping[str, tuple[int, int, int]]
     layers: Mapping[str, Mapping[int, tuple[int, int, int]]]
     layer_assets: Mapping[str, tuple[int, int, int]]
+    layer_ids: Mapping[str, pa.Array]
     taxonomy_changed: bool
     classes_added: Mapping[int, str]
     classes_removed: Mapping[int, str]
@@ -65,6 +67,7 @@ def diff(a: Version, b: Version) -> Diff:
         attributes=dict(sorted(assets.attributes.items())),
         layers={name: found.by_class() for name, found in layers.items() if found.classed},
         layer_assets={name: found.assets for name, found in layers.items()},
+        layer_ids={name: found.ids for name, found in layers.items()},
         taxonomy_changed=a.taxonomy != b.taxonomy,
         classes_added={key: after[key] for key in sorted(after.keys() - before.keys())},
         classes_removed={key: before[key] for key in sorted(before.keys() - after.keys())},

@@ -107,8 +107,43 @@ def restore_branch(store: Store, name: str) -> Commit:
         ),
         message="Restore the deleted branch",
         base=store.commit(commit_id),
+        project=store.commit(commit_id).project,
     ) as edit:
         pass
+    return edit.commit
+
+
+def rename_branch(store: Store, name: str, new: str) -> Commit:
+    """Go on under another name: a branch that begins where this one ends, which is then deleted.
+
+    Done again after it broke off in between, it finishes. What the old name was stays restorable.
+    """
+    keys.check_branch_name(new)
+    ref = refs.read_ref(store.objects, keys.head(name))
+    moved = ref if ref.commit is not None else None
+    last = ref.commit or (refs.find_deleted(store.objects, ref) if ref.seen else None)
+    op_id = f"rename-{ref.seq - (moved is None)}-{last}"
+    there = refs.read_ref(store.objects, keys.head(new))
+    if last is None or (moved is None and there.commit_of(op_id) is None):
+        raise no_such_branch(store, name)
+    if there.commit is not None and there.commit_of(op_id) is None:
+        raise ConflictError(
+            f"Branch `{new}` exists already", code="branch-exists", hint="Choose another name"
+        )
+    tip = store.commit(last)
+    with store.edit(
+        new,
+        op_id=op_id,
+        operation=Operation(kind="rename", parameters={"from": name}, inputs=(last,)),
+        message=tip.message,
+        base=tip,
+        project=tip.project,
+        round=tip.round,
+        keywords=tip.keywords,
+    ) as edit:
+        pass
+    if moved is not None:
+        delete_branch(store, name)
     return edit.commit
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -105,8 +106,21 @@ class Store:
 
     def branches(self) -> list[Branch]:
         """All branches that exist, by name."""
-        names = (keys.decode(key.removeprefix(keys.HEADS)) for key in self.objects.list(keys.HEADS))
-        return [branch for branch in map(self.branch, sorted(names)) if branch.exists]
+        return [self.branch(name) for name, ref in self.heads().items() if ref.commit]
+
+    def heads(self) -> dict[str, refs.Ref]:
+        """Where all branches stand, by name, the deleted ones as well."""
+        listed = self.objects.list(keys.HEADS)
+        names = sorted(keys.decode(key.removeprefix(keys.HEADS)) for key in listed)
+        with ThreadPoolExecutor(16) as pool:
+            found = pool.map(lambda name: refs.read_ref(self.objects, keys.head(name)), names)
+            return dict(zip(names, found, strict=True))
+
+    def by(self, author: str) -> Store:
+        """The same store, for somebody whose name its edits record."""
+        other = copy(self)
+        other.author = author
+        return other
 
     def commit(self, commit_id: str) -> Commit:
         """A commit by its full id."""
@@ -369,6 +383,10 @@ class Branch:
     def delete(self) -> None:
         """Leave a tombstone: commits and numbers stay, the name can be used again."""
         revisions.delete_branch(self.store, self.name)
+
+    def rename(self, name: str) -> Commit:
+        """Go on under another name; this one is deleted."""
+        return revisions.rename_branch(self.store, self.name, name)
 
     def restore(self) -> Commit:
         """Undo a deletion: one more version, with the rows and the history of the last one."""

@@ -49,13 +49,15 @@ class LayerChanges:
     """What became of the rows of a layer, by class."""
 
     assets: tuple[int, int, int] = (0, 0, 0)
+    ids: pa.Array = field(default_factory=lambda: rows.as_ids([]))
     classed: bool = False
     added: Counter[int] = field(default_factory=Counter)
     removed: Counter[int] = field(default_factory=Counter)
     changed: Counter[int] = field(default_factory=Counter)
 
     def add(self, part: Comparison) -> None:
-        """Count one comparison."""
+        """Count one comparison, of later assets than the ones before."""
+        self.ids = pa.concat_arrays([self.ids, part.assets()])
         found = (len(part.added), len(part.removed), len(part.changed))
         known = self.assets
         self.assets = (known[0] + found[0], known[1] + found[1], known[2] + found[2])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mir_ops.dataset.keywords import parse_keywords, set_keywords
+from mir_ops.dataset.keywords import describe, parse_keywords, set_keywords
 from mir_ops.dataset.searching import search
 from mir_ops.errors import InvalidInputError
 from mir_ops.store import Commit, LayerStats, Operation, Stats, Store, refs
@@ -144,6 +144,26 @@ def test_keywords_of_a_branch_are_committed(store: Store) -> None:
     assert commit.keywords == ("rain", "at night")
     assert commit.stats == store.resolve("a@V1").stats
     assert found(store, "rain") == ["a@V2"]
+
+
+def test_described_version_keeps_rows_keywords_and_project(store: Store) -> None:
+    with store.edit(
+        "a",
+        op_id="1",
+        operation=Operation(kind="import"),
+        message="Start",
+        project="digits",
+        keywords=["rain"],
+    ):
+        pass
+
+    commit = describe(store, "a", " Wet streets ", op_id="2")
+
+    assert (commit.message, commit.keywords, commit.project) == ("Wet streets", ("rain",), "digits")
+    assert describe(store, "a", "Wet streets", op_id="2").id == commit.id
+    assert set_keywords(store, "a", ["night"], op_id="3").project == "digits"
+    with pytest.raises(InvalidInputError, match="A description has 1 to 2000 characters, not 0"):
+        describe(store, "a", " ", op_id="4")
 
 
 def test_keywords_are_given_one_by_one_or_joined() -> None:

@@ -22,6 +22,7 @@ from mir_ops.dataset import (
     statistics,
     subset,
 )
+from mir_ops.dataset.merging import foretell
 from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.store import Commit, Store
 from mir_ops.taxonomy import ClassName, Taxonomy
@@ -196,3 +197,17 @@ def test_statistics_count_by_class_split_and_format(filled: Store) -> None:
     layer = numbers["layers"]["ground_truth"]
     assert (layer["assets"], layer["rows"]) == (4, 4)
     assert layer["classes"]["cat"] == {"boxes": 2, "assets": 2}
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling(count=1), Sampling(rate=0.5, seed=4)])
+@pytest.mark.parametrize("conditions", [CAT, Conditions(), Conditions(exclude_classes=("cat",))])
+@pytest.mark.parametrize("sources", [["one"], ["tr:one", "va:two"]])
+def test_foretold_counts_are_those_of_the_commit(
+    filled: Store, sources: list[str], conditions: Conditions, sampling: Sampling | None
+) -> None:
+    asked = {"strategy": "guest", "conditions": conditions, "sampling": sampling}
+
+    foretold = foretell(filled, sources, **asked)  # type: ignore[arg-type]
+
+    commit = fuse(filled, sources, "out", op_id=OPERATIONS[2], **asked)  # type: ignore[arg-type]
+    assert foretold == commit.stats

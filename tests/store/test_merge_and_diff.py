@@ -222,6 +222,7 @@ def test_difference_is_told_in_assets_boxes_and_splits(store: Store) -> None:
     # Two boxes of asset 1 moved and one is new; asset 2 lost two, got one of class 4; asset 5 left.
     assert diff.layers == {"ground_truth": {1: (1, 4, 2), 4: (1, 0, 0)}}
     assert diff.layer_assets == {"ground_truth": (0, 1, 2)}
+    assert hex_ids(diff.layer_ids["ground_truth"]) == hex_ids(ONE.take([1, 2, 5]))
 
 
 def test_versions_of_equal_content_do_not_differ(memory_store: Store) -> None:

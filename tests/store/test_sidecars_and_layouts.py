@@ -19,7 +19,7 @@ from sample_tables import (
 )
 
 from mir_ops.errors import ConflictError, StoreError
-from mir_ops.store import Store, keys, segments, sidecars
+from mir_ops.store import Operation, Store, keys, revisions, segments, sidecars
 from mir_ops.store.lookups import count_assets
 from mir_ops.store.manifests import TableSegments
 from mir_ops.store.merges import MergeConflictError
@@ -249,3 +249,46 @@ def test_deleted_branch_comes_back_with_its_history(memory: Store) -> None:
     with pytest.raises(ConflictError) as caught:
         memory.branch("b").restore()
     assert str(caught.value) == "Branch `b` is not deleted"
+
+
+def test_renamed_branch_goes_on_where_the_old_one_ended(memory: Store) -> None:
+    tip = memory.branch("b").tip()
+
+    made = memory.branch("b").rename("c")
+
+    assert made.stats == tip.stats
+    assert [commit.id for commit in memory.branch("c").log()][:2] == [made.id, tip.id]
+    assert [branch.name for branch in memory.branches()] == ["c"]
+    assert memory.branch("b").rename("c") == made
+    memory.branch("b").restore()
+    assert [name for name, ref in memory.heads().items() if ref.commit] == ["b", "c"]
+    with pytest.raises(ConflictError, match="Branch `c` exists already"):
+        memory.branch("b").rename("c")
+
+
+def test_rename_that_broke_off_before_the_old_name_went_is_finished(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(revisions, "delete_branch", _break_off)
+        with pytest.raises(KeyboardInterrupt):
+            memory.branch("b").rename("c")
+    assert [branch.name for branch in memory.branches()] == ["b", "c"]
+
+    memory.branch("b").rename("c")
+
+    assert [branch.name for branch in memory.branches()] == ["c"]
+    assert memory.branch("c").seq == 1
+
+
+def test_edits_record_who_the_store_was_opened_for(memory: Store) -> None:
+    with memory.by("ada").edit(
+        "b", op_id="by-ada", operation=Operation(kind="import"), message="Nothing"
+    ) as edit:
+        pass
+
+    assert (edit.commit.author, memory.author) == ("ada", "mir")
+
+
+def _break_off(*_: object) -> None:
+    raise KeyboardInterrupt
