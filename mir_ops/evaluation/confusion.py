@@ -53,21 +53,45 @@ def confusion_of(
     hit = (matches.hit & ~matches.aside & _ONE) != 0
     same = matches.found.label[hit]
     np.add.at(counts, (same, same), 1)
-    truth_label, found_label = _across(matches, iou)
-    np.add.at(counts, (truth_label, found_label), 1)
+    across = Across.of(matches)
+    named = np.append(matches.truth.label, count)[across.truth]  # truth -1 is the background
+    np.add.at(counts, (named, matches.found.label[across.found]), 1)
+    np.add.at(counts, (matches.truth.label[across.missed], count), 1)
     return Confusion(names=sides.names, counts=counts, iou=iou, confidence=confidence)
 
 
-def _across(matches: Matches, iou: float) -> tuple[Ints, Ints]:
-    """Labels of what is left after matching in each class; the background's is one more."""
-    hit = (matches.hit & _ONE) != 0
-    free = np.flatnonzero(~hit & (matches.aside & _ONE == 0))
-    order = np.lexsort((-matches.found.score[free], matches.found.image[free]))
-    found = matches.found.only(free[order])
-    counting = matches.ignored & _ONE == 0
-    counting[matches.partner[matches.partner >= 0]] = False
-    truth = matches.truth.only(counting)
-    pairs = pairs_of(found, truth, least=min(iou, 1 - 1e-10), any_class=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Across:
+    """What is left after matching in each class, matched across classes, as positions.
+
+    `truth` is for each of `found` the box that it was matched with, or -1: nothing is there.
+    """
+
+    found: Ints
+    truth: Ints
+    missed: Ints  # boxes that nothing was matched with
+
+    @classmethod
+    def of(cls, matches: Matches) -> Across:
+        """At the first threshold and area range."""
+        hit = (matches.hit & _ONE) != 0
+        free = np.flatnonzero(~hit & (matches.aside & _ONE == 0))
+        free = free[np.lexsort((-matches.found.score[free], matches.found.image[free]))]
+        counting = matches.ignored & _ONE == 0
+        counting[matches.partner[matches.partner >= 0]] = False
+        left = np.flatnonzero(counting)
+        partner = _partners(matches, free, left)
+        missed = np.ones(len(left), np.bool_)
+        missed[partner[partner >= 0]] = False
+        truth = np.append(left, -1)[partner]
+        return cls(found=free, truth=truth, missed=left[missed])
+
+
+def _partners(matches: Matches, free: Ints, left: Ints) -> Ints:
+    """For each of the free predictions the position in `left` of the box it takes, or -1."""
+    found, truth = matches.found.only(free), matches.truth.only(left)
+    least = min(matches.thresholds[0], 1 - 1e-10)
+    pairs = pairs_of(found, truth, least=least, any_class=True)
     _, _, partner, _ = resolve(
         pairs,
         np.ones(len(pairs), np.uint64),
@@ -76,12 +100,4 @@ def _across(matches: Matches, iou: float) -> tuple[Ints, Ints]:
         np.zeros(len(truth), np.uint64),
         _ONE,
     )
-    background = matches.truth.labels
-    missed = np.ones(len(truth), np.bool_)
-    missed[partner[partner >= 0]] = False
-    named = np.append(truth.label, background)[partner]  # partner -1 is the background
-    rest = truth.label[missed]
-    return (
-        np.concatenate([named, rest]).astype(np.int64),
-        np.concatenate([found.label, np.full(len(rest), background)]).astype(np.int64),
-    )
+    return partner

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.evaluation.columns import Floats, Ints
+from mir_ops.evaluation.confusion import Across
 from mir_ops.evaluation.matching import AREAS, MOST, Matches, match
 from mir_ops.evaluation.mistakes import Mistakes, mistakes_of
 from mir_ops.evaluation.sides import Sides
@@ -25,6 +26,8 @@ MARK: Final = "eval_mark"  # tp, fp, ignored
 PARTNER: Final = "eval_match"  # annotation id of the ground truth that was found
 IOU: Final = "eval_iou"
 MISTAKE: Final = "eval_mistake"  # TIDE's kind of a wrong prediction
+THERE: Final = "eval_there"  # class id of the box that a wrong prediction lies on, or `none`
+NOTHING: Final = "none"
 MISTAKES: Final = "scores:evaluation:"  # layers, and the model's id
 MISSED: Final = "missed/"  # and the annotation id: a component of the image's scores
 _LISTS: Final = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
@@ -37,7 +40,8 @@ Entries = tuple[npt.NDArray[Any], str, pa.Array]
 class Marks:
     """For each row of both tables its mark: tp, fp or ignored; mtp (found), fn or ignored.
 
-    `partner` is the row of ground truth that a prediction found, or -1; `mistake` its kind.
+    `partner` is the row of ground truth that a prediction found, or -1; `mistake` its kind. Wrong
+    predictions are `about` the row that the confusion matrix matches them with, or -1.
     """
 
     truth: Texts
@@ -45,6 +49,7 @@ class Marks:
     partner: Ints
     iou: Floats
     mistake: Texts
+    about: Ints
     mistakes: Mistakes
     at_iou: float
     at_confidence: float
@@ -87,6 +92,7 @@ def tagged(predictions: pa.Table, marks: Marks, truth: pa.Table) -> pa.Table:
         (hits, PARTNER, partners.cast(pa.string())),
         (hits, IOU, pa.array(np.round(marks.iou[hits], 4)).cast(pa.string())),
         (wrong, MISTAKE, _texts(marks.mistake[wrong])),
+        (wrong, THERE, _there(truth, marks.about[wrong])),
     ]
     if "tags" not in predictions.column_names:
         return predictions.append_column("tags", with_entries(_no_tags(predictions), new))
@@ -167,6 +173,7 @@ def _by_row(
         partner=np.full(found_rows, -1, np.int64),
         iou=np.zeros(found_rows),
         mistake=np.full(found_rows, "", mistakes.kind.dtype),
+        about=np.full(found_rows, -1, np.int64),
         mistakes=mistakes,
         at_iou=matches.thresholds[0],
         at_confidence=confidence,
@@ -176,7 +183,15 @@ def _by_row(
     marks.partner[here[hit]] = there[partner]
     marks.iou[here[hit]] = matches.overlap[hit]
     marks.mistake[here] = mistakes.kind
+    across = Across.of(matches)
+    marks.about[here[across.found]] = np.append(there, -1)[across.truth]
     return marks
+
+
+def _there(truth: pa.Table, about: Ints) -> pa.Array:
+    """The class ids of these rows, `none` for -1."""
+    ids = rows.one_array(truth["class_id"]).cast(pa.string())
+    return pc.fill_null(ids.take(pa.array(about, mask=about < 0)), NOTHING)
 
 
 def _no_tags(table: pa.Table) -> pa.Array:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, Final, TypedDict
 
 import numpy as np
 
 from mir_ops.evaluation.columns import Flags, Floats
 from mir_ops.evaluation.matching import Matches
 
+CONFIDENCES: Final = np.linspace(0.0, 1.0, 101)
 _FIRST = np.uint64(1)
 
 
@@ -86,3 +88,33 @@ def operating_curve(matches: Matches, label: int | None = None) -> OperatingCurv
         precision=hits[last] / (last + 1),
         recall=hits[last] / positives,
     )
+
+
+def counts_at(matches: Matches, names: Sequence[str]) -> dict[str, Any]:
+    """For JSON: hits and wrong predictions of at least each of `CONFIDENCES`, of each class.
+
+    At the first threshold and area range; `boxes` are those that could be found.
+    """
+    found, labels, steps = matches.found, len(names), len(CONFIDENCES)
+    counted = matches.aside & _FIRST == 0
+    right = (matches.hit & _FIRST != 0)[counted]
+    step = np.searchsorted(CONFIDENCES, found.score[counted].clip(0.0), side="right") - 1
+    cell = found.label[counted].astype(np.int64) * steps + step
+    tp, fp = (
+        np.bincount(cell[rows], minlength=labels * steps).reshape(labels, steps)
+        for rows in (right, ~right)
+    )
+    tp, fp = (each[:, ::-1].cumsum(axis=1)[:, ::-1] for each in (tp, fp))
+    there = matches.ignored & _FIRST == 0
+    boxes = np.bincount(matches.truth.label[there], minlength=labels)
+    return {
+        "confidence": [round(float(each), 2) for each in CONFIDENCES],
+        "per_class": {
+            name: {
+                "boxes": int(boxes[label]),
+                "tp": tp[label].tolist(),
+                "fp": fp[label].tolist(),
+            }
+            for label, name in enumerate(names)
+        },
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from mir_ops.evaluation.marks import MISTAKES, Marks, marks_of, score_rows, tagg
 from mir_ops.evaluation.matching import AREAS, Matches, match
 from mir_ops.evaluation.materials import Material, Origin
 from mir_ops.evaluation.metrics import Metrics
-from mir_ops.evaluation.operating import operating_curve
+from mir_ops.evaluation.operating import counts_at, operating_curve
 from mir_ops.evaluation.sides import Sides
 from mir_ops.evaluation.slices import check_slice, slices_of
 from mir_ops.evaluation.voc import evaluate_voc
@@ -31,7 +32,8 @@ class Settings:
     """What is asked besides COCO's metrics.
 
     `iou` and `confidence` are of marks, mistakes, confusion and YMIR's numbers; without a
-    confidence it is the one of the best F1 over all classes. `voc` has YMIR's IoUs, None for none.
+    confidence it is the one of the best F1 over all classes. `counts` asks for hits and wrong
+    predictions at a hundred confidences. `voc` has YMIR's IoUs, None for none.
     `masks` and `semantic` need material that was read with shapes.
     """
 
@@ -41,6 +43,7 @@ class Settings:
     precision: tuple[float, ...] = (0.9,)
     recall: tuple[float, ...] = (0.9,)
     curves: bool = False
+    counts: bool = False
     voc: tuple[float, ...] | None = None
     masks: bool = False
     semantic: bool = False
@@ -91,6 +94,8 @@ def evaluate_material(material: Material, settings: Settings | None = None) -> E
         "confusion": confusion_of(sides, iou=asked.iou, confidence=confidence).to_dict(),
         "slices": slices,
     }
+    if asked.counts:
+        report["counts"] = counts_at(near, sides.names)
     report |= _more(material, asked, curves, confidence)
     return Evaluation(origin=origin, metrics=metrics, marks=marks, report=report)
 
@@ -145,6 +150,15 @@ def _operation(evaluation: Evaluation) -> Operation:
         },
         inputs=tuple(dict.fromkeys((origin.ground_truth, origin.predictions))),
     )
+
+
+def keep_report(store: Store, report: Mapping[str, Any]) -> str:
+    """Keep what was measured as a blob, whose name is the answer: the same numbers, the same blob.
+
+    Of which commits it is says who names it.
+    """
+    told = {name: value for name, value in report.items() if name != "origin"}
+    return store.put_blob(json.dumps(told, sort_keys=True, allow_nan=False).encode())
 
 
 def mark_best(sides: Sides, ground_truth: pa.Table, predictions: pa.Table) -> Marks:

@@ -145,17 +145,19 @@ class EvaluationStep:
         self, truth: Version, version: Version, images: pa.Array | None = None
     ) -> dict[str, Any]:
         """Of the predictions in `version`, on these images of `truth` or on all of them."""
-        from mir_ops.evaluation import evaluate_material, read_material
+        from mir_ops.evaluation import Settings, evaluate_material, read_material
+        from mir_ops.evaluation.versions import keep_report
 
         material = read_material(
             truth, version, layer=self._layer, classes=self._classes, images=images
         )
-        found = evaluate_material(material)
+        found = evaluate_material(material, Settings(counts=True))
         return {
             **found.metrics.to_dict(),
             "confidence": found.report["confidence"],
             "marks": found.report["marks"],
             "mistakes": found.report["mistakes"],
+            "report": keep_report(self.entry.ws.store, found.report),
             "gain": self._gain(truth, version, material),
         }
 

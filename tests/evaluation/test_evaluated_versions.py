@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ from evaluation_data import MODEL, asset_id, assets, commit, random_sides, rows
 
 from mir_ops.cli.main import main
 from mir_ops.cli.repository import find_repository
-from mir_ops.console.gallery import score_layer
+from mir_ops.console.images.gallery import score_layer
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError
 from mir_ops.evaluation.comparison import compare
 from mir_ops.evaluation.frozen import freeze, frozen_sets, refuse_frozen
+from mir_ops.evaluation.marks import tagged
 from mir_ops.evaluation.materials import find_layer, on_the_same_images, read_material
 from mir_ops.evaluation.versions import Settings, evaluate_material
 from mir_ops.store import Store
@@ -157,8 +159,8 @@ def test_marks_are_kept_with_the_version_and_the_ground_truth_stays(
     a, b = asset_id("a"), asset_id("b")
     assert tags == {
         (a, 0): {"night": "yes", "eval_mark": "tp", "eval_match": "0", "eval_iou": "1"},
-        (a, 1): {"eval_mark": "fp", "eval_mistake": "background"},
-        (b, 2): {"eval_mark": "fp", "eval_mistake": "classification"},
+        (a, 1): {"eval_mark": "fp", "eval_mistake": "background", "eval_there": "none"},
+        (b, 2): {"eval_mark": "fp", "eval_mistake": "classification", "eval_there": "1"},
         (b, 3): {"eval_mark": "ignored"},
     }
     scores = version.layer(f"scores:evaluation:{MODEL}").sort_by([("score", "descending")])
@@ -329,6 +331,39 @@ def test_ymirs_own_command_line_is_understood(
     assert list(done["voc"]["per_iou"]) == [f"{0.5 + n * 0.05:.2f}" for n in range(10)]
     assert done["voc"]["confidence"] == 0.3
     assert len(done["curves"]["per_class"]["cat"]["precision"]) == 101
+
+
+def test_hits_and_wrong_ones_are_counted_at_a_hundred_confidences(store: Store) -> None:
+    two_models(store, worse=0.3)
+    material = read_material(store.read("both"), layer="bbbb")
+
+    counts = evaluate_material(material, Settings(counts=True)).report["counts"]
+
+    for step in (0, 37, 90, 100):
+        at = evaluate_material(material, Settings(confidence=counts["confidence"][step])).report
+        for side in ("tp", "fp"):
+            told = sum(each[side][step] for each in counts["per_class"].values())
+            assert told == at["marks"][side]
+    boxes = sum(each["boxes"] for each in counts["per_class"].values())
+    assert boxes == at["metrics"]["boxes"]
+
+
+def test_each_cell_of_the_confusion_can_be_found_by_marks(store: Store) -> None:
+    two_models(store, worse=0.3)
+    material = read_material(store.read("both"), layer="bbbb")
+
+    evaluation = evaluate_material(material, Settings(confidence=0.2))
+
+    marked = tagged(material.predictions, evaluation.marks, material.ground_truth)
+    cells: Counter[tuple[str, int]] = Counter()
+    for row in marked.select(["class_id", "tags"]).to_pylist():
+        tags = dict(row["tags"])
+        if tags["eval_mark"] != "ignored":
+            cells[tags.get("eval_there", str(row["class_id"])), row["class_id"]] += 1
+    matrix = evaluation.report["confusion"]["counts"]
+    for there, row in zip(("0", "1", "none"), matrix, strict=True):
+        assert [cells[there, label] for label in (0, 1)] == row[:2]
+    assert matrix[0][1] + matrix[1][0] > 0
 
 
 # Comparing two models.

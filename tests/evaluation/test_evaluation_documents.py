@@ -41,10 +41,10 @@ def test_its_commands_can_be_parsed(line: str) -> None:
 
 
 def test_every_mark_and_kind_is_in_the_document() -> None:
-    from mir_ops.evaluation.marks import IOU, MARK, MISTAKE, PARTNER
+    from mir_ops.evaluation.marks import IOU, MARK, MISTAKE, PARTNER, THERE
     from mir_ops.evaluation.mistakes import KINDS, MISSED
 
-    for word in (IOU, MARK, MISTAKE, PARTNER, *KINDS, MISSED):
+    for word in (IOU, MARK, MISTAKE, PARTNER, THERE, *KINDS, MISSED):
         assert f"`{word}`" in TEXT
 
 
