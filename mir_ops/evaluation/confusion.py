@@ -56,7 +56,7 @@ def confusion_of(
     across = Across.of(matches)
     named = np.append(matches.truth.label, count)[across.truth]  # truth -1 is the background
     np.add.at(counts, (named, matches.found.label[across.found]), 1)
-    np.add.at(counts, (matches.truth.label[across.missed], count), 1)
+    counts[:count, count] = np.bincount(matches.truth.label[across.missed], minlength=count)
     return Confusion(names=sides.names, counts=counts, iou=iou, confidence=confidence)
 
 

@@ -36,6 +36,7 @@ class ImportedModel:
     stages: tuple[StageResult, ...]
     best_stage: str
     package: Path
+    curves: Path | None  # `metrics.jsonl`
     config: Mapping[str, Any]
     producer: str
     image: str
@@ -68,23 +69,22 @@ def read_model(path: Path, folder: Path) -> ImportedModel:
     )
     with path.open("rb") as file:
         sha1 = hashlib.file_digest(file, "sha1").hexdigest()
+    curves = find_attachable(unpacked / "results/metrics.jsonl", "metrics.jsonl", unpacked)
     return ImportedModel(
         model_id=model_id_of({stage.name: stage.files for stage in stages}, class_names),
         class_names=class_names,
         object_type=object_type,
         stages=stages,
         best_stage=best.name,
-        package=_pack(info, unpacked, folder / "model.tar.gz"),
+        package=write_package(
+            folder / "model.tar.gz", info, root=unpacked, results=(curves,) if curves else ()
+        ),
+        curves=curves.path if curves else None,
         config=config,
         producer=producer,
         image=printable(str(task.get("executor", ""))),
         sha1=sha1,
     )
-
-
-def _pack(info: ModelInfo, unpacked: Path, target: Path) -> Path:
-    curves = find_attachable(unpacked / "results/metrics.jsonl", "metrics.jsonl", unpacked)
-    return write_package(target, info, root=unpacked, results=(curves,) if curves else ())
 
 
 def check_classes(model: Sequence[str], project: Sequence[str]) -> None:

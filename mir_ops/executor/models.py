@@ -93,6 +93,7 @@ def import_model(
                 "image": model.image,
                 "config": _plain(model.config),
                 "ymir_hash": model.sha1,
+                **({"curves": ws.store.put_blob(model.curves)} if model.curves else {}),
             },
         )
 
@@ -100,8 +101,8 @@ def import_model(
 def keep_training(
     ws: Workspace, trained: TrainingResult, origin: Mapping[str, Any], *, state: str = "ready"
 ) -> Package:
-    """Store a trained model's package, log and TensorBoard folder, and register it."""
-    blobs = {"log": trained.log, "tensorboard": trained.tensorboard}
+    """Store a trained model's package, log, curves and TensorBoard folder, and register it."""
+    blobs = {"log": trained.log, "tensorboard": trained.tensorboard, "curves": trained.curves}
     kept = {
         name: ws.store.put_blob(path)
         for name, path in blobs.items()

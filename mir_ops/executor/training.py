@@ -46,6 +46,7 @@ class TrainingResult:
     package: Path
     log: Path
     tensorboard: Path | None  # tar.gz of `/out/tensorboard`, when there is something in it
+    curves: Path | None = None  # `metrics.jsonl`
 
     def model_files(self, stage: str | None = None) -> ModelFiles:
         """What a job needs to use this model."""
@@ -83,6 +84,7 @@ def collect_training(job: Job) -> TrainingResult:
         tensorboard=pack_folder(
             job.outputs / "tensorboard", job.folder / "tensorboard.tar.gz", root=job.outputs
         ),
+        curves=curves.path if curves else None,
     )
 
 

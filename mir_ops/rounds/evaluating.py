@@ -151,7 +151,9 @@ class EvaluationStep:
         material = read_material(
             truth, version, layer=self._layer, classes=self._classes, images=images
         )
-        found = evaluate_material(material, Settings(counts=True))
+        # That of the marks which were kept, so that each number leads to its images.
+        confidence = float(version.commit.operation.parameters["confidence"])
+        found = evaluate_material(material, Settings(confidence=confidence, counts=True))
         return {
             **found.metrics.to_dict(),
             "confidence": found.report["confidence"],
