@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from mir_ops.catalog.connections import VERSION_TABLE, migrate, open_engine
 from mir_ops.catalog.images import Executors
+from mir_ops.catalog.overviews import Overviews
 from mir_ops.catalog.packages import Packages
 from mir_ops.catalog.project_rows import Projects
 from mir_ops.catalog.round_rows import Rounds
@@ -79,3 +80,7 @@ class Catalog:
     @property
     def gates(self) -> Gates:
         return Gates(self.engine)
+
+    @property
+    def overviews(self) -> Overviews:
+        return Overviews(self.engine)

@@ -37,14 +37,14 @@ class Steps:
         """The current operation of each step, in the order in which they first started."""
         query = _steps(round_id).where(RoundStepRow.current).order_by(RoundStepRow.id)
         with reading(self.engine) as session:
-            return [_copy(RoundStep, row) for row in session.scalars(query)]
+            return [copy_of(RoundStep, row) for row in session.scalars(query)]
 
     def find(self, round_id: int, step: str) -> RoundStep | None:
         """The current operation of a step, if it has begun."""
         query = _steps(round_id, step).where(RoundStepRow.current)
         with reading(self.engine) as session:
             row = session.scalar(query)
-            return _copy(RoundStep, row) if row else None
+            return copy_of(RoundStep, row) if row else None
 
     def result(self, round_id: int, step: str) -> Mapping[str, Any]:
         """What a finished step left to the next ones."""
@@ -209,10 +209,10 @@ class LabelTasks:
                 )  # fmt: skip
                 session.add(row)
                 session.flush()
-            return _copy(LabelTask, row)
+            return copy_of(LabelTask, row)
 
     def update(self, op_id: str, **values: object) -> None:
-        """Set `state`, `done`, `skipped`, `message`, `last_activity`."""
+        """Set `state`, `done`, `skipped`, `message`, `by`, `page`, `last_activity`."""
         with writing(self.engine) as session:
             row = session.scalar(select(LabelTaskRow).where(LabelTaskRow.op_id == op_id))
             if row is None:
@@ -224,7 +224,7 @@ class LabelTasks:
         query = select(LabelTaskRow).where(LabelTaskRow.round_id == round_id)
         with reading(self.engine) as session:
             rows = session.scalars(query.order_by(LabelTaskRow.id))
-            return [_copy(LabelTask, row) for row in rows]
+            return [copy_of(LabelTask, row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,14 +251,14 @@ class Gates:
             row.blocked, row.message, row.created_at = blocked, message, utc_now()
             row.json_blob, row.html_blob = json_blob, html_blob
             session.flush()
-            return _copy(GateReport, row)
+            return copy_of(GateReport, row)
 
     def list(self, round_id: int) -> list[GateReport]:
         """Reports of a round, oldest first."""
         query = select(GateReportRow).where(GateReportRow.round_id == round_id)
         with reading(self.engine) as session:
             rows = session.scalars(query.order_by(GateReportRow.created_at, GateReportRow.id))
-            return [_copy(GateReport, row) for row in rows]
+            return [copy_of(GateReport, row) for row in rows]
 
 
 def _steps(round_id: int, step: str | None = None, op_id: str | None = None) -> Select[Any]:
@@ -300,5 +300,5 @@ def _model(row: ModelRow, project: str, number: int) -> Model:
     )  # fmt: skip
 
 
-def _copy(kind: type[Value], row: object) -> Value:
+def copy_of(kind: type[Value], row: object) -> Value:
     return kind(**{field.name: getattr(row, field.name) for field in fields(kind)})

@@ -78,6 +78,7 @@ class RoundRow(Table):
         UniqueConstraint("deployment", "dag_id", "run_id"),
         UniqueConstraint("open_project"),
         Index(None, "run_id"),
+        Index(None, "project_id", "state", "number"),
     )
 
     project_id: Mapped[int] = mapped_column(ForeignKey("mir_projects.id"))
@@ -196,6 +197,8 @@ class LabelTaskRow(Table):
     done: Mapped[int]
     skipped: Mapped[int]
     message: Mapped[str | None]
+    by: Mapped[dict[str, Any] | None]  # images answered, by annotator
+    page: Mapped[str | None]  # where people label
     last_activity: Mapped[datetime | None]
     created_at: Mapped[datetime]
 

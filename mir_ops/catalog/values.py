@@ -144,7 +144,11 @@ class Executor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelTask:
-    """A request to people (or the oracle), and how far they are."""
+    """A request to people (or the oracle), and how far they are.
+
+    `by` counts the images that each of them answered; `page` is where they label, if that has an
+    address.
+    """
 
     round_id: int
     op_id: str
@@ -155,6 +159,8 @@ class LabelTask:
     done: int
     skipped: int
     message: str | None
+    by: Mapping[str, int] | None
+    page: str | None
     last_activity: datetime | None
     created_at: datetime
 

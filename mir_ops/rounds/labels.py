@@ -84,6 +84,8 @@ def label_progress(ws: Workspace, round_id: int, backend: LabelBackend) -> Label
         done=progress.done,
         skipped=progress.skipped,
         message=progress.message or None,
+        by=dict(progress.by),
+        page=progress.page,
         last_activity=progress.last_activity,
     )
     _follow(ws, round_id, asked["op_id"], progress)

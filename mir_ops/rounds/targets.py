@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -37,12 +37,12 @@ def check_targets(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     }
 
     def work(_entry: Entry) -> dict[str, Any]:
-        version = ws.store.read(trained_on)
+        labelled = Labelled.of(ws.store.read(trained_on))
         code, reason = decide(
             spec,
             number=round_.number,
             history=inputs["history"],
-            labelled=Labelled.of(version),
+            labelled=labelled,
             candidates=len(eligible(ws, round_id)),
         )
         return {
@@ -52,6 +52,7 @@ def check_targets(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
             "metric": spec.stop.metric,
             "on": list(spec.test_sets) or "validation",
             "value": inputs["history"][-1],
+            "labelled": asdict(labelled),
         }
 
     return once(new_entry(ws, place, round_id, "check_targets", inputs), work)
@@ -79,16 +80,22 @@ def check_end(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
             reason = "The model has seen all labels" if after else "Nothing is labelled"
             return {"last": False, "code": None, "reason": reason}
         version = ws.store.read(after)
+        labelled = Labelled.of(version)
         first = ws.catalog.steps.find(round_id, "train") is None
         code, reason = decide_end(
             spec,
             number=entry.round.number,
-            labelled=Labelled.of(version),
+            labelled=labelled,
             candidates=_left(ws, round_id, version),
         )
         if code is None and first:
             code, reason = FIRST_LABELS, "No model has seen these first labels"
-        return {"last": code is not None, "code": code, "reason": reason}
+        return {
+            "last": code is not None,
+            "code": code,
+            "reason": reason,
+            "labelled": asdict(labelled),
+        }
 
     return once(new_entry(ws, place, round_id, "check_end", inputs), work)
 
