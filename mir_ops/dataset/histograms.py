@@ -5,8 +5,8 @@ The buckets are those of YMIR's analysis page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.dataset.conditions import places_of
+from mir_ops.dataset.suggestions import Suggestion, suggestions
 from mir_ops.store import rows, schema
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ _AREAS: Final = (0, 1, 50, 500, 2500, 5000, 1e4, 5e4, 1e5, 2e5)
 _COUNTS: Final = (0, 1, 2, 3, 4, 5, 10, 15, 20, 30, 40, 50, 100)
 _DENSITIES: Final = (1, 4, 10)
 
-_FEW_BOXES: Final = 500
-_SMALL_SHARE: Final = 0.1
 _QUALITY: Final = "image_quality"
 _MOST_VALUES: Final = 20
 _OTHERS: Final = "…"
@@ -90,14 +89,6 @@ class LayerAnalysis:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suggestion:
-    """Something worth a look; `code` is stable."""
-
-    code: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
     """What `analyse` found in a version."""
 
@@ -124,15 +115,16 @@ def analyse(version: Version) -> Analysis:
         for name in version.layers()
         if schema.layer_kind(name) in _KINDS
     )
-    return Analysis(
+    found = Analysis(
         commit=version.id,
         assets=table.num_rows,
         splits={name or "none": count for name, count in version.stats.splits.items()},
         attributes=_value_counts(table["attributes"]),
         histograms=_image_histograms(table, pixels),
         layers=layers,
-        suggestions=tuple(found for layer in layers for found in _suggestions(layer)),
+        suggestions=(),
     )
+    return replace(found, suggestions=tuple(suggestions(version, found)))
 
 
 def _image_histograms(table: pa.Table, pixels: Floats) -> tuple[Histogram, ...]:
@@ -219,36 +211,6 @@ def _class_counts(
 
 def _name(taxonomy: Taxonomy, class_id: int) -> str:
     return taxonomy.name_of(class_id) if class_id in taxonomy.ids else f"#{class_id}"
-
-
-def _suggestions(layer: LayerAnalysis) -> Iterator[Suggestion]:
-    """YMIR's three: too few annotations, a small class, a density that hardly occurs."""
-    if not layer.boxes:
-        return
-    few = [one.name for one in layer.classes if one.boxes < _FEW_BOXES]
-    if few:
-        text = f"{layer.name}: fewer than {_FEW_BOXES} annotations of {_named(few)}"
-        yield Suggestion(code="few-annotations", text=text)
-    most = max(one.boxes for one in layer.classes)
-    small = [one.name for one in layer.classes if one.boxes < most * _SMALL_SHARE]
-    if small:
-        text = f"{layer.name}: less than a tenth of the largest class: {_named(small)}"
-        yield Suggestion(code="unbalanced-classes", text=text)
-    density = layer.histograms[-1]
-    images = sum(density.counts)
-    rare = [
-        f"{label} annotations"
-        for label, count in zip(density.labels, density.counts, strict=True)
-        if count < images * _SMALL_SHARE
-    ]
-    if rare:
-        text = f"{layer.name}: less than a tenth of the images have {_named(rare)}"
-        yield Suggestion(code="rare-density", text=text)
-
-
-def _named(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _histogram(

@@ -76,6 +76,33 @@ def test_suggestions_name_what_is_out_of_balance(store: Store) -> None:
     ]
 
 
+def test_suggestions_see_what_spoils_a_training(store: Store) -> None:
+    def picture(name: str, split: str | None, **facts: object) -> Row:
+        return Row(name=name, boxes=["cat"], split=split, **facts)  # type: ignore[arg-type]
+
+    pictures = [
+        picture("a", "train", group="lane", hashed=7),
+        picture("b", "val", group="lane", hashed=7),
+        picture("c", "test", group="park"),
+        Row(name="d", boxes=None),
+    ]
+    version = put(store, "all", pictures)
+    boxes = version.layer("ground_truth")
+    boxes = boxes.set_column(boxes.column_names.index("w"), "w", pa.array([2.0] * 3, pa.float32()))
+    with store.edit(
+        "all", op_id=OPERATIONS[3], operation=Operation(kind="relabel"), message="Tiny"
+    ) as edit:
+        edit.put_layer("ground_truth", boxes)
+
+    said = {one.code: one.text for one in analyse(store.read("all")).suggestions}
+
+    assert said["unlabelled-images"] == "not labelled: 1 of 4 images"
+    assert said["images-without-split"] == "in no split, as others are: 1 of 4 images"
+    assert said["groups-cross-splits"] == "groups of images in more than one split: 1"
+    assert said["twins-cross-splits"] == "looks that images of more than one split share: 1"
+    assert said["tiny-boxes"] == "ground_truth: fewer than 50 pixels: 3 of 3 boxes"
+
+
 def test_masks_have_areas_of_their_own(store: Store) -> None:
     version = put(store, "all", [Row(name="a", boxes=["cat", "dog"])])
     table = version.layer("ground_truth")
