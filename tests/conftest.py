@@ -55,6 +55,7 @@ atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--results", type=Path, help="keep results here, and go on where they end")
+    parser.addoption("--pictures", action="store_true", help="take the pictures in docs/pictures")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from mir_ops.console.gallery import Card, Selection, Shape, drawable_layers, read_cards
+from mir_ops.console.images.gallery import Card, Selection, Shape, drawable_layers, read_cards
 from mir_ops.console.rendering import render, stylesheet
 from mir_ops.console.report import Picture, inlined, write_whole
 from mir_ops.mining import arm_of

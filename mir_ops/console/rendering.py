@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from mir_ops.console.charts import number_text
+from mir_ops.console.messages import translated, translated_plural
 
 _FOLDER = Path(__file__).parent
 COLOURS = 12
@@ -27,10 +28,14 @@ def stylesheet() -> str:
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER / "templates"),
+        extensions=["jinja2.ext.i18n"],
         autoescape=select_autoescape(default=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+    )
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        translated, translated_plural, newstyle=True
     )
     environment.filters |= {
         "number": number_text,

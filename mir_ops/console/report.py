@@ -13,10 +13,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.console.charts import Bar, bar_chart
-from mir_ops.console.gallery import Card, Selection, drawable_layers, matching_assets, read_cards
-from mir_ops.console.images import shrink
+from mir_ops.console.images.files import shrink
+from mir_ops.console.images.gallery import (
+    Card,
+    Selection,
+    drawable_layers,
+    matching_assets,
+    read_cards,
+)
 from mir_ops.console.rendering import render, stylesheet
-from mir_ops.console.rounds import ProjectView, RoundView, find_project, progress_chart, verdict
+from mir_ops.console.rounds.views import (
+    ProjectView,
+    RoundView,
+    find_project,
+    progress_chart,
+    verdict,
+)
 from mir_ops.errors import MirError, NotFoundError
 from mir_ops.store import Store, Version
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from mir_ops.console.gallery import Card, Selection, matching_assets
-from mir_ops.console.images import Served
-from mir_ops.console.rounds import ProjectView, find_project, list_projects
+from mir_ops.console.images.files import Served
+from mir_ops.console.images.gallery import Card, Selection, matching_assets
+from mir_ops.console.rounds.views import ProjectView, find_project, list_projects
 from mir_ops.errors import NotFoundError
 from mir_ops.store import Commit, Store, Version
 

@@ -3,7 +3,8 @@
 Airflow mounts the app of a plugin without any authentication. The guard stands in front of all of
 it, static files and pages that do not exist included: nobody gets 401, and somebody without the
 right to read the project's DAG gets 403. Everything else it leaves to Airflow's auth manager: who
-may edit a project's DAG may edit the project, who is an admin besides may delete it.
+may edit a project's DAG may edit the project, who may edit connections operates (executor images,
+labels), who is an admin besides may publish and delete.
 Label tools have no login: `signed/<token>` and `hooks/<token>` go by a signature of ours instead.
 """
 
@@ -22,15 +23,17 @@ from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.dag import DagModel
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.utils.session import create_session
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import HTTPException, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy import or_, select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mir_airflow.runs import keep_server, open_runs
 from mir_ops.catalog.values import PROJECT_DAG
-from mir_ops.console.api import PREFIX, Action
+from mir_ops.console.access import Action
+from mir_ops.console.api import PREFIX
 from mir_ops.console.app import create_app
 from mir_ops.console.sources import Sources
 from mir_ops.errors import MirError, StoreError
@@ -40,9 +43,12 @@ URL_PREFIX: Final = "/mir"
 ROUND_DAG: Final = "active_learning_round"
 
 _HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# What an action takes of the project's DAG.
 _METHODS: Final[dict[Action, ResourceMethod]] = {
     "read": "GET",
     "edit": "PUT",
+    "operate": "GET",
+    "publish": "PUT",
     "delete": "DELETE",
 }
 _bearer = HTTPBearer(auto_error=False)
@@ -66,10 +72,8 @@ def external_views() -> list[dict[str, Any]]:
     ]
 
 
-def build_app() -> FastAPI:
-    app = create_app(_open_sources, may=_may_act)
-    app.add_middleware(Guard)  # the last one added is the first one asked
-    return app
+def build_app() -> ASGIApp:
+    return Guard(create_app(_open_sources, may=_may_act, open_runs=open_runs))
 
 
 class Guard:
@@ -81,6 +85,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             request = Request(scope)
+            keep_server(request)
             refusal = None if _goes_by_signature(request) else await _refusal(request)
             await (refusal or self.app)(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -142,9 +147,13 @@ def _project_of(request: Request) -> str | None:
 
 
 def _may_act(request: Request, action: Action, project: str | None) -> bool:
-    """What the API asks, with the project's key; `None` is a project that does not exist yet."""
+    """What a route takes, with the project's key; `None` where none is named or exists yet."""
     user = request.state.mir_user
-    if action == "delete" and not _is_admin(user):
+    if action in ("publish", "delete") and not _is_admin(user):
+        return False
+    if action == "operate" and not get_auth_manager().is_authorized_connection(
+        method="PUT", user=user
+    ):
         return False
     return _may(user, project, _METHODS[action])
 

@@ -30,7 +30,7 @@ class DatasetVersionLink(BaseOperatorLink):
         if not version:
             return ""
         project, commit = quote(version["project"], safe=""), quote(version["commit"], safe="")
-        return f"{_base_url()}/mir/projects/{project}/versions/{commit}"
+        return f"{base_url()}/mir/projects/{project}/versions/{commit}"
 
 
 class GateReportLink(BaseOperatorLink):
@@ -46,7 +46,7 @@ class GateReportLink(BaseOperatorLink):
             return ""
         project, number = quote(gate["project"], safe=""), int(gate["number"])
         stage = quote(gate["stage"], safe="")
-        return f"{_base_url()}/mir/projects/{project}/rounds/{number}/gates/{stage}"
+        return f"{base_url()}/mir/projects/{project}/rounds/{number}/gates/{stage}"
 
 
 class LabelProjectLink(BaseOperatorLink):
@@ -73,7 +73,7 @@ class OpenRunLink(BaseOperatorLink):
         if not run:
             return ""
         dag_id, run_id = quote(run["dag_id"], safe=""), quote(run["run_id"], safe="")
-        return f"{_base_url()}/dags/{dag_id}/runs/{run_id}"
+        return f"{base_url()}/dags/{dag_id}/runs/{run_id}"
 
 
 def _pull(ti_key: TaskInstanceKey, key: str) -> Any:
@@ -82,5 +82,5 @@ def _pull(ti_key: TaskInstanceKey, key: str) -> Any:
     return XCom.get_value(ti_key=ti_key, key=key)
 
 
-def _base_url() -> str:
+def base_url() -> str:
     return str(conf.get("api", "base_url", fallback="")).rstrip("/")

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from airflow_server import Guarded, serve_guarded
 from browser_tab import Tab, open_tab
 from console_data import Shown, write_shown
+from PIL import Image
+
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +29,16 @@ def guarded(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def tab() -> Iterator[Tab]:
     with open_tab() as opened:
         yield opened
+
+
+@pytest.fixture
+def picture(tab: Tab, pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """With `--pictures`, what `tab` shows now becomes a picture of the documentation."""
+
+    def take(name: str) -> None:
+        if pytestconfig.getoption("--pictures"):
+            shot = Image.open(io.BytesIO(tab.page.screenshot())).convert("RGB")
+            PICTURES.mkdir(exist_ok=True)
+            shot.quantize(128).save(PICTURES / f"{name}.png", optimize=True)
+
+    return take

@@ -8,9 +8,9 @@ import pytest
 from console_data import HOSTILE, Client, Shown
 from PIL import Image
 
-from mir_ops.console import images
 from mir_ops.console.app import create_app
 from mir_ops.console.headers import IMAGE_POLICY, PAGE_POLICY
+from mir_ops.console.images import files as images
 from mir_ops.console.sources import NO_PROJECT, Sources
 
 MODEL = "predictions:0123456789abcdef"

@@ -10,7 +10,7 @@ from console_data import HOSTILE, Client, Shown
 from mir_ops.catalog import Catalog, apply_project
 from mir_ops.console.app import create_app
 from mir_ops.console.report import write_folder_page, write_report
-from mir_ops.console.rounds import RoundView, training_size, verdict
+from mir_ops.console.rounds.views import RoundView, training_size, verdict
 from mir_ops.console.sources import Sources
 from mir_ops.errors import NotFoundError
 from mir_ops.store import operation_id

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pytest
 from console_data import Client, Shown
 
-from mir_ops.console import gallery
 from mir_ops.console.app import create_app
-from mir_ops.console.gallery import Card, Selection, Shape, read_cards
+from mir_ops.console.images import gallery
+from mir_ops.console.images.gallery import Card, Selection, Shape, read_cards
 from mir_ops.console.rendering import render
 from mir_ops.console.report import Picture
 from mir_ops.store import Operation, Store

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 from round_data import TASKS, House, Run, write_voc_zip
 
-from mir_ops.console.rounds import find_project
+from mir_ops.console.rounds.views import find_project
 from mir_ops.dataset import import_dataset
 from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.evaluation import evaluate_material, freeze, read_material

@@ -9,7 +9,7 @@ import pytest
 from round_data import LAST, TASKS, House, Run
 
 from mir_ops.catalog import read_project
-from mir_ops.console.rounds import find_project
+from mir_ops.console.rounds.views import find_project
 from mir_ops.rounds.record import read_record
 from mir_ops.rounds.targets import Labelled, decide_end
 

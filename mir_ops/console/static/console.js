@@ -3,6 +3,8 @@
 const filters = document.getElementById("filters");
 const names = document.getElementById("names");
 
+const root = document.documentElement.dataset.root;
+
 document.documentElement.classList.add("js");
 
 if (filters) {
@@ -18,6 +20,125 @@ if (filters) {
 if (names) {
   names.addEventListener("change", () => {
     document.documentElement.classList.toggle("nameless", !names.checked);
+  });
+}
+
+for (const button of document.querySelectorAll("[data-language]")) {
+  button.addEventListener("click", () => {
+    const path = new URL(root, document.baseURI).pathname;
+    const year = 365 * 24 * 3600;
+    document.cookie = `mir_language=${button.dataset.language}; path=${path}; max-age=${year}; SameSite=Lax`;
+    window.location.reload();
+  });
+}
+
+// A form with data-send="METHOD address" sends its fields to the API as JSON: `a.b` nests, a
+// number field is a number, a lone checkbox true or false, several fields of one name a list,
+// data-lines a list of its lines. An empty field is left out, or null with data-null. A form with
+// a file sends the file as it is, and its other fields in the query.
+// Then: a `sent` event with the answer; else data-next, `{key}` in it from the answer; else reload.
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (!form.dataset.send) return;
+  event.preventDefault();
+  if (form.ariaBusy === "true") return;
+  const question = event.submitter?.dataset.confirm || form.dataset.confirm;
+  if (question && !(await confirmed(question))) return;
+  form.ariaBusy = "true";
+  tell(form, "");
+  try {
+    await send(form, event.submitter);
+  } catch (error) {
+    tell(form, error.message, error.hint);
+  } finally {
+    form.ariaBusy = "false";
+  }
+});
+
+async function send(form, submitter) {
+  const [method, address] = (submitter?.dataset.send || form.dataset.send).split(" ");
+  const url = new URL(root + address, document.baseURI);
+  const file = form.querySelector("input[type=file]");
+  const fields = fieldsOf(form, submitter);
+  const headers = { Accept: "application/json" };
+  let body;
+  if (file) {
+    if (!file.files.length) return;
+    for (const [name, value] of Object.entries(fields)) url.searchParams.set(name, value);
+    if (file.name) url.searchParams.set(file.name, file.files[0].name);
+    headers["Content-Type"] = "application/octet-stream";
+    body = file.files[0];
+  } else if (method !== "DELETE") {
+    headers["Content-Type"] = "application/json";
+    body = JSON.stringify(fields);
+  }
+  const answer = await fetch(url, { method, headers, body, credentials: "same-origin" });
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) {
+    const problem = said.error || { message: `${answer.status} ${answer.statusText}` };
+    throw Object.assign(new Error(problem.message), { hint: problem.hint });
+  }
+  const sent = new CustomEvent("sent", { detail: said, bubbles: true, cancelable: true });
+  if (!form.dispatchEvent(sent)) return;
+  if (form.dataset.next === undefined) {
+    window.location.reload();
+  } else {
+    const next = form.dataset.next.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(said[name]));
+    window.location.assign(new URL(root + next, document.baseURI));
+  }
+}
+
+function fieldsOf(form, submitter) {
+  const fields = {};
+  for (const field of form.elements) {
+    if (!field.name || field.disabled || field.type === "file") continue;
+    if (field.type === "submit" ? field !== submitter : field.type === "button") continue;
+    const value = valueOf(form, field);
+    if (value === undefined) continue;
+    const names = field.name.split(".");
+    const last = names.pop();
+    let place = fields;
+    for (const name of names) place = place[name] ??= {};
+    place[last] = value;
+  }
+  return fields;
+}
+
+function valueOf(form, field) {
+  const same = form.elements[field.name];
+  if (field.type === "radio") return field.checked ? field.value : undefined;
+  if (field.type === "select-multiple") return [...field.selectedOptions].map((one) => one.value);
+  if (field.type === "checkbox") {
+    if (!(same instanceof RadioNodeList)) return field.checked;
+    return [...same].filter((one) => one.checked).map((one) => one.value);
+  }
+  const text = field.value.trim();
+  if ("lines" in field.dataset) return text ? text.split(/\s*\n\s*/) : [];
+  if (text === "") return "null" in field.dataset ? null : undefined;
+  return field.type === "number" || field.type === "range" ? Number(text) : text;
+}
+
+function tell(form, message, hint) {
+  let told = form.querySelector(".told");
+  if (!told) {
+    told = document.createElement("div");
+    told.className = "told";
+    told.setAttribute("role", "alert");
+    form.append(told);
+  }
+  told.replaceChildren();
+  for (const [name, text] of [["strong", message], ["span", hint]]) {
+    if (text) told.appendChild(document.createElement(name)).textContent = text;
+  }
+}
+
+function confirmed(question) {
+  const dialog = document.getElementById("confirm");
+  dialog.querySelector("p").textContent = question;
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
   });
 }
 

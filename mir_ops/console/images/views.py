@@ -1,4 +1,4 @@
-"""What the templates of the console are given."""
+"""What the templates of a version and its images are given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 
-from mir_ops.console.gallery import (
+from mir_ops.console.images.gallery import (
     UNASSIGNED,
     Selection,
     drawable_layers,
@@ -16,9 +16,7 @@ from mir_ops.console.gallery import (
     read_page,
     score_layer,
 )
-from mir_ops.console.rounds import ProjectView, progress_chart, verdict
 from mir_ops.console.sources import NO_PROJECT, Sources
-from mir_ops.errors import NotFoundError
 from mir_ops.store import Version
 from mir_ops.store.schema import SPLITS
 
@@ -37,28 +35,6 @@ class Choice:
     value: str = ""
     class_id: int | None = None
     active: bool = False
-
-
-def projects_page(sources: Sources, projects: list[ProjectView]) -> dict[str, Any]:
-    tips = sources.tips() if sources.every_version else []
-    return {"projects": projects, "tips": tips, "no_project": NO_PROJECT}
-
-
-def rounds_page(sources: Sources, name: str) -> dict[str, Any]:
-    project = sources.find_project(name)
-    tips = sources.tips(project.key if project else name)
-    if project is None and not tips:
-        raise NotFoundError(f"No project named `{name}`", code="no-such-project")
-    rounds = project.rounds if project else ()
-    return {
-        "name": project.name if project else name,
-        "key": project.key if project else name,
-        "project": project,
-        "rounds": list(reversed(rounds)),
-        "tips": tips,
-        "chart": progress_chart(rounds),
-        "verdict": verdict(rounds),
-    }
 
 
 def version_page(
