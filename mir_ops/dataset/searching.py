@@ -64,14 +64,16 @@ def search(
     *,
     class_names: Mapping[int, Sequence[str]],
     memory: Path | None = None,
+    known: dict[str, Facts] | None = None,
 ) -> list[Hit]:
     """The versions of all branches that are like the query, the best and newest first.
 
     Versions that have all of its words, or else those that have the most. `class_names` are the
-    names and aliases of the classes; `memory` is a file that keeps what commits say between calls.
+    names and aliases of the classes; `memory` is a file that keeps what commits say between calls,
+    `known` a mapping that does.
     """
     words = list(dict.fromkeys(tokens(query)))
-    versions = list(_Versions(store, memory).all())
+    versions = list(_Versions(store, memory, known).all())
     vocabulary = _Vocabulary(class_names)
     texts = [vocabulary.fields(branch, facts) for branch, _, facts in versions]
     alike = {word: _alike(word, vocabulary.words) for word in words}
@@ -88,10 +90,10 @@ def search(
 class _Versions:
     """What the commits of all branches say; commits never change, so each is read once."""
 
-    def __init__(self, store: Store, memory: Path | None) -> None:
+    def __init__(self, store: Store, memory: Path | None, known: dict[str, Facts] | None) -> None:
         self._store = store
         self._memory = memory
-        self._known = _read_memory(memory)
+        self._known = _read_memory(memory) if known is None else known
         self._fresh: list[Facts] = []
 
     def all(self) -> Iterator[tuple[str, int, Facts]]:
