@@ -18,8 +18,9 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "view",
         help="Look at a dataset version in the browser",
-        description="Serve a dataset version and the projects' rounds on 127.0.0.1, read-only, "
-        "until interrupted. On a terminal the browser opens.",
+        description="Serve the console on 127.0.0.1, to whoever has the address that it prints, "
+        "until interrupted: a dataset version, the projects and their rounds, and what changes "
+        "them without Airflow. On a terminal the browser opens.",
     )
     parser.add_argument(
         "rev", nargs="?", metavar="REV", help="Branch, tag or commit (default: the branch at HEAD)"
@@ -38,13 +39,13 @@ def view(arguments: argparse.Namespace, output: Output) -> int:
     opens = sys.stdout.isatty() and not arguments.no_browser
 
     def show(address: str) -> None:
-        output.record({"url": address + page}, [address + page])
+        output.record({"url": address}, [address])
         sys.stdout.flush()
         output.note("Serving until Ctrl-C")
         if opens:
-            _open_browser(address + page)
+            _open_browser(address)
 
-    serve(_sources(repository), port=arguments.port, on_ready=show)
+    serve(_sources(repository), port=arguments.port, page=page, on_ready=show)
     return 0
 
 
@@ -61,7 +62,13 @@ def _page_of(repository: Repository, rev: str | None) -> str:
 def _sources(repository: Repository) -> Sources:
     from mir_ops.console.sources import Sources
 
-    return Sources(repository.store, repository.workspace.catalog, every_version=True)
+    workspace = repository.workspace
+    return Sources(
+        repository.store,
+        workspace.catalog,
+        every_version=True,
+        sharing_dir=workspace.sharing_dir,
+    )
 
 
 def _open_browser(address: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.routing import APIRoute
@@ -25,6 +26,7 @@ Action = Literal["read", "edit", "operate", "publish", "delete"]
 May = Callable[[Request, Action, str | None], bool]
 
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
+HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ def may(request: Request, action: Action, project: str | None = None) -> bool:
     """Whether the caller may; by default with the project that the path names."""
     asked: May = request.app.state.may
     return asked(request, action, project or _key_in(request))
+
+
+def is_same_origin(request: Request) -> bool:
+    """Whether a page of this very site sent it: asked of what changes something by a cookie."""
+    origin, host = request.headers.get("origin"), request.headers.get("host")
+    return bool(origin and host) and urlsplit(origin).netloc == host
 
 
 def project_key(request: Request, project: str) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
@@ -32,7 +31,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mir_airflow.runs import keep_server, open_runs
 from mir_ops.catalog.values import PROJECT_DAG
-from mir_ops.console.access import Action
+from mir_ops.console.access import HARMLESS, Action, is_same_origin
 from mir_ops.console.api import PREFIX
 from mir_ops.console.app import create_app
 from mir_ops.console.sources import Sources
@@ -42,7 +41,6 @@ from mir_ops.workspace import Workspace
 URL_PREFIX: Final = "/mir"
 ROUND_DAG: Final = "active_learning_round"
 
-_HARMLESS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # What an action takes of the project's DAG.
 _METHODS: Final[dict[Action, ResourceMethod]] = {
     "read": "GET",
@@ -101,7 +99,7 @@ async def _refusal(request: Request) -> PlainTextResponse | None:
     except HTTPException as error:
         # Airflow answers 403 to a token that is not valid; to us that is nobody.
         return _refuse(401, str(error.detail))
-    if request.method not in _HARMLESS and credentials is None and not _is_same_origin(request):
+    if request.method not in HARMLESS and credentials is None and not is_same_origin(request):
         return _refuse(403, "A request that changes something must come from this site")
     request.state.mir_user = user
     project = _project_of(request)
@@ -116,11 +114,6 @@ def _refuse(status: int, text: str) -> PlainTextResponse:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return PlainTextResponse(text, status, headers)
-
-
-def _is_same_origin(request: Request) -> bool:
-    origin, host = request.headers.get("origin"), request.headers.get("host")
-    return bool(origin and host) and urlsplit(origin).netloc == host
 
 
 def _goes_by_signature(request: Request) -> bool:

@@ -47,39 +47,88 @@ def address(viewer: subprocess.Popen[str]) -> str:
     return str(json.loads(viewer.stdout.readline())["url"])
 
 
-def ask(address: str, host: str | None = None) -> tuple[int, str]:
+def ask(
+    address: str, method: str = "GET", body: object = None, **headers: str
+) -> tuple[int, str, dict[str, str]]:
     parts = urlsplit(address)
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    sent = json.dumps(body) if body is not None else None
     try:
-        connection.request("GET", parts.path, headers={"Host": host or parts.netloc})
+        connection.request(method, target, sent, headers)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        return answer.status, answer.read().decode(), dict(answer.getheaders())
     finally:
         connection.close()
 
 
-def test_the_printed_address_shows_the_version(address: str, shown: Shown) -> None:
-    assert address.endswith(f"/projects/digits/versions/{shown.commit.id}")
+@pytest.fixture(scope="module")
+def cookie(address: str) -> str:
+    """What the browser keeps of the address that was printed."""
+    _, _, headers = ask(address)
+    return headers["set-cookie"].partition(";")[0]
+
+
+@pytest.fixture(scope="module")
+def site(address: str) -> str:
+    return f"http://{urlsplit(address).netloc}"
+
+
+def test_the_printed_address_shows_the_version(address: str, site: str, shown: Shown) -> None:
+    status, _, headers = ask(address)
+    kept, _, flags = headers["set-cookie"].partition(";")
+
+    assert status == 303
+    assert headers["location"] == f"/projects/digits/versions/{shown.commit.id}"
     assert urlsplit(address).hostname == "127.0.0.1"
-
-    status, html = ask(address)
-
+    assert flags == " HttpOnly; Path=/; SameSite=lax"
+    status, html, _ = ask(site + headers["location"], Cookie=kept)
     assert status == 200
     assert "<b>60</b> images" in html
 
 
+@pytest.mark.parametrize("path", ["/", "/static/console.css", "/api/v1/projects", "/nothing"])
+def test_nobody_without_the_token_gets_anything(site: str, path: str) -> None:
+    for headers in ({}, {"Cookie": "mir_view_0=x"}, {"Authorization": "Bearer x"}):
+        status, text, _ = ask(site + path, **headers)
+
+        assert status == 401
+        assert text == "Open the address that `mir view` printed: it has the token"
+    assert ask(f"{site}{path}?token=x")[0] == 401
+
+
+def test_the_token_leads_to_no_other_site(address: str, site: str) -> None:
+    _, _, headers = ask(f"{site}//evil.example/?{urlsplit(address).query}&a=b")
+
+    assert headers["location"] == "/evil.example/?a=b"
+
+
+def test_the_person_changes_what_needs_no_airflow(address: str, site: str, cookie: str) -> None:
+    token = urlsplit(address).query.partition("=")[2]
+    json_sent = {"Content-Type": "application/json"}
+    there = f"{site}/api/v1/projects/nobody"
+    # Who may is told that there is no such project.
+    for headers in ({"Cookie": cookie, "Origin": site}, {"Authorization": f"Bearer {token}"}):
+        status, text, _ = ask(there, "PATCH", {"seed": 1}, **headers, **json_sent)
+        assert (status, json.loads(text)["error"]["code"]) == (404, "no-such-project")
+
+    for origin in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}):
+        status, text, _ = ask(there, "PATCH", {"seed": 1}, Cookie=cookie, **origin, **json_sent)
+        assert (status, text) == (
+            403, "A request that changes something must come from this site"
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example"])
 def test_a_name_that_is_not_ours_gets_nothing(address: str, host: str) -> None:
-    status, text = ask(address, host)
+    status, text, _ = ask(address, Host=host)
 
     assert status == 400
     assert "html" not in text
 
 
-def test_the_first_page_lists_what_the_store_has(address: str) -> None:
-    parts = urlsplit(address)
-
-    status, html = ask(f"http://{parts.netloc}/")
+def test_the_first_page_lists_what_the_store_has(site: str, cookie: str) -> None:
+    status, html, _ = ask(site, Cookie=cookie)
 
     assert status == 200
     assert "secret/training" in html
