@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
 
 from mir_ops.catalog.connections import reading, writing
 from mir_ops.catalog.tables import PackageRow, PromotionRow, utc_now
 from mir_ops.catalog.values import Package, Promotion
-from mir_ops.errors import InvalidInputError, NotFoundError
+from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
 
 _PREFIX: Final = re.compile(r"[0-9a-f]{4,64}")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -37,16 +38,22 @@ class Packages:
         origin: Mapping[str, Any],
         state: str = "ready",
     ) -> Package:
-        """Register a model; known already, the first answer stays, but for one that failed."""
+        """Register a model; known already, the first answer stays, but for one that failed.
+
+        One that was deleted is in the lists again.
+        """
         with writing(self.engine) as session:
             row = session.scalar(select(PackageRow).where(PackageRow.model_id == model_id))
             if row is None or (row.state == "failed" and state == "ready"):
-                row = row or PackageRow(model_id=model_id, created_at=utc_now())
+                row = row or PackageRow(
+                    model_id=model_id, created_at=utc_now(), title="", description=""
+                )
                 row.package, row.classes, row.object_type = package, [*classes], object_type
                 row.stages = {name: dict(metrics) for name, metrics in stages.items()}
                 row.best_stage, row.state, row.origin = best_stage, state, dict(origin)
                 session.add(row)
-                session.flush()
+            row.deleted_at = None
+            session.flush()
             return _package(row)
 
     def find(self, name: str) -> Package | None:
@@ -64,13 +71,61 @@ class Packages:
                 )
             return _package(found[0]) if found else None
 
-    def list(self) -> builtins.list[Package]:
-        """All models in the order of their coming."""
+    def list(self, *, deleted: bool = False) -> builtins.list[Package]:
+        """All models in the order of their coming: those that live, or those that were deleted."""
+        gone = PackageRow.deleted_at
+        query = select(PackageRow).where(gone.is_not(None) if deleted else gone.is_(None))
         with reading(self.engine) as session:
-            return [_package(row) for row in session.scalars(select(PackageRow).order_by("id"))]
+            return [_package(row) for row in session.scalars(query.order_by(PackageRow.id))]
+
+    def change(
+        self,
+        model_id: str,
+        *,
+        title: str | None = None,
+        description: str | None = None,
+        best_stage: str | None = None,
+    ) -> Package:
+        """What people call the model and say of it, and the stage it goes by; None: as it is."""
+        with writing(self.engine) as session:
+            row = _row(session, model_id)
+            if best_stage is not None and best_stage not in row.stages:
+                raise NotFoundError(
+                    f"Model `{model_id[:12]}` has no stage `{best_stage}`",
+                    code="no-such-stage",
+                    hint=f"Its stages: {', '.join(row.stages)}",
+                )
+            row.title = _text("title", title, row.title, most=100)
+            row.description = _text("description", description, row.description, most=2000)
+            row.best_stage = best_stage or row.best_stage
+            session.flush()
+            return _package(row)
+
+    def delete(self, model_id: str) -> Package:
+        """Take it out of all lists, unless a name means it. Its package is kept."""
+        with writing(self.engine) as session:
+            row = _row(session, model_id)
+            query = select(PromotionRow.name).where(PromotionRow.model_id == row.model_id)
+            if name := session.scalar(query):
+                raise ConflictError(
+                    f"`{name}` is model `{model_id[:12]}`, which cannot be deleted",
+                    code="model-is-promoted",
+                    hint=f"Promote another model to `{name}` first",
+                )
+            row.deleted_at = row.deleted_at or utc_now()
+            session.flush()
+            return _package(row)
+
+    def restore(self, model_id: str) -> Package:
+        """Bring a deleted model back, as it was."""
+        with writing(self.engine) as session:
+            row = _row(session, model_id)
+            row.deleted_at = None
+            session.flush()
+            return _package(row)
 
     def promote(self, name: str, model_id: str, stage: str) -> Promotion:
-        """Let a name mean this stage from now on."""
+        """Let a name mean this stage of a model that is not deleted from now on."""
         if not _NAME.fullmatch(name) or _PREFIX.fullmatch(name):
             raise InvalidInputError(
                 f"`{name}` cannot be a model's name",
@@ -78,6 +133,8 @@ class Packages:
                 hint="Use small letters, digits, `-` and `_`, and not only digits of an id",
             )
         with writing(self.engine) as session:
+            if _row(session, model_id).deleted_at is not None:
+                raise deleted_model(model_id)
             row = session.scalar(select(PromotionRow).where(PromotionRow.name == name))
             row = row or PromotionRow(name=name)
             row.model_id, row.stage, row.promoted_at = model_id, stage, utc_now()
@@ -105,6 +162,34 @@ class Packages:
             return [_promotion(row) for row in rows]
 
 
+def deleted_model(model_id: str) -> ConflictError:
+    """A model that was deleted is asked for."""
+    return ConflictError(
+        f"Model `{model_id[:12]}` was deleted",
+        code="model-is-deleted",
+        hint="Restore it with `mir models restore`, or on its page in the console",
+    )
+
+
+def _row(session: Session, model_id: str) -> PackageRow:
+    row = session.scalar(select(PackageRow).where(PackageRow.model_id == model_id))
+    if row is None:
+        raise NotFoundError(f"No model `{model_id[:64]}`", code="no-such-model")
+    return row
+
+
+def _text(name: str, given: str | None, known: str, *, most: int) -> str:
+    if given is None:
+        return known
+    if len(given) > most:
+        raise InvalidInputError(
+            f"A model's {name} has {most} characters at most, this one {len(given)}",
+            code="text-too-long",
+            hint="Say it in fewer words",
+        )
+    return given.strip()
+
+
 def _package(row: PackageRow) -> Package:
     return Package(
         model_id=row.model_id,
@@ -116,6 +201,9 @@ def _package(row: PackageRow) -> Package:
         state=row.state,
         origin=row.origin,
         created_at=row.created_at,
+        title=row.title,
+        description=row.description,
+        deleted_at=row.deleted_at,
     )
 
 

@@ -186,6 +186,13 @@ class Models:
             query = query.where(ModelRow.round_id == round_id)
         return self._all(query.order_by(ModelRow.id))
 
+    def of_id(self, model_id: str, *, project: str | None = None) -> builtins.list[Model]:
+        """The trainings that left this very model, in their order."""
+        query = _models().where(ModelRow.model_id == model_id)
+        if project is not None:
+            query = query.where(or_(ProjectRow.name == project, ProjectRow.key == project))
+        return self._all(query.order_by(ModelRow.id))
+
     def _all(self, query: Select[Any, Any, Any]) -> builtins.list[Model]:
         with reading(self.engine) as session:
             return [_model(*found) for found in session.execute(query)]

@@ -153,6 +153,9 @@ class PackageRow(Table):
     state: Mapped[str]
     origin: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    title: Mapped[str] = mapped_column(server_default="")
+    description: Mapped[str] = mapped_column(server_default="")
+    deleted_at: Mapped[datetime | None]
 
 
 class PromotionRow(Table):

@@ -104,7 +104,8 @@ class Model:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Package:
     """A model in the store, trained here or imported. `state` is `ready`, or `failed` where the
-    training that wrote these stages ended with an error."""
+    training that wrote these stages ended with an error. `title` and `description` are for people;
+    one that was deleted is in no list, and jobs do not take it."""
 
     model_id: str
     package: str  # blob: YMIR's tar.gz
@@ -115,6 +116,9 @@ class Package:
     state: str
     origin: Mapping[str, Any]
     created_at: datetime
+    title: str = ""
+    description: str = ""
+    deleted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

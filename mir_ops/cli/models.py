@@ -22,14 +22,16 @@ if TYPE_CHECKING:
 def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "models",
-        help="List, import, export, promote and verify models",
+        help="List, import, export, describe, promote and verify models",
         description="A model is named by its id, which may be cut short, and perhaps a stage: "
         "`4fd01be3@best`; or by the name that it was promoted to.",
     )
     _add_import(parser, "--package-path")  # YMIR's spelling has no action
     parser.set_defaults(run=run_without_action)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
-    actions.add_parser("list", help="List the models").set_defaults(run=run_list)
+    listed = actions.add_parser("list", help="List the models")
+    listed.add_argument("--deleted", action="store_true", help="Those that were deleted")
+    listed.set_defaults(run=run_list)
     show = actions.add_parser("show", help="Show a model: stages, metrics, where it comes from")
     _name_model(show)
     show.set_defaults(run=run_show)
@@ -45,6 +47,18 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     _name_model(promote)
     promote.add_argument("--name", default="production", metavar="NAME", help="Default: production")
     promote.set_defaults(run=run_promote)
+    describe = actions.add_parser("describe", help="Say what a model is called, and its best stage")
+    _name_model(describe)
+    describe.add_argument("--title", metavar="TEXT", help="What people call it")
+    describe.add_argument("--description", metavar="TEXT", help="What people say of it")
+    describe.add_argument("--best-stage", metavar="STAGE", help="The stage that its id alone means")
+    describe.set_defaults(run=run_describe)
+    delete = actions.add_parser("delete", help="Take a model out of the lists; it is kept")
+    _name_model(delete)
+    delete.set_defaults(run=run_delete)
+    restore = actions.add_parser("restore", help="Bring a deleted model back")
+    restore.add_argument("model", metavar="ID", help="Id, which may be cut short")
+    restore.set_defaults(run=run_restore)
     verify = actions.add_parser("verify", help="Look at one picture with a model")
     _name_model(verify)
     verify.add_argument("picture", metavar="PICTURE", help="JPEG, PNG or BMP file")
@@ -58,7 +72,7 @@ def run_without_action(arguments: argparse.Namespace, output: Output) -> int:
         raise InvalidInputError(
             "No action is given",
             code="no-action",
-            hint="Use list, show, import, export, promote or verify",
+            hint="Use list, show, import, export, promote, describe, delete, restore or verify",
         )
     return run_import(arguments, output)
 
@@ -71,6 +85,7 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
     rows = [
         (
             package.model_id if output.json else package.model_id[:12],
+            package.title or None,
             package.state,
             list(package.stages) if output.json else ", ".join(package.stages),
             package.best_stage,
@@ -80,9 +95,12 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
             ", ".join(names.get(package.model_id, [])) or None,
             output.time(package.created_at),
         )
-        for package in packages.list()
+        for package in packages.list(deleted=arguments.deleted)
     ]
-    columns = ("model", "state", "stages", "best", "metric", "classes", "from", "name", "created")
+    columns = (
+        *("model", "title", "state", "stages", "best", "metric", "classes", "from", "name"),
+        "created",
+    )
     output.table(columns, rows, right=("metric", "classes"))
     return 0
 
@@ -94,6 +112,8 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
     package = chosen.package
     values = {
         "model": package.model_id,
+        "title": package.title,
+        "description": package.description,
         "state": package.state,
         "best_stage": package.best_stage,
         "stages": {name: dict(metrics) for name, metrics in package.stages.items()},
@@ -104,6 +124,7 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
         "created": package.created_at.isoformat(),
     }
     lines = [f"Model: {package.model_id} ({package.state})"]
+    lines += [text for text in (package.title, package.description) if text]
     for name, metrics in package.stages.items():
         told = ", ".join(f"{metric} {value:.4g}" for metric, value in metrics.items())
         lines.append(f"Stage: {name}{' (best)' if name == package.best_stage else ''}: {told}")
@@ -173,6 +194,51 @@ def run_promote(arguments: argparse.Namespace, output: Output) -> int:
         [f"`{promotion.name}` is model {promotion.model_id[:12]}, stage {promotion.stage}"],
     )
     return 0
+
+
+def run_describe(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.executor.models import choose_model
+
+    workspace = repository_of(arguments).workspace
+    known = choose_model(workspace, arguments.model).package
+    package = workspace.catalog.packages.change(
+        known.model_id,
+        title=arguments.title,
+        description=arguments.description,
+        best_stage=arguments.best_stage,
+    )
+    _say_package(output, package, f"Model: {package.model_id} {package.title}".rstrip())
+    return 0
+
+
+def run_delete(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.executor.models import choose_model
+
+    workspace = repository_of(arguments).workspace
+    known = choose_model(workspace, arguments.model).package
+    package = workspace.catalog.packages.delete(known.model_id)
+    _say_package(output, package, f"Deleted: {package.model_id}")
+    return 0
+
+
+def run_restore(arguments: argparse.Namespace, output: Output) -> int:
+    packages = repository_of(arguments).workspace.catalog.packages
+    found = packages.find(arguments.model)
+    package = packages.restore(found.model_id if found else arguments.model)
+    _say_package(output, package, f"Restored: {package.model_id}")
+    return 0
+
+
+def _say_package(output: Output, package: Package, line: str) -> None:
+    deleted = package.deleted_at.isoformat() if package.deleted_at else None
+    values = {
+        "model": package.model_id,
+        "title": package.title,
+        "description": package.description,
+        "best_stage": package.best_stage,
+        "deleted": deleted,
+    }
+    output.record(values, [line])
 
 
 def run_verify(arguments: argparse.Namespace, output: Output) -> int:

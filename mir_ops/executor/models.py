@@ -47,6 +47,8 @@ def choose_model(ws: Workspace, text: str, *, location: Path | None = None) -> C
 
     An id of YMIR's is found too; what only the folder `location` has is imported from there.
     """
+    from mir_ops.catalog.packages import deleted_model
+
     name, at, stage = text.partition("@")
     package = _find(ws, name, location)
     if package is None:
@@ -54,6 +56,8 @@ def choose_model(ws: Workspace, text: str, *, location: Path | None = None) -> C
         package = ws.catalog.packages.find(promotion.model_id)
         stage = stage or promotion.stage
     assert package is not None
+    if package.deleted_at is not None:
+        raise deleted_model(package.model_id)
     if at and not stage:
         raise InvalidInputError(
             f"`{text}` names no stage", code="no-such-stage", hint=_stages_hint(package)

@@ -54,6 +54,27 @@ def records(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, o
     return [json.loads(line) for line in said(capsys, "--json", *words)[0].splitlines()]
 
 
+def test_models_are_described_deleted_and_restored(at: Path, capsys) -> None:
+    (before,) = records(capsys, "models", "list")
+    id_ = str(before["model"])
+
+    (described,) = records(
+        capsys, "models", "describe", id_[:8], "--title", "First", "--best-stage", "first"
+    )
+    (deleted,) = records(capsys, "models", "delete", id_)
+
+    assert (described["title"], described["best_stage"]) == ("First", "first")
+    assert deleted["deleted"] is not None
+    assert records(capsys, "models", "list") == []
+    (gone,) = records(capsys, "models", "list", "--deleted")
+    assert (gone["model"], gone["title"]) == (id_, "First")
+    _, told = said(capsys, "models", "export", id_, "--to", "x", code=1)
+    assert f"Model `{id_[:12]}` was deleted" in told
+    records(capsys, "models", "restore", id_[:8])
+    records(capsys, "models", "describe", id_, "--title", "", "--best-stage", "best")
+    assert records(capsys, "models", "list") == [before]
+
+
 def test_models_are_listed_shown_and_promoted(at: Path, capsys) -> None:
     (listed,) = records(capsys, "models", "list")
     assert (listed["stages"], listed["best"]) == (["first", "best"], "best")
