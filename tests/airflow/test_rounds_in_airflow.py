@@ -99,25 +99,6 @@ def test_a_large_pool_is_mined_in_shards(
     )
 
 
-def test_round_0_draws_images_where_there_is_nothing_to_train_from(
-    airflow: LocalAirflow, world: RoundWorld
-) -> None:
-    world.apply("bare", sources={"pool": str(world.root / "data" / "pool")})
-    run = _run(airflow, {"project": "bare", "budget": 6})
-
-    states = airflow.client.task_states(DAG, run.run_id)
-    skipped = {step for step in STEPS if states[step] == "skipped"}
-    assert (run.state, skipped) == ("success", {"train", "evaluate", "check_targets"})
-    (round_,) = world.workspace.catalog.rounds.list("bare")
-    assert (round_.state, round_.number) == ("closed", 0)
-    tip = world.workspace.store.branch("bare/training").tip()
-    assert tip.stats.splits == {"train": 4, "val": 2}
-    record = read_record(world.workspace, round_.record)
-    assert record["last"]["metrics"]["images"] == 2
-    (task,) = world.workspace.catalog.label_tasks.list(round_.id)
-    assert task.state == "closed"
-
-
 def test_tasks_link_to_what_they_made(
     airflow: LocalAirflow, world: RoundWorld, finished: DagRun
 ) -> None:
@@ -252,20 +233,6 @@ def test_a_failed_round_says_why_and_holds_nothing(
         "Task `train` failed: Executor `sample` exited with 3, code 3: crashed as asked"
     )
     assert processes_below(world.workspace.jobs_dir) == {}
-
-
-def test_a_project_that_has_arrived_mines_nothing(airflow: LocalAirflow, world: RoundWorld) -> None:
-    world.apply("arrived", stop={"labelled_images": 1})
-
-    run = _run(airflow, {"project": "arrived"})
-
-    states = airflow.client.task_states(DAG, run.run_id)
-    skipped = STEPS[STEPS.index("prepare_pool") : -1]
-    assert run.state == "success"
-    expected = {step: "skipped" if step in skipped else "success" for step in STEPS}
-    besides = dict.fromkeys(("plan_shards", "mine_shard", "promote_model"), "skipped")
-    assert states == {**expected, **besides, "approve_model": "success"}
-    assert world.workspace.catalog.rounds.list("arrived")[0].state == "closed"
 
 
 def test_a_cancelled_run_ends_its_executor_and_its_round(
