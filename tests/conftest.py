@@ -34,7 +34,9 @@ SERVED = {
         "chaos", "containers_in_airflow", "local_airflow", "round_kills", "rounds_in_airflow",
         "secrets", "step_dags",
     ],
-    "api-server": ["console_guard", "console_in_airflow", "signed_addresses"],
+    "api-server": [
+        "console_guard", "console_in_airflow", "console_routes", "signed_addresses",
+    ],
     "label-studio": [
         "images_in_the_page", "label_studio", "label_studio_page", "label_studio_rounds",
         "labels_trigger",
@@ -56,6 +58,7 @@ atexit.register(shutil.rmtree, os.environ["AIRFLOW_HOME"], ignore_errors=True)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--results", type=Path, help="keep results here, and go on where they end")
     parser.addoption("--pictures", action="store_true", help="take the pictures in docs/pictures")
+    parser.addoption("--generated", action="store_true", help="write docs anew that tests make")
 
 
 def pytest_configure(config: pytest.Config) -> None:

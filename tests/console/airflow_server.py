@@ -89,6 +89,7 @@ def serve_guarded(shown: Shown, home: Path) -> Iterator[Guarded]:
     }
     env = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "HOME": str(home),
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

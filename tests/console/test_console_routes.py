@@ -1,0 +1,130 @@
+"""Every route and who may use it: one table, made from the app, written down, and tried.
+
+The table and the API's description stand in `docs`; `pytest tests/console/test_console_routes.py
+--generated` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from airflow_server import Guarded
+
+from mir_ops.console.access import Action, Rule, rules
+from mir_ops.console.api import PREFIX
+from mir_ops.console.app import create_app
+from mir_ops.console.sources import Sources
+
+DOCS = Path(__file__).parents[2] / "docs"
+ROLES: Final = ("viewer", "user", "op", "admin")
+LEAST: Final[dict[Action, str]] = {
+    "read": "viewer",
+    "edit": "user",
+    "operate": "op",
+    "publish": "admin",
+    "delete": "admin",
+}
+# Users of the team that has the DAG which runs any project's rounds: their roles alone decide.
+USERS: Final = {"viewer": "ops", "user": "writer", "op": "keeper", "admin": "admin"}
+
+
+def unopened() -> Sources:
+    raise AssertionError("Nothing is asked here")
+
+
+APP = create_app(unopened)
+RULES = rules(APP)
+
+
+def may(role: str, rule: Rule) -> bool:
+    (takes,) = rule.takes
+    return takes == "signature" or ROLES.index(role) >= ROLES.index(LEAST[takes])
+
+
+def described(some: list[Rule]) -> list[str]:
+    lines = [
+        "| Route | Takes | anonymous | " + " | ".join(ROLES) + " |",
+        "| --- | --- | --- | " + " | ".join("---" for _ in ROLES) + " |",
+    ]
+    for rule in some:
+        (takes,) = rule.takes
+        cells = [
+            "yes" if takes == "signature" else "401",
+            *("yes" if may(role, rule) else "403" for role in ROLES),
+        ]
+        lines.append(f"| `{rule.method} {rule.path}` | {takes} | {' | '.join(cells)} |")
+    return lines
+
+
+def table() -> str:
+    """The page of the documentation."""
+    pages = [rule for rule in RULES if not rule.path.startswith(PREFIX)]
+    api = [rule for rule in RULES if rule.path.startswith(PREFIX)]
+    return "\n".join(
+        [
+            "# Who may use which address of the console",
+            "",
+            "Made from the app; a test asks a real Airflow API server for every cell. Roles are",
+            "those of Airflow's simple auth manager; other auth managers are asked the same",
+            "questions: `read` takes the right to read the project's DAG or the one that runs",
+            "rounds of any project, `edit` to edit it, `operate` also to edit connections,",
+            "`publish` and `delete` an admin. `signature` goes by an address that the console",
+            "signed itself. Static files and what does not exist take `read`. Under `mir view`",
+            "whoever has its token may do everything.",
+            "",
+            "## Pages",
+            "",
+            *described(pages),
+            "",
+            "## JSON API",
+            "",
+            f"Described in [openapi.json](openapi.json); `{PREFIX}/openapi.json` takes `read`.",
+            "",
+            *described(api),
+            "",
+        ]
+    )
+
+
+def openapi() -> str:
+    (api,) = (mount.app for mount in APP.routes if getattr(mount, "path", "") == PREFIX)
+    return json.dumps(api.openapi(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.method} {rule.path}")
+def test_route_says_once_what_it_takes(rule: Rule) -> None:
+    assert len(rule.takes) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [("console-routes.md", table), ("openapi.json", openapi)]
+)
+def test_description_of_routes_is_not_stale(
+    name: str, made: object, pytestconfig: pytest.Config
+) -> None:
+    assert callable(made)
+    if pytestconfig.getoption("--generated"):
+        (DOCS / name).write_text(made(), encoding="utf-8")
+
+    assert (DOCS / name).read_text(encoding="utf-8") == made(), "Run this with --generated"
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("role", [None, *ROLES])
+def test_airflow_lets_in_whom_the_table_says(guarded: Guarded, role: str | None) -> None:
+    pytest.importorskip("airflow")
+    found, expected = {}, {}
+    for rule in RULES:
+        path = re.sub(r"\{[^}]*\}", "absent", rule.path)
+        user = USERS[role] if role else None
+        status = guarded.send(user, path, rule.method, {}).status
+        # What is named does not exist: whoever may is told so, or what else is wrong.
+        found[rule] = status if status in (401, 403) or status >= 500 else "in"
+        allowed = rule.takes == ("signature",) or (role is not None and may(role, rule))
+        expected[rule] = "in" if allowed else 403 if role else 401
+
+    assert found == expected
