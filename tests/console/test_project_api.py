@@ -36,8 +36,8 @@ class Api:
         for name in ("t.zip", "v.zip", "p.zip", "guide.md", "list.tsv"):
             (self.shared / name).touch()
         self.catalog = Catalog.open(f"sqlite:///{folder / 'catalog.db'}")
-        store = Store.open((folder / "store").as_uri(), create=True)
-        sources = Sources(store, self.catalog, sharing_dir=self.shared)
+        self.store = Store.open((folder / "store").as_uri(), create=True)
+        sources = Sources(self.store, self.catalog, sharing_dir=self.shared)
         self.app = create_app(
             lambda: sources, may=lambda _request, action, _project: action in self.rights
         )
@@ -68,6 +68,7 @@ def test_project_lives_through_the_api(api: Api) -> None:
     assert made.status_code == 201
     assert made.json()["spec"]["sources"]["pool"] == str(api.shared / "p.zip")
     assert (made.json()["key"], made.json()["dag_id"]) == ("birds", "round__birds")
+    assert api.store.branch("birds/training").tip().stats.assets == 0
 
     changes = {"mining": {"budget": 7}, "stop": {"target": 0.9}}
     assert api.ask("PATCH", "/projects/birds", changes).json()["spec"]["mining"]["budget"] == 7

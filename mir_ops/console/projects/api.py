@@ -17,6 +17,7 @@ from mir_ops.console.access import ProjectKey, may, needs
 from mir_ops.console.frame import Kept, Opened, Sent
 from mir_ops.console.projects.vetting import vet_project
 from mir_ops.errors import InvalidInputError
+from mir_ops.rounds.beginning import begin_training
 
 api = APIRouter()
 
@@ -78,6 +79,7 @@ def add_project(request: Request, sources: Opened, catalog: Kept, sent: Sent) ->
             before, after, sharing_dir=sources.sharing_dir, publishes=may(request, "publish")
         ),
     )
+    begin_training(sources.store, made.key)
     return _answer(made)
 
 
