@@ -55,7 +55,7 @@ COMMITS = {  # of one round, by branch, the newest first
     "labels": ["label"],
     "mined": ["subset", "mine", "import"],
     "mining": ["mine", "import"],
-    "training": ["merge", "merge", "import"],
+    "training": ["merge", "merge", "branch"],
 }
 QUICK = {
     **QUICK_TO_NOTICE,

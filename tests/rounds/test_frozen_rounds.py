@@ -122,7 +122,7 @@ def test_a_source_with_a_frozen_image_is_refused_before_the_training_set_has_it(
     assert caught.value.code == "frozen-test-set"
     assert "2 images" in str(caught.value)
     assert f"Import {source} of digits" in str(caught.value)
-    assert not house.ws.store.branch("digits/training").exists
+    assert house.ws.store.branch("digits/training").tip().stats.assets == 0
 
 
 def test_what_is_frozen_after_it_was_labelled_is_refused_by_the_next_training(

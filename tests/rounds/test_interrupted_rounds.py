@@ -45,7 +45,7 @@ def test_worker_killed_before_it_could_say_done(
         "digits/import/training": 1,
         "digits/import/validation": 1,
         "digits/import/pool": 1,
-        "digits/training": 2,
+        "digits/training": 3,
         "digits/evaluation": 1,
         "digits/mining": 1,
         "digits/mined": 1,
