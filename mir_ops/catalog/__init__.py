@@ -7,6 +7,7 @@ from mir_ops.catalog.changes import apply_project, create_project, edit_project
 from mir_ops.catalog.projects import ProjectSpec, RoundConf, read_project
 from mir_ops.catalog.values import (
     Executor,
+    ExecutorCheck,
     GateReport,
     LabelTask,
     Model,
@@ -20,6 +21,7 @@ from mir_ops.catalog.values import (
 __all__ = [
     "Catalog",
     "Executor",
+    "ExecutorCheck",
     "GateReport",
     "LabelTask",
     "Model",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, select
 
 from mir_ops.catalog.connections import reading, writing
-from mir_ops.catalog.tables import ExecutorRow, utc_now
-from mir_ops.catalog.values import Executor
+from mir_ops.catalog.tables import ExecutorRow, ProjectRow, utc_now
+from mir_ops.catalog.values import Executor, ExecutorCheck
+from mir_ops.errors import ConflictError, NotFoundError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,41 @@ class Executors:
             session.flush()
             return _executor(row)
 
+    def keep_check(
+        self, name: str, *, digest: str | None, clauses: Mapping[str, tuple[str, str]]
+    ) -> Executor:
+        """Keep what the conformance kit said of it; what it said before goes."""
+        with writing(self.engine) as session:
+            row = session.scalar(select(ExecutorRow).where(ExecutorRow.name == name))
+            if row is None:
+                raise _missing(name)
+            row.checked = {
+                "at": utc_now().isoformat(),
+                "digest": digest,
+                "clauses": {clause: list(said) for clause, said in clauses.items()},
+            }
+            return _executor(row)
+
+    def remove(self, name: str) -> None:
+        """Forget a name that no project uses. The image stays in the engine."""
+        with writing(self.engine) as session:
+            row = session.scalar(select(ExecutorRow).where(ExecutorRow.name == name))
+            if row is None:
+                raise _missing(name)
+            living = select(ProjectRow).where(ProjectRow.deleted_at.is_(None))
+            users = [
+                each.name
+                for each in session.scalars(living.order_by(ProjectRow.name))
+                if each.spec["executor"].get("name") == name
+            ]
+            if users:
+                raise ConflictError(
+                    f"Executor `{name}` is used by {', '.join(f'`{user}`' for user in users)}",
+                    code="executor-used",
+                    hint="Give these projects another executor, or delete them",
+                )
+            session.delete(row)
+
     def find(self, name: str) -> Executor | None:
         """The executor of a name or of an image."""
         with reading(self.engine) as session:
@@ -60,6 +97,24 @@ class Executors:
             return [_executor(row) for row in rows]
 
 
+def _missing(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"No executor is registered as `{name}`",
+        code="no-such-executor",
+        hint="List them with `mir executor list`",
+    )
+
+
+def _check(kept: Mapping[str, Any] | None) -> ExecutorCheck | None:
+    if kept is None:
+        return None
+    return ExecutorCheck(
+        at=datetime.fromisoformat(kept["at"]),
+        digest=kept["digest"],
+        clauses={name: (state, detail) for name, (state, detail) in kept["clauses"].items()},
+    )
+
+
 def _executor(row: ExecutorRow) -> Executor:
     return Executor(
         name=row.name,
@@ -71,4 +126,5 @@ def _executor(row: ExecutorRow) -> Executor:
         protocol=row.protocol,
         templates={int(kind): found for kind, found in row.templates.items()},
         added_at=row.added_at,
+        checked=_check(row.checked),
     )

@@ -185,6 +185,7 @@ class ExecutorRow(Table):
     protocol: Mapped[str]
     templates: Mapped[dict[str, Any]]  # object type to kind of job to settings
     added_at: Mapped[datetime]
+    checked: Mapped[dict[str, Any] | None]  # what the conformance kit said last
 
 
 class LabelTaskRow(Table):

@@ -132,6 +132,19 @@ class Promotion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorCheck:
+    """What the conformance kit said of an executor. `clauses`: name to state and detail."""
+
+    at: datetime
+    digest: str | None  # of what was checked
+    clauses: Mapping[str, tuple[str, str]]
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        return tuple(name for name, (state, _) in self.clauses.items() if state == "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Executor:
     """A registered executor image. `templates`: object type to kind of job to settings."""
 
@@ -144,6 +157,7 @@ class Executor:
     protocol: str
     templates: Mapping[int, Mapping[str, Mapping[str, Any]]]
     added_at: datetime
+    checked: ExecutorCheck | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ from mir_ops.cli.output import Output
 from mir_ops.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
+    from mir_ops.catalog import Catalog
     from mir_ops.executor.checks import Clause
-    from mir_ops.executor.images import Description
     from mir_ops.executor.jobs import ExecutorImage
 
 _TYPES = {"training": "train", "mining": "mine", "infer": "infer"}
@@ -43,6 +43,9 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="What it speaks; 0.0.0 for images of YMIR 1.1 and before (default: 1.1.0)",
     )
     add.set_defaults(run=run_add)
+    remove = actions.add_parser("remove", help="Forget a name that no project uses")
+    remove.add_argument("name", metavar="NAME", help="As it was added")
+    remove.set_defaults(run=run_remove)
     templates = actions.add_parser("templates", help="Write the settings of one kind of job")
     _name_image(templates)
     templates.add_argument("--type", required=True, choices=tuple(_TYPES), help="Kind of job")
@@ -95,28 +98,29 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def run_add(arguments: argparse.Namespace, output: Output) -> int:
-    from mir_ops.executor.images import describe_folder, describe_image
+    from mir_ops.executor.registered import register_executor
 
     folder = Path(arguments.image).absolute()
-    local = (folder / "start.py").is_file()
-    description = describe_folder(folder) if local else describe_image(arguments.image)
-    _require_templates(arguments.image, description)
-    name = arguments.name or (folder.name if local else arguments.image.rpartition("/")[2])
-    repository_of(arguments).workspace.catalog.executors.add(
-        name=name,
-        image=f"{folder.name}:local" if local else arguments.image,
-        folder=str(folder) if local else None,
-        digest=description.digest,
+    made, findings = register_executor(
+        repository_of(arguments).workspace.catalog,
+        arguments.image,
+        name=arguments.name,
         network=arguments.network,
         run_as_root=arguments.run_as_root,
         protocol=arguments.protocol,
-        templates=description.templates,
+        folder=folder if (folder / "start.py").is_file() else None,
     )
-    does = _kinds(description.templates)
+    does = _kinds(made.templates)
     output.record(
-        {"executor": name, "does": does, "digest": description.digest},
-        [f"Added `{name}`: {does}", *(f"warning: {found}" for found in description.findings)],
+        {"executor": made.name, "does": does, "digest": made.digest},
+        [f"Added `{made.name}`: {does}", *(f"warning: {found}" for found in findings)],
     )
+    return 0
+
+
+def run_remove(arguments: argparse.Namespace, output: Output) -> int:
+    repository_of(arguments).workspace.catalog.executors.remove(arguments.name)
+    output.record({"executor": arguments.name}, [f"Removed `{arguments.name}`"])
     return 0
 
 
@@ -135,8 +139,10 @@ def run_templates(arguments: argparse.Namespace, output: Output) -> int:
 
 def run_check(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.executor.checks import check_executor
+    from mir_ops.executor.registered import keep_check
     from mir_ops.executor.task_files import read_task_file
 
+    catalog = _catalog(arguments)
     image = _image(arguments, None)
     image = replace(
         image,
@@ -151,9 +157,13 @@ def run_check(arguments: argparse.Namespace, output: Output) -> int:
         time_seconds=arguments.time_limit * 60,
         on_clause=lambda clause: _say(output, clause),
     )
+    kept = catalog is not None and keep_check(catalog, image, clauses)
     failed = sum(clause.state == "failed" for clause in clauses)
     passed = sum(clause.state == "passed" for clause in clauses)
-    output.note(f"{passed} passed, {failed} failed, {len(clauses) - passed - failed} not claimed")
+    output.note(
+        f"{passed} passed, {failed} failed, {len(clauses) - passed - failed} not claimed"
+        + (f"; kept with `{image.name}`" if kept else "")
+    )
     return 1 if failed else 0
 
 
@@ -186,13 +196,19 @@ def _name_image(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", metavar="IMAGE", help="Name, folder or image")
 
 
-def _image(arguments: argparse.Namespace, object_type: int | None) -> ExecutorImage:
+def _catalog(arguments: argparse.Namespace) -> Catalog | None:
     """A registered executor needs a repository; every other one does not."""
+    try:
+        return repository_of(arguments).workspace.catalog
+    except NotFoundError:
+        return None
+
+
+def _image(arguments: argparse.Namespace, object_type: int | None) -> ExecutorImage:
     from mir_ops.executor.images import open_executor
 
-    try:
-        catalog = repository_of(arguments).workspace.catalog
-    except NotFoundError:
+    catalog = _catalog(arguments)
+    if catalog is None:
         return open_executor(arguments.image, object_type=object_type)
     return find_executor(catalog, arguments.image, object_type)
 
@@ -217,13 +233,3 @@ def _kinds(templates: Any) -> str:
 
 def _needs(network: bool, run_as_root: bool) -> list[tuple[str, bool]]:
     return [("network", network), ("root", run_as_root)]
-
-
-def _require_templates(image: str, description: Description) -> None:
-    if not description.templates:
-        raise NotFoundError(
-            f"`{image}` has no template in `/img-man`: it is no executor"
-            + "".join(f"; {found}" for found in description.findings),
-            code="no-templates",
-            hint="See docs/executors.md for what an image needs",
-        )

@@ -2,16 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mir_ops.errors import NotFoundError
-from mir_ops.executor.images import Description, executor_image, open_executor
+from mir_ops.executor.images import (
+    Description,
+    describe_folder,
+    describe_image,
+    executor_image,
+    open_executor,
+)
 from mir_ops.executor.jobs import bundled_folder
 
 if TYPE_CHECKING:
-    from mir_ops.catalog import Catalog
+    from mir_ops.catalog import Catalog, Executor
+    from mir_ops.executor.checks import Clause
     from mir_ops.executor.jobs import ExecutorImage
+
+
+def register_executor(
+    catalog: Catalog,
+    image: str,
+    *,
+    name: str | None,
+    network: bool = False,
+    run_as_root: bool = False,
+    protocol: str = "1.1.0",
+    folder: Path | None = None,
+    engine: Any = None,
+) -> tuple[Executor, tuple[str, ...]]:
+    """Register an image that the engine has, or a folder; and what of it cannot be read."""
+    description = describe_folder(folder) if folder else describe_image(image, engine)
+    if not description.templates:
+        raise NotFoundError(
+            f"`{image}` has no template in `/img-man`: it is no executor"
+            + "".join(f"; {found}" for found in description.findings),
+            code="no-templates",
+            hint="See docs/executors.md for what an image needs",
+        )
+    made = catalog.executors.add(
+        name=name or (folder.name if folder else image.rpartition("/")[2]),
+        image=f"{folder.name}:local" if folder else image,
+        folder=str(folder) if folder else None,
+        digest=description.digest,
+        network=network,
+        run_as_root=run_as_root,
+        protocol=protocol,
+        templates=description.templates,
+    )
+    return made, description.findings
+
+
+def keep_check(catalog: Catalog, image: ExecutorImage, clauses: Sequence[Clause]) -> bool:
+    """Keep what the conformance kit said of a registered executor; False for every other one."""
+    found = catalog.executors.find(image.name)
+    if found is None or found.image != image.image:
+        return False
+    said = {clause.name: (clause.state, clause.detail) for clause in clauses}
+    catalog.executors.keep_check(found.name, digest=image.digest, clauses=said)
+    return True
 
 
 def find_registered(
