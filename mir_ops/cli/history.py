@@ -242,7 +242,7 @@ def _delete_branch(repository: Repository, name: str) -> None:
             code="branch-in-use",
             hint="Check another branch out first; the default one always stays",
         )
-    refuse_training(repository.workspace, name)
+    refuse_training(repository.workspace.catalog, name)
     repository.store.branch(name).delete()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -123,6 +123,18 @@ def export_dataset(
     return export.report()
 
 
+def exported_names(
+    store: Store, version: Version, annotations: ExportFormat, names: Names
+) -> Iterator[tuple[str, str]]:
+    """The hash of each image, and its file below `images` as an export to a folder names it."""
+    export = _Export(store, version, ExportFolders(), annotations, names, False, None)
+    ids = version.asset_ids()
+    for start in range(0, len(ids), _BATCH):
+        assets = version.assets(ids=ids.slice(start, _BATCH))
+        hashes = [asset_id.hex() for asset_id in assets["asset_id"].to_pylist()]
+        yield from zip(hashes, _with_suffix(export.stems(assets), assets), strict=True)
+
+
 class _Export:
     def __init__(
         self,
@@ -159,7 +171,7 @@ class _Export:
 
     def write(self, ids: pa.Array, pool: ThreadPoolExecutor) -> None:
         assets = self._version.assets(ids=ids)
-        stems = self._stems(assets)
+        stems = self.stems(assets)
         files = _with_suffix(stems, assets)
         if self._folders.images is not None:
             copied = np.asarray(self._copy(assets, files, pool), np.bool_)
@@ -222,7 +234,7 @@ class _Export:
             for name, folder in folders.items()
         }
 
-    def _stems(self, assets: pa.Table) -> list[str]:
+    def stems(self, assets: pa.Table) -> list[str]:
         """Names without a suffix, relative to the folder; each is given out once."""
         hashes = [sha1.hex() for sha1 in assets["ymir_sha1"].to_pylist()]
         stems = hashes

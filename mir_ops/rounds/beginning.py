@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from mir_ops.catalog import Catalog
 from mir_ops.errors import InvalidInputError
 from mir_ops.rounds.place import Branches
 from mir_ops.store import Commit, Operation, Store, operation_id
-from mir_ops.workspace import Workspace
 
 
 def begin_training(store: Store, key: str) -> None:
@@ -29,12 +29,12 @@ def find_training(store: Store, key: str) -> Commit | None:
     return tip if tip is not None and tip.stats.assets else None
 
 
-def refuse_training(ws: Workspace, branch: str) -> None:
-    """Refuse to delete a branch that is the training data of a project which lives."""
+def refuse_training(catalog: Catalog, branch: str) -> None:
+    """Refuse to take away a branch that is the training data of a project which lives."""
     key = branch.partition("/")[0]
     if branch != Branches(key).training:
         return
-    project = ws.catalog.projects.find(key)
+    project = catalog.projects.find(key)
     if project is not None and project.key == key:
         raise InvalidInputError(
             f"The branch `{branch}` cannot be deleted: it is the training data of project "
