@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from round_data import BEFORE_LABELS, House, Run
+from round_data import BEFORE_LABELS, TASKS, House, Run
 from studio_people import People, box, rows
 
 from mir_ops.demo.label_studio import LocalLabelStudio
@@ -92,6 +92,31 @@ def test_what_people_did_until_a_deadline_is_a_commit_and_the_rest_another(
     assert version.layer_assets("ground_truth").to_pylist() == [
         bytes.fromhex(name) for name in sorted((first, second, fourth))
     ]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_round_that_closes_says_so_there_and_does_not_need_the_answer(
+    run: Run, people: People, deleted: bool
+) -> None:
+    task_id = run.task("create_label_task")["task"]
+    first, *_ = sorted(people.tasks(task_id))
+    people.submit(task_id, first, box("one", 25, 25, 50, 50))
+    run.all(TASKS[TASKS.index("import_labels") : -1])
+    if deleted:
+        people.client.delete(f"/api/projects/{task_id.split('-')[0]}/")
+
+    closed = [run.task("close_round") for _ in range(2)]
+
+    assert closed[0] == closed[1]
+    assert closed[0]["cost"]["images"] == 1
+    (task,) = run.ws.catalog.label_tasks.list(run.round_id)
+    assert (task.state, task.message == "lost") == ("closed", deleted)
+    assert run.ws.catalog.rounds.get(run.round_id).state == "closed"
+    if not deleted:
+        told = people.project(task_id)
+        assert told["title"].startswith("✓ digits round 1 ")
+        assert told["expert_instruction"].count("This round is over.") == 1
+        assert len(people.tasks(task_id)[first]["annotations"]) == 1
 
 
 def test_an_answer_that_cannot_be_taken_is_waited_for(run: Run, people: People) -> None:
