@@ -87,15 +87,24 @@ class Victims:
             meanwhile()
             time.sleep(DOWN_SECONDS)
             self.gateway.start()
+        elif cell.victim == "worker" and supervisor:
+            _kill_all([supervisor])
+            meanwhile()
         elif cell.victim == "worker":
-            _kill_all([supervisor] if supervisor else self._workers())
-            meanwhile()
+            # An idle worker of LocalExecutor dies with the lock of the queue in its hand. The next
+            # queue, and the next workers, are those of a scheduler that starts anew.
+            self._kill_component("scheduler", also=self._workers(), meanwhile=meanwhile)
         else:
-            killed = self.airflow.running(cell.victim)
-            assert killed is not None
-            _kill_all([killed])
-            meanwhile()
-            until(lambda: self._is_back(cell.victim, killed), f"{cell.victim} is back")
+            self._kill_component(cell.victim, also=(), meanwhile=meanwhile)
+
+    def _kill_component(
+        self, name: str, *, also: Iterable[int], meanwhile: Callable[[], None]
+    ) -> None:
+        killed = self.airflow.running(name)
+        assert killed is not None
+        _kill_all([*also, killed])
+        meanwhile()
+        until(lambda: self._is_back(name, killed), f"{name} is back")
 
     def _is_back(self, name: str, killed: int) -> bool:
         if self.airflow.running(name) in (None, killed):
