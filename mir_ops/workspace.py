@@ -40,6 +40,13 @@ class Workspace:
     images_from: ImagesFrom = "store"
     engine: APIClient | None = field(default=None, repr=False, compare=False)
 
+    @classmethod
+    def around(cls, store: Store, catalog: Catalog) -> Workspace:
+        """What is open already, without a folder of this host: to read, not to work in."""
+        made = cls(store_url=store.url, catalog_url=str(catalog.engine.url), work_dir=Path())
+        made.__dict__.update(store=store, catalog=catalog)
+        return made
+
     @cached_property
     def store(self) -> Store:
         from mir_ops.store import Store

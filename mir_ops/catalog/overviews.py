@@ -89,20 +89,20 @@ class Overviews:
     engine: Engine
 
     def newest(self) -> dict[int, list[RoundLine]]:
-        """By project id: its newest round, and its newest closed one if that is another."""
-        numbers = select(RoundRow.project_id, func.max(RoundRow.number)).group_by(
-            RoundRow.project_id
-        )
-        newest = union(numbers, numbers.where(RoundRow.state == "closed"))
-        wanted = tuple_(RoundRow.project_id, RoundRow.number).in_(newest)
+        """By project id: its newest round, after its newest closed one if that is another."""
         found: dict[int, list[RoundLine]] = {}
-        for line in self._lines(wanted):
+        for line in self._lines(_newest()):
             found.setdefault(line.project_id, []).append(line)
         return found
 
-    def rounds(self, project_id: int) -> list[RoundLine]:
-        """All rounds of a project, oldest first."""
-        return self._lines(RoundRow.project_id == project_id)
+    def newest_of(self, project_id: int) -> list[RoundLine]:
+        """The same of one project."""
+        return self._lines(_newest(RoundRow.project_id == project_id))
+
+    def rounds(self, project_id: int, number: int | None = None) -> list[RoundLine]:
+        """All rounds of a project, oldest first, or the one of this number."""
+        wanted = RoundRow.project_id == project_id
+        return self._lines(wanted if number is None else wanted & (RoundRow.number == number))
 
     def _lines(self, wanted: ColumnElement[bool]) -> list[RoundLine]:
         chosen = select(RoundRow.id).where(wanted)
@@ -131,6 +131,16 @@ class Overviews:
                 )
                 for row in rounds
             ]
+
+
+def _newest(*of: ColumnElement[bool]) -> ColumnElement[bool]:
+    numbers = (
+        select(RoundRow.project_id, func.max(RoundRow.number))
+        .where(*of)
+        .group_by(RoundRow.project_id)
+    )
+    newest = union(numbers, numbers.where(RoundRow.state == "closed"))
+    return tuple_(RoundRow.project_id, RoundRow.number).in_(newest)
 
 
 def _rounds(wanted: ColumnElement[bool]) -> Select[Any]:

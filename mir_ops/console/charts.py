@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from mir_ops.console.messages import _
+
 _WIDTH, _HEIGHT = 1120, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 28, 24, 52
 _EMPTY = Markup('<p class="empty">{}</p>')
@@ -24,6 +26,17 @@ class Series:
     points: Sequence[tuple[float, float]]
     notes: Sequence[str] = ()
     ranges: Sequence[tuple[float, float]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whisker:
+    """A value with its interval, and the text a person sees when pointing at it."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +73,7 @@ def line_chart(
     """Lines over a common axis that starts at 0, so that small gains do not look large."""
     lines = [line for line in series if line.points]
     if not lines:
-        return _EMPTY.format("Nothing to draw yet")
+        return _EMPTY.format(_("Nothing to draw yet"))
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     ys += [high for line in lines for _, high in line.ranges]
@@ -83,7 +96,7 @@ def line_chart(
 def bar_chart(bars: Sequence[Bar], *, names: Sequence[str], title: str, y_label: str) -> Markup:
     """Bars in groups, one bar of each name in a group, from 0."""
     if not bars:
-        return _EMPTY.format("Nothing to draw yet")
+        return _EMPTY.format(_("Nothing to draw yet"))
     plane = _Plane([0, 1], nice_ticks(0.0, max(max(bar.values) for bar in bars) or 1.0))
     body = [plane.y_axis(y_label)]
     body += [_bar_group(plane, bars, index, names) for index in range(len(bars))]
@@ -95,6 +108,22 @@ def bar_chart(bars: Sequence[Bar], *, names: Sequence[str], title: str, y_label:
         for bar in bars
     )
     return _figure(title, description, body, names)
+
+
+def whisker_chart(whiskers: Sequence[Whisker], *, title: str, x_label: str, y_label: str) -> Markup:
+    """Values with their intervals beside each other, and a line at zero."""
+    if not whiskers:
+        return _EMPTY.format(_("Nothing to draw yet"))
+    low, high = min(each.low for each in whiskers), max(each.high for each in whiskers)
+    plane = _Plane([0, len(whiskers)], nice_ticks(min(low, 0.0), max(high, 0.0)))
+    zero = Markup('<line class="zero" x1="{}" x2="{}" y1="{}" y2="{}"/>')
+    body = [plane.y_axis(y_label), plane.x_name(x_label)]
+    body += [zero.format(_LEFT, _WIDTH - _RIGHT, plane.y(0), plane.y(0))]
+    shown = max(1, math.ceil(len(whiskers) / 40))
+    for index, each in enumerate(whiskers):
+        body.append(_whisker(plane, each, plane.x(index + 0.5), named=index % shown == 0))
+    description = "; ".join(each.note for each in whiskers)
+    return _figure(title, description, body, [])
 
 
 class _Plane:
@@ -131,8 +160,11 @@ class _Plane:
         text = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
         bottom = _HEIGHT - _BOTTOM
         ticks = [text.format(self.x(tick), bottom + 20, number_text(tick)) for tick in self.x_ticks]
+        return Markup("").join([*ticks, self.x_name(label)])
+
+    def x_name(self, label: str) -> Markup:
         name = Markup('<text class="axis" x="{}" y="{}" text-anchor="end">{}</text>')
-        return Markup("").join([*ticks, name.format(_WIDTH - _RIGHT, _HEIGHT - 6, label)])
+        return name.format(_WIDTH - _RIGHT, _HEIGHT - 6, label)
 
 
 def _line(plane: _Plane, line: Series, index: int) -> Markup:
@@ -151,6 +183,19 @@ def _line(plane: _Plane, line: Series, index: int) -> Markup:
         if index == 0 and not line.ranges
     ]
     return Markup("").join([path, *dots, *texts])
+
+
+def _whisker(plane: _Plane, whisker: Whisker, x: float, *, named: bool) -> Markup:
+    stroke = Markup('<line class="range s0" x1="{}" x2="{}" y1="{}" y2="{}"/>')
+    dot = Markup('<g class="spot s0"><circle cx="{}" cy="{}" r="5"/><title>{}</title></g>')
+    text = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
+    parts = [
+        stroke.format(x, x, plane.y(whisker.low), plane.y(whisker.high)),
+        dot.format(x, plane.y(whisker.value), whisker.note),
+    ]
+    if named:
+        parts.append(text.format(x, _HEIGHT - _BOTTOM + 20, whisker.label))
+    return Markup("").join(parts)
 
 
 def _strokes(plane: _Plane, line: Series, index: int, lines: int) -> Markup:

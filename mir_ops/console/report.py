@@ -22,13 +22,8 @@ from mir_ops.console.images.gallery import (
     read_cards,
 )
 from mir_ops.console.rendering import render, stylesheet
-from mir_ops.console.rounds.views import (
-    ProjectView,
-    RoundView,
-    find_project,
-    progress_chart,
-    verdict,
-)
+from mir_ops.console.rounds.charts import progress_chart, verdict
+from mir_ops.console.rounds.views import ProjectView, RoundView, find_project
 from mir_ops.errors import MirError, NotFoundError
 from mir_ops.store import Store, Version
 

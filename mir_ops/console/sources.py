@@ -6,7 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -15,12 +15,15 @@ import pyarrow as pa
 
 from mir_ops.console.images.files import Served
 from mir_ops.console.images.gallery import Card, Selection, matching_assets
-from mir_ops.console.rounds.views import ProjectView, find_project, list_projects
-from mir_ops.errors import NotFoundError
+from mir_ops.console.versions.findings import Findings
+from mir_ops.dataset.history import Past
+from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.store import Commit, Store, Version
 
 if TYPE_CHECKING:
     from mir_ops.catalog import Catalog
+    from mir_ops.console.models.looks import Looks
+    from mir_ops.workspace import Workspace
 
 NO_PROJECT = "-"  # stands for "of no project" in addresses; only `mir view` serves it
 
@@ -45,22 +48,28 @@ class Sources:
         every_version: bool = False,
         image_secret: str | None = None,
         sharing_dir: Path | None = None,
+        looks: Looks | None = None,
     ) -> None:
         self.store = store
         self.sharing_dir = sharing_dir  # where callers of the API name data
+        self.looks = looks  # lets models look at pictures where there is no Airflow
         self.image_secret = image_secret  # signs what label tools may see; without: nothing
         self.catalog = catalog
         self.every_version = every_version
+        self.findings = Findings(store)
         self._read = lru_cache(maxsize=16)(store.read)
         self._served: OrderedDict[tuple[str, str], Served] = OrderedDict()
         self._lock = Lock()
         self._match = lru_cache(maxsize=16)(self._find_matching)
 
-    def projects(self) -> list[ProjectView]:
-        return list_projects(self.catalog, self.store) if self.catalog else []
+    @cached_property
+    def workspace(self) -> Workspace:
+        """Store and catalog, for what takes a workspace; it has no folder to work in."""
+        from mir_ops.workspace import Workspace
 
-    def find_project(self, name: str) -> ProjectView | None:
-        return find_project(self.catalog, self.store, name) if self.catalog else None
+        if self.catalog is None:
+            raise StoreError("There is no catalog here", code="no-catalog")
+        return Workspace.around(self.store, self.catalog)
 
     def tips(self, project: str | None = None) -> list[tuple[str, Commit]]:
         """Branches with their newest version; of one project, or all that may be read."""
@@ -84,6 +93,22 @@ class Sources:
         if not self._belongs(commit, project):
             raise missing
         return self._read(commit.id)
+
+    def revision(self, project: str, rev: str) -> Version:
+        """The version that a branch, `branch@V3`, a tag or the start of an id names there."""
+        try:
+            commit = self.store.resolve(rev)
+        except (NotFoundError, InvalidInputError):
+            commit = None
+        if commit is None or not self._belongs(commit, project):
+            raise NotFoundError(
+                f"No version `{rev[:200]}` in project `{project}`", code="no-such-version"
+            )
+        return self._read(commit.id)
+
+    def past(self, project: str) -> Past:
+        """All versions of a project, or of the whole store, and what came of them."""
+        return self.findings.history.read(None if project == NO_PROJECT else project)
 
     def gate_report(self, project: str, number: int, stage: str) -> bytes:
         """The newest report of a round's gate, a page of its own; `stage` is data or labels."""

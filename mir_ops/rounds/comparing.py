@@ -56,7 +56,7 @@ def compare_rounds(ws: Workspace, project: str, first: int, second: int) -> Comp
         metrics=_paired(_metrics(one), _metrics(other)),
         data=_paired(*data),
         classes=_paired(*classes),
-        cost=_paired(_flat(one["cost"]), _flat(other["cost"])),
+        cost=_paired(flat(one["cost"]), flat(other["cost"])),
         settings={name: pair for name, pair in settings.items() if pair[0] != pair[1]},
     )
 
@@ -96,7 +96,7 @@ def _classes(version: Version) -> dict[str, Value]:
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Value]:
     """What the round was told, with the code and the image that did it."""
-    return _flat(
+    return flat(
         {
             **record["spec"],
             "image": record["image"],
@@ -106,7 +106,8 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Value]:
     )
 
 
-def _flat(mapping: Mapping[str, Any]) -> dict[str, Value]:
+def flat(mapping: Mapping[str, Any]) -> dict[str, Value]:
+    """The values of nested mappings by their place, as `mining.budget`."""
     return dict(_leaves(mapping, ""))
 
 

@@ -51,7 +51,7 @@ def write_record(entry: Entry, training: str | None) -> dict[str, Any]:
         "stop": results.get("check_targets"),
         "end": results.get("check_end"),
         "last": _last(results),
-        "chosen": _chosen(ws, results),
+        "chosen": chosen_images(ws, results),
         "label_tasks": [
             {"backend": task.backend, "task": task.external_id, "requested": task.requested}
             for task in ws.catalog.label_tasks.list(round_.id)
@@ -114,7 +114,7 @@ def _image(entry: Entry, results: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     return dict(model.image) if model else image_record(entry.round.spec)
 
 
-def _chosen(ws: Workspace, results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def chosen_images(ws: Workspace, results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The picked images in the order of their rank: score, why, and what people did with them."""
     from mir_ops.mining.arms import arm_of
 

@@ -6,81 +6,23 @@ from pathlib import Path
 
 import pytest
 from console_data import HOSTILE, Client, Shown
+from project_story import PROJECT, tell_story
 
 from mir_ops.catalog import Catalog, apply_project
 from mir_ops.console.app import create_app
 from mir_ops.console.report import write_folder_page, write_report
-from mir_ops.console.rounds.views import RoundView, training_size, verdict
+from mir_ops.console.rounds.charts import verdict
+from mir_ops.console.rounds.views import RoundView, training_size
 from mir_ops.console.sources import Sources
 from mir_ops.errors import NotFoundError
-from mir_ops.store import operation_id
-
-PROJECT = {
-    "name": "digits",
-    "description": HOSTILE,
-    "classes": ["cat", "dog", "bird"],
-    "sources": {"training": "/t.zip", "validation": "/v.zip", "pool": "/p.zip"},
-    "executor": {"name": "sample", "folder": "/sample"},
-    "mining": {"strategy": "random", "budget": 5},
-    "stop": {"target": 0.9},
-}
 
 
 @pytest.fixture(scope="module")
 def catalog(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    """Two closed rounds, the second better, and an open one. All look at one version."""
+    """All rounds look at one version."""
     catalog = Catalog.open(f"sqlite:///{tmp_path_factory.mktemp('catalog')}/catalog.db")
-    apply_project(catalog, PROJECT)
-    for number, map50 in ((1, 0.25), (2, 0.5)):
-        _write_round(catalog, shown, number, map50)
-    spec = catalog.projects.get("digits").spec
-    catalog.rounds.open(
-        "digits", deployment="local", dag_id="d", run_id="run-3", spec=spec, conf={}
-    )
+    tell_story(catalog, shown)
     return catalog
-
-
-def _write_round(catalog: Catalog, shown: Shown, number: int, map50: float) -> None:
-    spec = catalog.projects.get("digits").spec
-    turn = catalog.rounds.open(
-        "digits", deployment="local", dag_id="d", run_id=f"run-{number}", spec=spec, conf={}
-    )
-    op_id = operation_id("train", {"number": number})
-    catalog.models.add(
-        round_id=turn.id,
-        op_id=op_id,
-        model_id="0123456789abcdef",
-        stage="best",
-        classes=("cat", "dog", "bird"),
-        package="0" * 64,
-        log=None,
-        training=shown.commit.id,
-        image={},
-        config={},
-        seed=0,
-        training_metrics={},
-    )
-    metrics = {
-        "map50": map50,
-        "map50_95": map50 / 2,
-        "confidence": 0.31,
-        "mistakes": {
-            "counts": {"localisation": 7, "background": 3, "duplicate": 0, "missed": 9},
-            "gains": {"localisation": 0.02, "background": 0.01, "duplicate": 0.0, "missed": 0.1},
-        },
-        "gain": {"images": 40, "difference": 0.25, "low": -0.01, "high": 0.5, "level": 0.95,
-                 "verdict": "cannot tell"},
-    }  # fmt: skip
-    catalog.models.set_evaluation(op_id, metrics=metrics, predictions=shown.commit.id)
-    left: dict[str, dict[str, object]] = {
-        "mine": {"commit": shown.commit.id, "picked": 5},
-        "import_labels": {"commit": shown.commit.id},
-        "merge_labels": {"commit": shown.commit.id},
-    }
-    for step, result in left.items():
-        catalog.steps.start(turn.id, step, f"{step}-{number}")
-        catalog.steps.finish(turn.id, step, f"{step}-{number}", result)
-    catalog.rounds.close(turn.id, record="0" * 64)
 
 
 def _round(number: int, map50: float | None, images: int | None = None) -> RoundView:
@@ -99,12 +41,14 @@ def test_a_project_shows_its_rounds_newest_first(shown: Shown, catalog: Catalog)
 
     html = client.get("/projects/digits").text
 
-    assert re.findall(r'<th scope="row" class="num">(\d)</th>', html) == ["3", "2", "1"]
-    assert "mAP50: 0.25 at 40, 0.5 at 40" in html
-    assert "target mAP50 0.9" in html
+    assert re.findall(r'<a href="[^"]*projects/digits/rounds/(\d)">\d</a></th>', html) == [
+        "3", "2", "1"
+    ]  # fmt: skip
+    assert "mAP50: 0.25 at 41, 0.5 at 42, 0.6 at 43" in html
+    assert "<b>0.600</b> / 0.900" in html
     assert "mAP50 +0.250, 95% interval -0.010 to +0.500: these images cannot tell" in html
     assert "missed (9, +0.100), localisation (7, +0.020), background (3, +0.010)." in html
-    assert html.count(f'versions/{shown.commit.id}">mined</a>') == 2
+    assert html.count(f'versions/{shown.commit.id}">mined</a>') == 3
     assert HOSTILE not in html
 
 
@@ -172,7 +116,7 @@ def test_a_report_is_one_file_that_runs_nothing(
     write_report(shown.store, catalog, "digits", path)
 
     html = path.read_text()
-    assert html.count("data:image/jpeg;base64,") == 10  # the five picked, in two rounds
+    assert html.count("data:image/jpeg;base64,") == 15  # the five picked, in three rounds
     assert "Better: mAP50 went from 0.250" in html
     assert "cat: before the first round 40, after the last 40" in html
     assert not re.search(r"<script|src=\"(?!data:)|href=", html)

@@ -1,5 +1,44 @@
+"""Label tasks by the JSON API: how far they are; ask the tool now."""
+
 from __future__ import annotations
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
-api = APIRouter()
+from mir_ops.console.access import ProjectKey, needs
+from mir_ops.console.frame import Kept, Opened
+from mir_ops.console.labels.views import LabelTaskView, find_task, label_tasks
+from mir_ops.errors import ConflictError
+
+api = APIRouter(prefix="/projects/{project}/labels")
+
+
+class LabelTasks(BaseModel):
+    tasks: list[LabelTaskView]
+
+
+@api.get("", dependencies=[needs("read")])
+def list_label_tasks(catalog: Kept, project: ProjectKey) -> LabelTasks:
+    """What people were asked in the project's rounds, the newest first."""
+    return LabelTasks(tasks=label_tasks(catalog, catalog.projects.get(project)))
+
+
+@api.get("/{task}", dependencies=[needs("read")])
+def show_label_task(catalog: Kept, project: ProjectKey, task: str) -> LabelTaskView:
+    """One of them, as the round last heard of it."""
+    return find_task(catalog, catalog.projects.get(project), task)
+
+
+@api.post("/{task}/fetch", status_code=202, dependencies=[needs("operate")])
+def fetch_labels(sources: Opened, catalog: Kept, project: ProjectKey, task: str) -> LabelTaskView:
+    """Let the round that waits ask the label tool now, within seconds."""
+    owner = catalog.projects.get(project)
+    found = find_task(catalog, owner, task)
+    if not found.waits:
+        raise ConflictError(
+            f"Round {found.round} does not wait for these labels",
+            code="not-waiting",
+            hint="Clear `import_labels` of its run in Airflow to take what was labelled later",
+        )
+    sources.note_activity(task)
+    return find_task(catalog, owner, task)

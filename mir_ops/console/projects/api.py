@@ -16,6 +16,7 @@ from mir_ops.catalog import Project, ProjectSpec, create_project, edit_project
 from mir_ops.console.access import ProjectKey, may, needs
 from mir_ops.console.frame import Kept, Opened, Sent
 from mir_ops.console.projects.vetting import vet_project
+from mir_ops.console.projects.views import Standing, standings
 from mir_ops.errors import InvalidInputError
 from mir_ops.rounds.beginning import begin_training
 
@@ -36,6 +37,10 @@ class ProjectAnswer(BaseModel):
 
 class ProjectList(BaseModel):
     projects: list[ProjectAnswer]
+
+
+class StandingList(BaseModel):
+    projects: list[Standing]
 
 
 class NewName(BaseModel):
@@ -60,6 +65,14 @@ def list_projects(request: Request, catalog: Kept, deleted: bool = False) -> Pro
     """Projects that you may read: those that live, or those that were deleted."""
     found = catalog.projects.list(deleted=deleted)
     return ProjectList(projects=[_answer(one) for one in found if may(request, "read", one.key)])
+
+
+@api.get("/standings", dependencies=[needs("read")])
+def list_standings(request: Request, catalog: Kept, deleted: bool = False) -> StandingList:
+    """Where each project that you may read stands: its targets, its newest round."""
+    found = catalog.projects.list(deleted=deleted)
+    seen = [one for one in found if may(request, "read", one.key)]
+    return StandingList(projects=standings(catalog, seen))
 
 
 @api.get("/projects/{project}", dependencies=[needs("read")])

@@ -1,4 +1,4 @@
-"""A project's rounds as the console and the report show them."""
+"""A project's rounds as the console, its API and the report show them."""
 
 from __future__ import annotations
 
@@ -7,27 +7,47 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow.compute as pc
-from markupsafe import Markup
 
-from mir_ops.console.charts import Series, line_chart
+from mir_ops.console.messages import _
 from mir_ops.errors import NotFoundError
 from mir_ops.rounds.control import control_lines
 from mir_ops.rounds.cost import cost_lines
 
 if TYPE_CHECKING:
-    from mir_ops.catalog import Catalog, Model, Project, Round
+    from mir_ops.catalog import Catalog, LabelTask, Project, ProjectSpec
+    from mir_ops.catalog.overviews import RoundLine
     from mir_ops.store import Store
 
 
-_METRICS = {"map50": "mAP50", "map50_95": "mAP50:95"}
+METRICS = {"map50": "mAP50", "map50_95": "mAP50:95"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What an open round waits for, and of whom: images of a label task, or a word on its model."""
+
+    what: Literal["labels", "approval"]
+    since: datetime
+    who: tuple[str, ...] = ()
+    answered: int = 0
+    asked: int = 0
+    last_activity: datetime | None = None
+
+    @property
+    def percent(self) -> int:
+        return round(100 * self.answered / self.asked) if self.asked else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundView:
-    """One round. `images` and `boxes` are what its model was trained on; commits are ids."""
+    """One round. `images` and `boxes` are what its model was trained on; commits are ids.
+
+    `step` is where it is, as long as it is open; `final_map50` is what its last model reached,
+    which has seen the round's own labels.
+    """
 
     number: int
     state: str
@@ -38,8 +58,11 @@ class RoundView:
     boxes: int | None = None
     map50: float | None = None
     map50_95: float | None = None
+    final_map50: float | None = None
     chosen: int | None = None
-    reason: str | None = None
+    labelled: int | None = None
+    reason: str | None = None  # why it failed
+    decision: str | None = None  # whether another follows, and why
     model: str | None = None
     training: str | None = None
     evaluation: str | None = None
@@ -47,14 +70,30 @@ class RoundView:
     labels: str | None = None
     grown: str | None = None  # the training set with the round's labels
     gates: tuple[str, ...] = ()  # stages that have a report
-    notes: tuple[str, ...] = ()  # what its evaluation says besides, for people
-    control: tuple[str, ...] = ()  # what its control arm says
-    cost: tuple[str, ...] = ()  # what it cost, in sentences
+    dag_id: str = ""
+    run_id: str = ""
+    step: str | None = None
+    percent: float | None = None
+    message: str | None = None
+    waiting: Waiting | None = None
+    control: Mapping[str, Any] | None = None  # what its control arm says
+    cost: Mapping[str, Any] | None = None
+
+    @property
+    def control_lines(self) -> list[str]:
+        return control_lines(self.control)
+
+    @property
+    def cost_lines(self) -> list[str]:
+        return cost_lines(self.cost)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectView:
-    """One project and its rounds, oldest first. Addresses go by its key."""
+    """One project and its rounds, oldest first. Addresses go by its key.
+
+    `notes` say more about the newest evaluation, for people.
+    """
 
     key: str
     name: str
@@ -64,82 +103,54 @@ class ProjectView:
     budget: int
     target: str | None
     rounds: tuple[RoundView, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def measured(self) -> list[RoundView]:
         return [turn for turn in self.rounds if turn.map50 is not None]
 
     @property
-    def latest(self) -> RoundView | None:
-        return self.rounds[-1] if self.rounds else None
+    def open_round(self) -> RoundView | None:
+        return next((turn for turn in reversed(self.rounds) if turn.state == "open"), None)
 
 
-def progress_chart(rounds: Sequence[RoundView]) -> Markup:
-    """mAP against labelled images: what each round's labels were worth."""
-    points = [turn for turn in rounds if turn.images is not None and turn.map50 is not None]
-    return line_chart(
-        [
-            Series(
-                name="mAP50",
-                points=[(turn.images or 0, turn.map50 or 0.0) for turn in points],
-                notes=[
-                    f"Round {turn.number}: mAP50 {turn.map50:.3f}, {turn.images} images"
-                    for turn in points
-                ],
-            ),
-            Series(
-                name="mAP50:95",
-                points=[
-                    (turn.images or 0, turn.map50_95)
-                    for turn in points
-                    if turn.map50_95 is not None
-                ],
-            ),
-        ],
-        title="Accuracy against labelled images",
-        x_label="labelled images in the training set",
-        y_label="mAP on the validation set",
-        y_top=1.0,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundRound:
+    """One round of a project, with what it was read from."""
 
-
-def verdict(rounds: Sequence[RoundView]) -> str:
-    """Whether it got better or worse, in one sentence that promises nothing."""
-    measured = [turn for turn in rounds if turn.map50 is not None]
-    if not measured:
-        return "No round has been evaluated yet."
-    if len(measured) == 1:
-        return f"One model so far, mAP50 {measured[0].map50:.3f}: nothing to compare it with yet."
-    before, after = measured[0], measured[-1]
-    gain = (after.map50 or 0.0) - (before.map50 or 0.0)
-    span = (
-        f"from {before.map50:.3f} in round {before.number} "
-        f"to {after.map50:.3f} in round {after.number}"
-    )
-    added = ""
-    if before.images is not None and after.images is not None:
-        added = f", with {after.images - before.images} more labelled images"
-    word = "Better" if gain >= 0.0005 else "Worse" if gain <= -0.0005 else "No change"
-    return (
-        f"{word}: mAP50 went {span} ({gain:+.3f}){added}. One training per round on one seed: "
-        "part of the difference is chance, and it does not say what random picks would have given."
-    )
-
-
-def list_projects(catalog: Catalog, store: Store) -> list[ProjectView]:
-    """All projects, by name."""
-    return [_project_view(catalog, store, project) for project in catalog.projects.list()]
+    project: Project
+    line: RoundLine
+    view: RoundView
 
 
 def find_project(catalog: Catalog, store: Store, name: str) -> ProjectView | None:
+    """The project with all its rounds, if there is one."""
     project = catalog.projects.find(name)
-    return _project_view(catalog, store, project) if project else None
+    if project is None:
+        return None
+    return project_view(catalog, store, project, catalog.overviews.rounds(project.id))
 
 
-def _project_view(catalog: Catalog, store: Store, project: Project) -> ProjectView:
+def find_round(catalog: Catalog, name: str, number: int) -> FoundRound:
+    """One round of a project that lives."""
+    project = catalog.projects.get(name)
+    lines = catalog.overviews.rounds(project.id, number)
+    if not lines:
+        raise NotFoundError(
+            f"Project `{project.name}` has no round {number}",
+            code="no-such-round",
+            hint=f"List its rounds with `mir round list --project {project.name}`",
+        )
+    return FoundRound(project=project, line=lines[0], view=round_view(lines[0], project.spec))
+
+
+def project_view(
+    catalog: Catalog, store: Store, project: Project, lines: Sequence[RoundLine]
+) -> ProjectView:
+    """The project with these rounds of it."""
     spec = project.spec
-    models = catalog.models.list(project.name)
-    target = f"{_METRICS[spec.stop.metric]} {spec.stop.target:g}" if spec.stop.target else None
+    rounds = tuple(round_view(line, spec, store) for line in lines)
+    target = f"{METRICS[spec.stop.metric]} {spec.stop.target:g}" if spec.stop.target else None
     return ProjectView(
         key=project.key,
         name=project.name,
@@ -148,50 +159,103 @@ def _project_view(catalog: Catalog, store: Store, project: Project) -> ProjectVi
         strategy=spec.mining.strategy,
         budget=spec.mining.budget,
         target=target,
-        rounds=tuple(
-            _round_view(catalog, store, turn, [one for one in models if one.round_id == turn.id])
-            for turn in catalog.rounds.list(project.name)
-        ),
+        rounds=rounds,
+        notes=_newest_notes(catalog, lines),
     )
 
 
-def _round_view(catalog: Catalog, store: Store, turn: Round, models: Sequence[Model]) -> RoundView:
-    steps = catalog.steps.list(turn.id)
-    left = {step.step: step.result or {} for step in steps if step.state == "done"}
-    last = left.get("train_last", {}).get("op_id")
-    model = next((one for one in reversed(models) if one.op_id != last), None)
-    training = model.training if model else _commit(left, "merge_training")
-    size = training_size(store, training) if training else None
-    metrics = (model.metrics if model else None) or {}
+def round_view(line: RoundLine, spec: ProjectSpec, store: Store | None = None) -> RoundView:
+    """A round for people. With a store, sizes that no step wrote down are counted there."""
+    checked, closing = line.left("check_targets"), line.left("close_round")
+    training = _commit(line, "merge_training")
+    size = checked.get("labelled")
+    if size is None and store is not None and training and "evaluate" in line.steps:
+        counted = training_size(store, training)
+        size = {"images": counted[0], "boxes": counted[1]} if counted else None
+    now = _where(line)
     return RoundView(
-        number=turn.number,
-        state=turn.state,
-        strategy=turn.spec.mining.strategy,
-        opened_at=turn.opened_at,
-        seconds=(turn.closed_at - turn.opened_at).total_seconds() if turn.closed_at else None,
-        images=size[0] if size else None,
-        boxes=size[1] if size else None,
-        map50=_share(metrics.get("map50")),
-        map50_95=_share(metrics.get("map50_95")),
-        chosen=_count(left.get("mine", {}).get("picked")),
-        reason=turn.reason,
-        model=model.model_id if model else None,
+        number=line.number,
+        state=line.state,
+        strategy=line.strategy,
+        opened_at=line.opened_at,
+        seconds=(line.closed_at - line.opened_at).total_seconds() if line.closed_at else None,
+        images=_count((size or {}).get("images")),
+        boxes=_count((size or {}).get("boxes")),
+        map50=_share(line.left("evaluate").get("map50")),
+        map50_95=_share(line.left("evaluate").get("map50_95")),
+        final_map50=_share(line.left("evaluate_last").get("map50")),
+        chosen=_count(line.left("mine").get("picked")),
+        labelled=_count(line.left("import_labels").get("done")),
+        reason=line.reason,
+        decision=(line.left("check_end") or checked).get("reason"),
+        model=line.left("train").get("model_id"),
         training=training,
-        evaluation=model.predictions if model else None,
-        mined=_commit(left, "mine"),
-        labels=_commit(left, "import_labels"),
-        grown=_commit(left, "merge_labels"),
-        notes=(*_notes(metrics), *_last_notes(left)),
-        control=tuple(control_lines(left.get("close_round", {}).get("control"))),
-        cost=tuple(cost_lines(left.get("close_round", {}).get("cost"))),
-        gates=tuple(dict.fromkeys(gate.stage for gate in catalog.gates.list(turn.id))),
+        evaluation=_commit(line, "evaluate"),
+        mined=_commit(line, "mine"),
+        labels=_commit(line, "import_labels"),
+        grown=_commit(line, "merge_labels"),
+        gates=tuple(line.gates),
+        dag_id=line.dag_id,
+        run_id=line.run_id,
+        step=now.step if now else None,
+        percent=now.percent if now else None,
+        message=now.message if now else None,
+        waiting=_waiting(line, spec),
+        control=closing.get("control"),
+        cost=closing.get("cost"),
     )
 
 
-def _last_notes(left: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _where(line: RoundLine) -> Any:
+    """The step that an open round is at: one that runs or failed, else the newest."""
+    if line.state != "open" or not line.steps:
+        return None
+    steps = sorted(line.steps.values(), key=lambda step: (step.state != "done", step.started_at))
+    return steps[-1]
+
+
+def _waiting(line: RoundLine, spec: ProjectSpec) -> Waiting | None:
+    if line.state != "open":
+        return None
+    if "create_label_task" in line.steps and line.tasks and "import_labels" not in line.steps:
+        return _waiting_for(line.tasks[-1], spec)
+    decided = line.steps.get("check_end") or line.steps.get("check_targets")
+    if decided is None or decided.state != "done" or not (spec.promote and spec.approve_model):
+        return None
+    ends = decided.step == "check_end" or decided.left.get("stop")
+    trained = not line.left("check_end").get("last") or bool(line.left("evaluate_last"))
+    answered = "approve_model" in line.steps or "close_round" in line.steps
+    if not ends or not trained or answered:
+        return None
+    return Waiting(what="approval", since=decided.finished_at or decided.started_at)
+
+
+def _waiting_for(task: LabelTask, spec: ProjectSpec) -> Waiting:
+    return Waiting(
+        what="labels",
+        since=task.created_at,
+        who=tuple(task.by or spec.labels.annotators),
+        answered=task.done + task.skipped,
+        asked=task.requested,
+        last_activity=task.last_activity,
+    )
+
+
+def _newest_notes(catalog: Catalog, lines: Sequence[RoundLine]) -> tuple[str, ...]:
+    for line in reversed(lines):
+        if line.left("evaluate"):
+            found = catalog.steps.find(line.id, "evaluate")
+            metrics = ((found.result if found else None) or {}).get("metrics", {})
+            return (*_notes(metrics), *_last_notes(line))
+    return ()
+
+
+def _last_notes(line: RoundLine) -> Iterator[str]:
     """What the model reached that has seen the round's own labels, if there is one."""
-    if (found := left.get("evaluate_last", {}).get("metrics")) is not None:
-        yield f"With the labels of this round, a last model reached mAP50 {found['map50']:.3f}."
+    if (reached := _share(line.left("evaluate_last").get("map50"))) is not None:
+        yield _(
+            "With the labels of this round, a last model reached mAP50 %(map50).3f.", map50=reached
+        )
 
 
 def _notes(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -199,12 +263,15 @@ def _notes(metrics: Mapping[str, Any]) -> Iterator[str]:
     if gain := metrics.get("gain"):
         yield _gained(gain)
     for name, tested in metrics.get("tests", {}).items():
-        yield (
-            f"On test set {name}, {tested['images']} images: mAP50 {tested['map50']:.3f}, "
-            f"mAP50:95 {tested['map50_95']:.3f}."
+        yield _(
+            "On test set %(name)s, %(images)d images: mAP50 %(map50).3f, mAP50:95 %(map50_95).3f.",
+            name=name,
+            images=tested["images"],
+            map50=tested["map50"],
+            map50_95=tested["map50_95"],
         )
         if gain := tested.get("gain"):
-            yield f"On test set {name}: " + _gained(gain)
+            yield _("On test set %(name)s:", name=name) + " " + _gained(gain)
     if mistakes := metrics.get("mistakes"):
         kinds = sorted(mistakes["counts"], key=lambda kind: -mistakes["gains"][kind])
         worst = [
@@ -213,22 +280,29 @@ def _notes(metrics: Mapping[str, Any]) -> Iterator[str]:
             if mistakes["counts"][kind]
         ]
         if worst:
-            yield (
-                f"Mistakes at confidence {metrics['confidence']:.2f}, and what mending each kind "
-                f"would add to mAP50: {', '.join(worst)}."
+            yield _(
+                "Mistakes at confidence %(confidence).2f, and what mending each kind would add to "
+                "mAP50: %(kinds)s.",
+                confidence=metrics["confidence"],
+                kinds=", ".join(worst),
             )
 
 
 def _gained(gain: Mapping[str, Any]) -> str:
     told = {
-        "better": "it is better",
-        "worse": "it is worse",
-        "cannot tell": "these images cannot tell which is better",
+        "better": _("it is better"),
+        "worse": _("it is worse"),
+        "cannot tell": _("these images cannot tell which is better"),
     }[gain["verdict"]]
-    return (
-        f"Against the model of the round before, on the same {gain['images']} images: mAP50 "
-        f"{gain['difference']:+.3f}, {gain['level']:.0%} interval {gain['low']:+.3f} to "
-        f"{gain['high']:+.3f}: {told}."
+    return _(
+        "Against the model of the round before, on the same %(images)d images: mAP50 "
+        "%(difference)+.3f, %(level)d%% interval %(low)+.3f to %(high)+.3f: %(told)s.",
+        images=gain["images"],
+        difference=gain["difference"],
+        level=round(100 * gain["level"]),
+        low=gain["low"],
+        high=gain["high"],
+        told=told,
     )
 
 
@@ -240,7 +314,7 @@ def training_size(store: Store, commit_id: str) -> tuple[int, int] | None:
         return None
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _training_size(store: Store, commit_id: str) -> tuple[int, int]:
     version = store.read(commit_id)
     assets = version.assets(columns=["asset_id", "split"])
@@ -253,8 +327,8 @@ def _training_size(store: Store, commit_id: str) -> tuple[int, int]:
     )
 
 
-def _commit(left: Mapping[str, Mapping[str, Any]], step: str) -> str | None:
-    found = left.get(step, {}).get("commit")
+def _commit(line: RoundLine, step: str) -> str | None:
+    found = line.left(step).get("commit")
     return found if isinstance(found, str) else None
 
 

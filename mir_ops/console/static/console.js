@@ -34,7 +34,8 @@ for (const button of document.querySelectorAll("[data-language]")) {
 
 // A form with data-send="METHOD address" sends its fields to the API as JSON: `a.b` nests, a
 // number field is a number, a lone checkbox true or false, several fields of one name a list,
-// data-lines a list of its lines. An empty field is left out, or null with data-null. A form with
+// data-lines a list of its lines, data-pairs a mapping of its lines `key: value`,
+// data-json what its text says. An empty field is left out, or null with data-null. A form with
 // a file sends the file as it is, and its other fields in the query.
 // Then: a `sent` event with the answer; else data-next, `{key}` in it from the answer; else reload.
 document.addEventListener("submit", async (event) => {
@@ -114,8 +115,32 @@ function valueOf(form, field) {
   }
   const text = field.value.trim();
   if ("lines" in field.dataset) return text ? text.split(/\s*\n\s*/) : [];
+  if ("pairs" in field.dataset) return pairsOf(field);
+  if ("json" in field.dataset && text !== "") return JSON.parse(text);
   if (text === "") return "null" in field.dataset ? null : undefined;
   return field.type === "number" || field.type === "range" ? Number(text) : text;
+}
+
+// A key that was taken out is null, so that a patch takes it out. A value is JSON, or else a text.
+function pairsOf(field) {
+  const before = readPairs(field.defaultValue, field);
+  const now = readPairs(field.value, field);
+  for (const key of Object.keys(before)) if (!(key in now)) now[key] = null;
+  return now;
+}
+
+function readPairs(text, field) {
+  const pairs = {};
+  for (const line of text.split("\n").filter((one) => one.trim())) {
+    const found = line.match(/^\s*([^:]+?)\s*:\s*(.*?)\s*$/);
+    if (!found) throw new Error(`${field.dataset.pairs}: ${line.trim()}`);
+    try {
+      pairs[found[1]] = JSON.parse(found[2]);
+    } catch {
+      pairs[found[1]] = found[2];
+    }
+  }
+  return pairs;
 }
 
 function tell(form, message, hint) {
