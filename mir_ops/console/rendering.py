@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 
 from mir_ops.console.charts import number_text
 from mir_ops.console.messages import translated, translated_plural
@@ -45,6 +46,7 @@ def _environment() -> Environment:
         "size": size_text,
         "colour": lambda class_id: f"k{class_id % COLOURS}",
         "layer": layer_text,
+        "prose": prose,
     }
     return environment
 
@@ -67,6 +69,17 @@ def size_text(count: int) -> str:
     if count < 1000:
         return f"{count} B"
     return f"{count / 1000:.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def prose(text: str) -> Markup:
+    """A sentence of the library's, in which backticks mark what is typed."""
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else part
+        for place, part in enumerate(parts)
+    )
 
 
 def layer_text(name: str) -> str:

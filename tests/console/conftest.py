@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from browser_tab import Tab, open_tab
 from console_data import Shown, write_shown
 from PIL import Image
 
+from mir_ops.catalog import Catalog
+
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 
 
@@ -17,6 +20,21 @@ PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """Nothing in this room writes to it."""
     return write_shown(tmp_path_factory.mktemp("shown"))
+
+
+@pytest.fixture(scope="session")
+def made_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a catalog that has nothing in it; making one takes longer than copying it."""
+    path = tmp_path_factory.mktemp("catalog") / "catalog.db"
+    Catalog.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def empty_catalog(made_catalog: Path, tmp_path: Path) -> str:
+    """The address of a catalog of the test's own."""
+    path = Path(shutil.copy(made_catalog, tmp_path / "catalog.db"))
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(scope="session")
