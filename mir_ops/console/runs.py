@@ -42,6 +42,10 @@ class Runs(Protocol):
         """`queued`, `running`, `success` or `failed`."""
         ...
 
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """What a task of the run returned."""
+        ...
+
     def approvals(self, dag_id: str, run_id: str) -> Sequence[Approval]:
         """The questions that this run waits with."""
         ...

@@ -53,6 +53,10 @@ class AirflowRuns:
     def state(self, dag_id: str, run_id: str) -> str:
         return str(self._ask("GET", _run(dag_id, run_id))["state"])
 
+    def result(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        task = f"/taskInstances/{_part(task_id)}/xcomEntries/return_value"
+        return self._ask("GET", _run(dag_id, run_id) + task)["value"]
+
     def approvals(self, dag_id: str, run_id: str) -> Sequence[Approval]:
         path = _run(dag_id, run_id) + "/hitlDetails?response_received=false&state=awaiting_input"
         return [_approval(each) for each in self._ask("GET", path)["hitl_details"]]
