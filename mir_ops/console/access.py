@@ -73,17 +73,23 @@ def project_key(request: Request, project: str) -> str:
 ProjectKey = Annotated[str, Depends(project_key)]
 
 
+def is_in_catalog(request: Request) -> bool:
+    """Whether the project in the path is more than a word that versions carry."""
+    return getattr(request.state, "mir_in_catalog", False)
+
+
 def _key_in(request: Request) -> str | None:
     """The key of the project in the path; the word itself where no project has it."""
     named: str | None = request.path_params.get("project")
     if named in (None, NO_PROJECT):
         return named
-    kept = getattr(request.state, "mir_key", None)
-    if kept is None:
+    key = getattr(request.state, "mir_key", None)
+    if key is None:
         sources: Sources = request.app.state.open_sources()
         found = sources.catalog.projects.find(named, deleted=True) if sources.catalog else None
-        kept = request.state.mir_key = found.key if found else named
-    return str(kept)
+        request.state.mir_in_catalog = found is not None
+        key = request.state.mir_key = found.key if found else named
+    return str(key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

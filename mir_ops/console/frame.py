@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from starlette.routing import Route
 
 from mir_ops.catalog import Catalog
-from mir_ops.console.access import may
+from mir_ops.console.access import is_in_catalog, may
 from mir_ops.console.messages import LANGUAGES, language
 from mir_ops.console.rendering import render
 from mir_ops.console.runs import runs_of
@@ -63,6 +63,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
         language=language(),
         languages=LANGUAGES,
         place=request.path_params.get("project"),
+        in_catalog=is_in_catalog(request),
         may=lambda action: may(request, action),
         runs=runs_of(request),
         known={route.path[1:] for route in request.app.routes if isinstance(route, Route)},
