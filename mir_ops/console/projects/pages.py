@@ -36,9 +36,9 @@ def show_projects(
 
 @pages.get("/deleted-projects", dependencies=[needs("read")])
 def show_deleted(request: Request, sources: Opened) -> HTMLResponse:
-    return page(
-        request, "projects/deleted.html", projects=_readable(request, sources, deleted=True)
-    )
+    found = _readable(request, sources, deleted=True)
+    restorable = {each.key for each in found if may(request, "delete", each.key)}
+    return page(request, "projects/deleted.html", projects=found, restorable=restorable)
 
 
 @pages.get("/new-project", dependencies=[needs("edit")])
