@@ -43,7 +43,7 @@ from mir_airflow.operators.rounds import ImportDataOperator, MergeTrainingOperat
 
 with DAG("ours", schedule=None, params={"project": ""}):
     start = OpenRoundOperator(task_id="open_round", project="{{ params.project }}")
-    of_round = {"round_id": "{{ ti.xcom_pull(task_ids='open_round', key='round_id') }}"}
+    of_round = {"round_id": "{{ ti.xcom_pull(task_ids='open_round')['round_id'] }}"}
     data = ImportDataOperator(task_id="import_data", **of_round)
     merged = MergeTrainingOperator(task_id="merge_training", **of_round)
     start >> data >> merged >> TrainOperator(task_id="train", **of_round)

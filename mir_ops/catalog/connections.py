@@ -133,11 +133,16 @@ def _revision(engine: Engine) -> str | None:
     if engine.url.get_backend_name() == "sqlite" and not Path(engine.url.database or "").exists():
         return None
     with engine.connect() as connection:
-        if not inspect(connection).has_table(VERSION_TABLE):
+        try:
+            found: str | None = connection.execute(
+                text(f"SELECT version_num FROM {VERSION_TABLE}")
+            ).scalar()
+        except DBAPIError:
+            connection.rollback()
+            # Asked only now: every task opens the catalog, and it is nearly always there.
+            if inspect(connection).has_table(VERSION_TABLE):
+                raise
             return None
-        found: str | None = connection.execute(
-            text(f"SELECT version_num FROM {VERSION_TABLE}")
-        ).scalar()
         return found
 
 

@@ -25,7 +25,7 @@ _EXAMPLES: Final = 10
 
 def judge(table: Table, rules: Sequence[Rule]) -> list[Finding]:
     """One finding per rule, in their order."""
-    library = _import_library()
+    library = import_library()
     expectations = [_expectation(library, rule) for rule in rules]
     if table.rows.num_rows == 0:
         return [_unjudged(rule, "the table is empty") for rule in rules]
@@ -39,7 +39,8 @@ def judge(table: Table, rules: Sequence[Rule]) -> list[Finding]:
     ]
 
 
-def _import_library() -> Any:
+def import_library() -> Any:
+    """Great Expectations, which takes seconds to import."""
     # Before the import: it writes two hundred lines at INFO while it loads. This version sends no
     # usage data; the variable keeps an older one from doing so.
     logging.getLogger("great_expectations").setLevel(logging.WARNING)

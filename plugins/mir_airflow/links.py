@@ -1,8 +1,12 @@
-"""Extra links: from a task to what it made."""
+"""Extra links: from a task to what it made.
+
+Airflow asks for a link in the process that ran the task, which keeps what the link needs in its
+operator: an XCom would be two more calls of the API server.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
@@ -12,10 +16,21 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-VERSION_KEY = "mir_version"
-GATE_KEY = "mir_gate"
 LABELS_KEY = "mir_labels"
 OPEN_RUN_KEY = "mir_open_run"
+
+_VERSION: Final = "mir_version"
+_GATE: Final = "mir_gate"
+
+
+def keep_version(operator: object, project: str, commit: str) -> None:
+    """Where `DatasetVersionLink` leads."""
+    setattr(operator, _VERSION, (project, commit))
+
+
+def keep_gate(operator: object, project: str, number: int, stage: str) -> None:
+    """Where `GateReportLink` leads."""
+    setattr(operator, _GATE, (project, number, stage))
 
 
 class DatasetVersionLink(BaseOperatorLink):
@@ -26,10 +41,10 @@ class DatasetVersionLink(BaseOperatorLink):
         return "Dataset version"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        version = _pull(ti_key, VERSION_KEY)
-        if not version:
+        version = getattr(operator, _VERSION, None)
+        if version is None:
             return ""
-        project, commit = quote(version["project"], safe=""), quote(version["commit"], safe="")
+        project, commit = (quote(part, safe="") for part in version)
         return f"{base_url()}/mir/projects/{project}/versions/{commit}"
 
 
@@ -41,12 +56,12 @@ class GateReportLink(BaseOperatorLink):
         return "Gate report"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
-        gate = _pull(ti_key, GATE_KEY)
-        if not gate:
+        gate = getattr(operator, _GATE, None)
+        if gate is None:
             return ""
-        project, number = quote(gate["project"], safe=""), int(gate["number"])
-        stage = quote(gate["stage"], safe="")
-        return f"{base_url()}/mir/projects/{project}/rounds/{number}/gates/{stage}"
+        project, number, stage = gate
+        rounds = f"{base_url()}/mir/projects/{quote(project, safe='')}/rounds"
+        return f"{rounds}/{number}/gates/{quote(stage, safe='')}"
 
 
 class LabelProjectLink(BaseOperatorLink):

@@ -8,6 +8,7 @@ was loaded before, all of them have.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -17,12 +18,14 @@ from airflow.listeners import hookimpl
 from airflow.sdk.configuration import conf
 
 # What DAG files and steps import when they come to it; these bring the rest with them.
-ROOMS: Final = ("mir_ops.executor", "mir_ops.rounds")
+ROOMS: Final = ("mir_ops.executor", "mir_ops.labeling", "mir_ops.mining.scoring", "mir_ops.rounds")
 MODULES: Final = (
     "mir_airflow.project_rounds",
     "mir_ops.catalog.kept",
     "mir_ops.dataset.image_workers",
-    "mir_ops.mining",
+    "mir_ops.formats.tarballs",
+    "mir_ops.mining.control",
+    "mir_ops.quality.gate",
     "mir_ops.store.merges",
     "mir_ops.store.s3",
     "numpy.ma",
@@ -56,3 +59,21 @@ def preload() -> None:
             import_module(f"{room}.{module.name}")
     for name in MODULES:
         import_module(name)
+    _prepare_tables()
+    _load_rules()
+
+
+def _prepare_tables() -> None:
+    """What SQLAlchemy would else do in each task when it first asks the catalog."""
+    from mir_ops.catalog.tables import Table
+
+    Table.registry.configure()
+
+
+def _load_rules() -> None:
+    """What judges the rules of gates, where it is installed: each would load it for seconds."""
+    from mir_ops.errors import InvalidInputError
+    from mir_ops.quality.engine import import_library
+
+    with suppress(InvalidInputError):
+        import_library()

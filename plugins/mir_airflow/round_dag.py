@@ -107,7 +107,7 @@ def _add_steps(
         doc_md="Takes the project's lease and pins the versions that this round starts from.",
     )
     of_round: dict[str, Any] = {
-        "round_id": "{{ ti.xcom_pull(task_ids='open_round', key='round_id') }}",
+        "round_id": "{{ ti.xcom_pull(task_ids='open_round')['round_id'] }}",
         "mir_conn_id": mir_conn_id,
     }
     check_start = CheckStartOperator(

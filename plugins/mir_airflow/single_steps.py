@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
-from mir_airflow.links import VERSION_KEY
+from mir_airflow.links import keep_version
 from mir_airflow.places import place_of
 from mir_ops.errors import InvalidInputError
 
@@ -54,4 +54,4 @@ def refuse_unknown(context: Context) -> None:
 def leave_version(context: Context, task: Task, result: dict[str, Any]) -> None:
     """Leave what `DatasetVersionLink` needs: only a project's versions have a page."""
     if (commit := result.get("commit")) and (project := task.project):
-        context["ti"].xcom_push(key=VERSION_KEY, value={"project": project, "commit": commit})
+        keep_version(context["task"], project, commit)

@@ -33,7 +33,7 @@ from mir_airflow.operators.rounds import ImportDataOperator, MergeTrainingOperat
 
 for connection in ("shared", "elsewhere"):
     of_round = {
-        "round_id": "{{ ti.xcom_pull(task_ids='open_round', key='round_id') }}",
+        "round_id": "{{ ti.xcom_pull(task_ids='open_round')['round_id'] }}",
         "mir_conn_id": connection,
     }
     with DAG(f"on_{connection}", schedule=None, params={"project": connection}):

@@ -32,7 +32,7 @@ class OpenRoundOperator(BaseOperator):
     Open this run's round of a project, or end the run at once when another one is open.
 
     A run that a schedule or an event started is then skipped; one that somebody asked for fails.
-    Both link to the run that holds the project. The XComs are ``round_id``, ``number`` and
+    Both link to the run that holds the project. The XCom has ``round_id``, ``number`` and
     ``project``. Keys of the run's conf that are not parameters of a round are refused: Airflow
     itself would ignore them.
 
@@ -49,10 +49,9 @@ class OpenRoundOperator(BaseOperator):
         project: str,
         mir_conn_id: str = MirHook.default_conn_name,
         retry_policy: RetryPolicy | None = OPENING_RETRIES,
-        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(retry_policy=retry_policy, multiple_outputs=multiple_outputs, **kwargs)
+        super().__init__(retry_policy=retry_policy, **kwargs)
         self.project = project
         self.mir_conn_id = mir_conn_id
 
@@ -111,6 +110,7 @@ class OpenRoundOperator(BaseOperator):
         from airflow.sdk.execution_time.comms import SkipDownstreamTasks
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
+        self.log.info("Skipping the run: %s", reason)
         after = context["task"].get_flat_relatives(upstream=False)
         SUPERVISOR_COMMS.send(SkipDownstreamTasks(tasks=[task.task_id for task in after]))
         raise AirflowSkipException(reason)

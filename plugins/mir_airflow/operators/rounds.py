@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +10,7 @@ from airflow.sdk.bases.branch import BranchMixIn
 
 from mir_airflow.assets import PROJECTS, tell
 from mir_airflow.hooks.mir import LabelsHook, MirHook
-from mir_airflow.links import GATE_KEY, VERSION_KEY, DatasetVersionLink, GateReportLink
+from mir_airflow.links import DatasetVersionLink, GateReportLink, keep_gate, keep_version
 from mir_airflow.places import explained, place_of
 from mir_airflow.retries import MIR_RETRIES
 
@@ -51,9 +50,13 @@ class StepOperator(BaseOperator):
             workspace = MirHook(self.mir_conn_id).workspace()
             place = place_of(context, workspace.deployment)
             result = self.run_step(workspace, place, int(self.round_id))
-            push_version(context, workspace, int(self.round_id), result)
+            self.leave(context, workspace, result)
         self.log.info("Done: %s", result)
         return result
+
+    def leave(self, context: Context, workspace: Workspace, result: dict[str, Any]) -> None:
+        """Leave what the task's links and the DAGs of others need."""
+        push_version(context, workspace, int(self.round_id), result)
 
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         raise NotImplementedError
@@ -81,20 +84,12 @@ class GateOperator(StepOperator):
         super().__init__(**kwargs)
         self.stage = stage
 
-    def execute(self, context: Context) -> Any:
-        try:
-            return super().execute(context)
-        finally:  # a gate that stops the round is the one whose report people open
-            workspace = MirHook(self.mir_conn_id).workspace()
-            round_ = workspace.catalog.rounds.get(int(self.round_id))
-            gate = {"project": round_.project_key, "number": round_.number, "stage": self.stage}
-            context["ti"].xcom_push(key=GATE_KEY, value=gate)
-
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         from mir_ops.rounds.steps import check_gate
 
-        # It tells hundreds of things about itself at import, ahead of what the gate found.
-        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        round_ = workspace.catalog.rounds.get(round_id)
+        # First: a gate that stops the round is the one whose report people open.
+        keep_gate(self, round_.project_key, round_.number, self.stage)
         return check_gate(workspace, place, round_id, stage=self.stage)
 
 
@@ -246,11 +241,10 @@ class CloseRoundOperator(LabelStepOperator):
     def __init__(self, *, outlets: Sequence[AssetAlias] = (PROJECTS,), **kwargs: Any) -> None:
         super().__init__(outlets=list(outlets), **kwargs)
 
-    def execute(self, context: Context) -> Any:
+    def leave(self, context: Context, workspace: Workspace, result: dict[str, Any]) -> None:
         from mir_ops.rounds.continuing import continues
 
-        result = super().execute(context)
-        workspace, round_id = MirHook(self.mir_conn_id).workspace(), int(self.round_id)
+        round_id = int(self.round_id)
         key = workspace.catalog.rounds.get(round_id).project_key
         said = {name: result[name] for name in ("number", "training", "metrics", "record")}
         tell(context, key, "closed", said)
@@ -258,7 +252,6 @@ class CloseRoundOperator(LabelStepOperator):
         self.log.info("%s: %s", "Going on" if goes_on else "Not going on by itself", reason)
         if goes_on:
             tell(context, key, "next", {"after": result["number"]})
-        return result
 
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         from mir_ops.rounds.steps import close_round
@@ -274,4 +267,4 @@ def push_version(
     """Leave what `DatasetVersionLink` needs."""
     if commit := result.get("commit"):
         project = workspace.catalog.rounds.get(round_id).project_key
-        context["ti"].xcom_push(key=VERSION_KEY, value={"project": project, "commit": commit})
+        keep_version(context["task"], project, commit)
