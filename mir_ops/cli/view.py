@@ -32,6 +32,7 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
 
 def view(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.cli.repository import find_repository
+    from mir_ops.console.health.examining import examine_workspace
     from mir_ops.console.serving import serve
 
     repository = find_repository(arguments.root)
@@ -45,7 +46,13 @@ def view(arguments: argparse.Namespace, output: Output) -> int:
         if opens:
             _open_browser(address)
 
-    serve(_sources(repository), port=arguments.port, page=page, on_ready=show)
+    serve(
+        _sources(repository),
+        port=arguments.port,
+        page=page,
+        examine=lambda: examine_workspace(lambda: repository.workspace, label_tool=None),
+        on_ready=show,
+    )
     return 0
 
 

@@ -5,7 +5,6 @@ Every answer that is no success says what went wrong, with a stable code and a h
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -16,7 +15,6 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mir_ops.console.access import May
 from mir_ops.console.classes.api import api as classes
 from mir_ops.console.executors.api import api as executors
 from mir_ops.console.health.api import api as health
@@ -25,8 +23,6 @@ from mir_ops.console.labels.api import api as labels
 from mir_ops.console.models.api import api as models
 from mir_ops.console.projects.api import api as projects
 from mir_ops.console.rounds.api import api as rounds
-from mir_ops.console.runs import Runs
-from mir_ops.console.sources import Sources
 from mir_ops.console.versions.api import api as versions
 from mir_ops.errors import ConflictError, InvalidInputError, MirError, NotFoundError
 
@@ -51,12 +47,8 @@ class ErrorAnswer(BaseModel):
     error: Problem
 
 
-def create_api(
-    open_sources: Callable[[], Sources],
-    may: May,
-    open_runs: Callable[[Request], Runs] | None,
-) -> FastAPI:
-    """The app of the API; `may` is asked before anything is read or changed."""
+def create_api() -> FastAPI:
+    """The app of the API; its state is whose who mounts it."""
     api = FastAPI(
         title="mir-ops",
         version="1",
@@ -70,7 +62,6 @@ def create_api(
             status: {"model": ErrorAnswer} for status in (400, 403, 404, 409, 413, 422, 503)
         },
     )
-    api.state.open_sources, api.state.may, api.state.open_runs = open_sources, may, open_runs
     for section in _SECTIONS:
         api.include_router(section)
     api.add_exception_handler(MirError, _say_error)

@@ -32,6 +32,7 @@ from mir_ops.console.rounds.pages import pages as rounds
 from mir_ops.console.runs import Runs
 from mir_ops.console.sources import Sources
 from mir_ops.console.versions.pages import pages as versions
+from mir_ops.doctor import Finding
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError
 
 _SECTIONS: Final = (
@@ -51,8 +52,12 @@ def create_app(
     *,
     may: May = read_only,
     open_runs: Callable[[Request], Runs] | None = None,
+    examine: Callable[[], list[Finding]] = list,
 ) -> FastAPI:
-    """The app. `open_sources` is called for each request, from a worker thread."""
+    """The app. `open_sources` is called for each request, from a worker thread.
+
+    `examine` looks at the deployment: it finds something even where no source can be opened.
+    """
     app = FastAPI(
         title="mir console",
         docs_url=None,
@@ -60,10 +65,13 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.open_sources, app.state.may, app.state.open_runs = open_sources, may, open_runs
+    api = create_api()
+    for each in (app, api):
+        each.state.open_sources, each.state.may = open_sources, may
+        each.state.open_runs, each.state.examine = open_runs, examine
     for section in _SECTIONS:
         app.include_router(section)
-    app.mount(PREFIX, create_api(open_sources, may, open_runs))
+    app.mount(PREFIX, api)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.add_exception_handler(MirError, _show_error)
     app.add_exception_handler(StarletteHTTPException, _show_http_error)

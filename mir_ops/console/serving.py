@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mir_ops.console.access import HARMLESS, is_same_origin
 from mir_ops.console.app import create_app
 from mir_ops.console.sources import Sources
+from mir_ops.doctor import Finding
 from mir_ops.errors import StoreError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -28,12 +29,21 @@ LOOPBACK: Final = "127.0.0.1"
 _PARAMETER: Final = "token"
 
 
-def serve(sources: Sources, *, port: int, page: str, on_ready: Callable[[str], None]) -> None:
+def serve(
+    sources: Sources,
+    *,
+    port: int,
+    page: str,
+    examine: Callable[[], list[Finding]],
+    on_ready: Callable[[str], None],
+) -> None:
     """Serve until interrupted; `on_ready` gets the address of `page` once it can be opened."""
     token = secrets.token_urlsafe(24)
     with _listen(port) as listener:
         port = listener.getsockname()[1]
-        app = create_app(lambda: sources, may=lambda _request, _action, _project: True)
+        app = create_app(
+            lambda: sources, may=lambda _request, _action, _project: True, examine=examine
+        )
         app.add_middleware(HolderOnly, token=token, cookie=f"mir_view_{port}")
         # A page of another site can point its own name at 127.0.0.1: only our names are answered.
         app.add_middleware(

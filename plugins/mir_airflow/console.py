@@ -34,7 +34,9 @@ from mir_ops.catalog.values import PROJECT_DAG
 from mir_ops.console.access import HARMLESS, Action, is_same_origin
 from mir_ops.console.api import PREFIX
 from mir_ops.console.app import create_app
+from mir_ops.console.health.examining import examine_workspace
 from mir_ops.console.sources import Sources
+from mir_ops.doctor import Finding
 from mir_ops.errors import MirError, StoreError
 from mir_ops.workspace import Workspace
 
@@ -71,7 +73,7 @@ def external_views() -> list[dict[str, Any]]:
 
 
 def build_app() -> ASGIApp:
-    return Guard(create_app(_open_sources, may=_may_act, open_runs=open_runs))
+    return Guard(create_app(_open_sources, may=_may_act, open_runs=open_runs, examine=_examine))
 
 
 class Guard:
@@ -213,18 +215,35 @@ def _known_dags(project: str | None) -> dict[str, str | None]:
     return {dag_id: teams.get(dag_id) for dag_id in found}
 
 
-def _open_sources() -> Sources:
+def _examine() -> list[Finding]:
+    return examine_workspace(_open_workspace, label_tool=_label_tool())
+
+
+def _label_tool() -> str | None:
+    """Its address, where there is a connection to one."""
+    from mir_airflow.hooks.mir import LabelsHook
+
+    try:
+        return LabelsHook().options().get("url")
+    except AirflowNotFoundException:
+        return None
+
+
+def _open_workspace() -> Workspace:
     from mir_airflow.hooks.mir import MirHook
 
     try:
-        workspace = MirHook().workspace()
+        return MirHook().workspace()
     except AirflowNotFoundException as error:
         raise StoreError(
             str(error),
             code="no-connection",
             hint="Make a connection of type MIR workspace under Admin > Connections",
         ) from None
-    return _sources_of(workspace)
+
+
+def _open_sources() -> Sources:
+    return _sources_of(_open_workspace())
 
 
 @lru_cache(maxsize=2)

@@ -1,0 +1,87 @@
+"""What of a deployment works, as this server sees it: its machine, its store, its catalog."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from fastapi import Request
+
+from mir_ops.doctor import Finding, examine
+from mir_ops.errors import MirError
+from mir_ops.store.features import read_features
+
+if TYPE_CHECKING:
+    from mir_ops.workspace import Workspace
+
+_PROBE: Final = "`mir store doctor`"
+_WORST_FIRST: Final = ("failed", "warning", "ok", "absent")
+
+
+def examined(request: Request) -> list[Finding]:
+    """What whoever mounts the console lets it look at, now."""
+    examine_now: Callable[[], list[Finding]] = request.app.state.examine
+    return examine_now()
+
+
+def examine_workspace(
+    open_workspace: Callable[[], Workspace], *, label_tool: str | None
+) -> list[Finding]:
+    """One finding for each part, the worst first. Whatever is dead, the rest is looked at."""
+    findings = list(_findings(open_workspace, label_tool))
+    return sorted(findings, key=lambda finding: _WORST_FIRST.index(finding.health))
+
+
+def _findings(open_workspace: Callable[[], Workspace], label_tool: str | None) -> Iterator[Finding]:
+    try:
+        workspace = open_workspace()
+    except MirError as error:
+        yield _failed("workspace", error)
+        return
+    images, catalog = _catalog(workspace)
+    yield catalog
+    yield from examine(
+        work_dir=workspace.work_dir,
+        images=images,
+        ports=(),
+        label_tool=label_tool,
+        open_store=lambda: workspace.store,
+    )
+    yield from _tried_out(workspace)
+
+
+def _catalog(workspace: Workspace) -> tuple[list[str], Finding]:
+    """The images that projects may use, and whether the catalog answers."""
+    try:
+        projects = len(workspace.catalog.projects.list())
+        executors = workspace.catalog.executors.list()
+    except MirError as error:
+        return [], _failed("catalog", error)
+    found = f"{projects} projects, {len(executors)} executors added"
+    images = [each.image for each in executors if each.folder is None]
+    return images, Finding(part="catalog", health="ok", found=found)
+
+
+def _tried_out(workspace: Workspace) -> Iterator[Finding]:
+    """What the last probe of the place said, by which it is known to lose no update."""
+    part = "store's promises"
+    try:
+        said = read_features(workspace.store.objects).probe
+    except MirError:
+        return  # found already
+    outcomes = json.loads(said)["findings"] if said else {}
+    broken = [name for name, outcome in outcomes.items() if outcome == "broken"]
+    if not outcomes:
+        yield Finding(
+            part=part, health="absent", found="nobody tried them out", advice=f"Run {_PROBE}"
+        )
+    elif broken:
+        found = f"broken: {', '.join(f'`{name}`' for name in broken)}"
+        yield Finding(part=part, health="failed", found=found, advice=f"{_PROBE} says how")
+    else:
+        yield Finding(part=part, health="ok", found=f"{len(outcomes)} properties were tried out")
+
+
+def _failed(part: str, error: MirError) -> Finding:
+    return Finding(part=part, health="failed", found=str(error), advice=error.hint or "")
