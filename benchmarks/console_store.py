@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import shutil
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,11 +47,12 @@ def big_store(images: int, folder: Path = FOLDER) -> Store:
     """The store of this size: the one that was made before, or a new one."""
     place = folder / f"console-{images}-2"
     if not place.exists():
-        unfinished = place.with_name(place.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        _make(Store.open(unfinished.as_uri(), create=True), images)
-        unfinished.rename(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder) as unfinished:
+            made = Path(unfinished) / "store"
+            _make(Store.open(made.as_uri(), create=True), images)
+            if not place.exists():  # somebody else was faster
+                made.rename(place)
     return Store.open(place.as_uri())
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from mir_ops.console.images.files import Served
-from mir_ops.console.images.gallery import Card, Selection, matching_assets
+from mir_ops.console.images.indexes import Indexes
 from mir_ops.console.versions.findings import Findings
 from mir_ops.dataset.history import Past
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
@@ -29,8 +24,6 @@ NO_PROJECT = "-"  # stands for "of no project" in addresses; only `mir view` ser
 
 _COMMIT = re.compile(r"[0-9a-f]{8,64}")
 _ASSET = re.compile(r"[0-9a-f]{64}")
-_ASSET_COLUMNS = ["media_type", "width", "height"]
-_REMEMBERED = 20_000
 
 
 class Sources:
@@ -57,10 +50,9 @@ class Sources:
         self.catalog = catalog
         self.every_version = every_version
         self.findings = Findings(store)
+        self.indexes = Indexes()
         self._read = lru_cache(maxsize=16)(store.read)
-        self._served: OrderedDict[tuple[str, str], Served] = OrderedDict()
-        self._lock = Lock()
-        self._match = lru_cache(maxsize=16)(self._find_matching)
+        self._resolve = lru_cache(maxsize=4096)(store.resolve)
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -87,7 +79,8 @@ class Sources:
         if not _COMMIT.fullmatch(commit_id):
             raise missing
         try:
-            commit = self.store.resolve(commit_id)
+            # A whole id names the same commit forever.
+            commit = (self._resolve if len(commit_id) == 64 else self.store.resolve)(commit_id)
         except NotFoundError:
             raise missing from None
         if not self._belongs(commit, project):
@@ -139,31 +132,13 @@ class Sources:
             return self.every_version
         return commit.project == project
 
-    def remember(self, version: Version, cards: Iterable[Card]) -> None:
-        """These images are in this version: the browser asks for each in a moment."""
-        with self._lock:
-            for card in cards:
-                found = Served(card.asset_id, card.media_type, card.width, card.height)
-                self._served[version.commit.id, card.asset_id] = found
-            while len(self._served) > _REMEMBERED:
-                self._served.popitem(last=False)
-
     def asset(self, version: Version, asset_id: str) -> Served:
         """What is needed to send the asset's bytes, if the version has it."""
-        if found := self._served.get((version.commit.id, asset_id)):
-            return found
         if _ASSET.fullmatch(asset_id):
-            ids = pa.array([bytes.fromhex(asset_id)], pa.binary(32))
-            rows = version.assets(columns=_ASSET_COLUMNS, ids=ids).to_pylist()
-            if rows:
-                return Served(asset_id, *(rows[0][name] for name in _ASSET_COLUMNS))
+            assets = self.indexes.assets(version)
+            if (place := assets.find(asset_id)) is not None:
+                size = int(assets.width[place]), int(assets.height[place])
+                return Served(asset_id, assets.media_types[place].as_py(), *size)
         raise NotFoundError(
             f"No image `{asset_id[:64]}` in version {version.commit.id[:12]}", code="no-such-image"
         )
-
-    def matching(self, version: Version, selection: Selection) -> pa.Array:
-        """Ids of the assets that pass the filters, in page order; kept for the next page."""
-        return self._match(version.commit.id, selection.filters)
-
-    def _find_matching(self, commit_id: str, filters: Selection) -> pa.Array:
-        return matching_assets(self._read(commit_id), filters)

@@ -9,6 +9,7 @@ import pytest
 from airflow_server import Guarded, serve_guarded
 from browser_tab import Tab, open_tab
 from console_data import Shown, write_shown
+from images_data import Street, write_street
 from PIL import Image
 
 from mir_ops.catalog import Catalog
@@ -20,6 +21,12 @@ PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
     """Nothing in this room writes to it."""
     return write_shown(tmp_path_factory.mktemp("shown"))
+
+
+@pytest.fixture(scope="session")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Street:
+    """Images to filter. Nothing in this room writes to it."""
+    return write_street(tmp_path_factory.mktemp("street"))
 
 
 @pytest.fixture(scope="session")

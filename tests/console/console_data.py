@@ -42,6 +42,10 @@ class Shown:
     def page(self) -> str:
         return f"/projects/digits/versions/{self.commit.id}"
 
+    @property
+    def images(self) -> str:
+        return f"{self.page}/images"
+
     def hex(self, index: int) -> str:
         return self.asset_ids[index].hex()
 

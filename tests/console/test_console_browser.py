@@ -61,7 +61,7 @@ def _running(app: Starlette) -> Iterator[str]:
 
 
 def test_images_and_their_boxes_are_seen(served: str, shown: Shown, tab: Tab) -> None:
-    tab.page.goto(f"{served}/mir{shown.page}")
+    tab.page.goto(f"{served}/mir{shown.images}")
     tab.page.wait_for_load_state("networkidle")
 
     tile = tab.page.locator(".tile").nth(0)
@@ -87,18 +87,18 @@ def test_images_and_their_boxes_are_seen(served: str, shown: Shown, tab: Tab) ->
 
 def test_filters_and_keys_turn_pages(served: str, shown: Shown, tab: Tab) -> None:
     page = tab.page
-    page.goto(f"{served}/mir{shown.page}")
+    page.goto(f"{served}/mir{shown.images}")
     page.keyboard.press("ArrowRight")
     page.wait_for_url("**page=2**")
     assert page.locator(".tile").count() == 12
 
     page.get_by_label("Split").select_option("val")
     page.wait_for_url("**split=val**")
-    assert page.get_by_role("status").inner_text() == "1–10 of 10 images"
+    assert page.get_by_role("status").inner_text() == "Images 1–10 of 10"
 
     page.get_by_role("link", name="dog").click()
     page.wait_for_url("**class=**")
-    assert page.get_by_role("status").inner_text() == "1–2 of 2 images"
+    assert page.get_by_role("status").inner_text() == "Images 1–2 of 2"
 
     page.get_by_label("Predictions").uncheck()
     page.wait_for_url(lambda url: "predictions" not in url)
@@ -108,7 +108,7 @@ def test_filters_and_keys_turn_pages(served: str, shown: Shown, tab: Tab) -> Non
 
 
 def test_names_can_be_hidden(served: str, shown: Shown, tab: Tab) -> None:
-    tab.page.goto(f"{served}/mir{shown.page}")
+    tab.page.goto(f"{served}/mir{shown.images}")
     name = tab.page.locator(".name").first
     assert name.is_visible()
 
@@ -118,7 +118,7 @@ def test_names_can_be_hidden(served: str, shown: Shown, tab: Tab) -> None:
 
 
 def test_hostile_names_run_nothing(served: str, shown: Shown, tab: Tab) -> None:
-    for path in (shown.page, f"{shown.page}/images/{shown.hex(7)}", "/projects/digits", "/"):
+    for path in (shown.images, f"{shown.page}/images/{shown.hex(7)}", "/projects/digits", "/"):
         tab.page.goto(f"{served}/mir{path}")
 
     assert tab.page.evaluate("[...document.scripts].filter((one) => !one.src).length") == 0
@@ -131,6 +131,7 @@ def test_the_whole_console_works_inside_airflows_frame(served: str, shown: Shown
 
     tab.page.frames[1].goto(f"{served}/mir/projects/digits")
     frame.get_by_role("link", name=shown.commit.id[:12]).click()
+    tab.page.frames[1].goto(f"{served}/mir{shown.images}")
     frame.locator(".tile").first.click()
     frame.get_by_role("heading", name="Annotations").wait_for()
     frame.get_by_role("link", name="mir").click()

@@ -76,7 +76,7 @@ def test_an_empty_version_has_a_page_of_its_own() -> None:
     commit = store.branch("empty").find_tip()
     assert commit is not None
 
-    response = client.get(f"/projects/p/versions/{commit.id}")
+    response = client.get(f"/projects/p/versions/{commit.id}/images")
 
     assert response.status_code == 200
     assert "No image passes these filters" in response.text

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from fastapi import HTTPException, Request, Response
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mir_ops.console.headers import IMAGE_POLICY
+from mir_ops.console.images.memory import Memory
 from mir_ops.store import Store
 
 SERVED_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/bmp", "image/webp"})
@@ -19,6 +21,7 @@ THUMBNAIL_SIDE: Final = 480
 MOST_PIXELS: Final = 120_000_000  # a thumbnail of more is not worth the memory
 
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "WEBP")
+_kept: Final = Memory(128 << 20)  # some thousand small copies, of all stores of the process
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def thumbnail(request: Request, store: Store, asset: Served) -> Response:
     if request.headers.get("if-none-match") == tag:
         return _response(b"", "image/jpeg", tag, status=304)
     _served_type(asset)
-    return _response(_thumbnails(store, asset.asset_id), "image/jpeg", tag)
+    return _response(_thumbnail(store, asset.asset_id), "image/jpeg", tag)
 
 
 def shrink(content: bytes, side: int = THUMBNAIL_SIDE) -> bytes:
@@ -71,12 +74,20 @@ def shrink(content: bytes, side: int = THUMBNAIL_SIDE) -> bytes:
     return file.getvalue()
 
 
-@lru_cache(maxsize=512)
-def _thumbnails(store: Store, asset_id: str) -> bytes:
+def _thumbnail(store: Store, asset_id: str) -> bytes:
+    """Bytes go by their hash: those of one store are those of any."""
     try:
-        return shrink(store.get_blob(asset_id))
+        return _kept.get(asset_id, lambda: shrink(store.get_blob(asset_id)))
     except ValueError as error:
         raise HTTPException(415, str(error)) from None
+
+
+def drawn(request: Request, content: Callable[[], bytes], key: str) -> Response:
+    """A PNG that the server drew; `key` names all that it was drawn from."""
+    tag = f'"{hashlib.sha256(key.encode()).hexdigest()}"'
+    if request.headers.get("if-none-match") == tag:
+        return _response(b"", "image/png", tag, status=304)
+    return _response(_kept.get(tag, content), "image/png", tag)
 
 
 def _served_type(asset: Served) -> str:

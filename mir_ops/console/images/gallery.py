@@ -1,42 +1,37 @@
-"""Which images of a version a page shows, and what is drawn on them."""
+"""What is drawn of the images on a page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.evaluation.marks import MISTAKES
+from mir_ops.console.images.indexes import Entries, Indexes, Ints, LayerIndex
+from mir_ops.console.images.matching import (
+    TRUTH,
+    bounded,
+    drawable_layers,
+    evaluations,
+    matching_places,
+    score_layer,
+    score_layers,
+)
+from mir_ops.console.images.selecting import Selection
+from mir_ops.evaluation.marks import MARK
 from mir_ops.store import Version
-from mir_ops.store.schema import layer_kind
+from mir_ops.store.schema import KINDS
+
+__all__ = ["Selection", "drawable_layers", "matching_assets", "read_cards", "score_layer"]
 
 PAGE_SIZE = 48
 MOST_SHAPES = 200  # drawn on one image; the rest is counted
-UNASSIGNED = "none"  # in addresses: images of no split
 
-_DRAWN_KINDS = ("ground_truth", "predictions")
-_ASSET_COLUMNS = ["asset_id", "media_type", "width", "height", "split", "source_names", "byte_size"]
-_SHAPE_COLUMNS = ["asset_id", "class_id", "kind", "x", "y", "w", "h", "angle", "polygon"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """What of a version is looked at: the query string of the page."""
-
-    layers: tuple[str, ...] | None = None  # none: the version's own, see `pages`
-    class_id: int | None = None
-    split: str | None = None
-    confidence: float = 0.25
-    picked: bool = False
-    page: int = 1
-
-    @property
-    def filters(self) -> Selection:
-        """The same filters on the first page: one key for all pages."""
-        return replace(self, page=1)
+_POLYGON, _MASK = KINDS.index("polygon"), KINDS.index("mask")
+Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +47,8 @@ class Shape:
     w: float
     h: float
     angle: float
-    rings: tuple[str, ...]
+    rings: tuple[str, ...] = ()
+    mark: str | None = None  # tp, fp or fn, where an evaluation says it and it was asked for
 
     @property
     def predicted(self) -> bool:
@@ -60,7 +56,8 @@ class Shape:
 
     @property
     def label(self) -> str:
-        return self.name if self.confidence is None else f"{self.name} {self.confidence:.2f}"
+        text = self.name if self.confidence is None else f"{self.name} {self.confidence:.2f}"
+        return f"{self.mark.upper()} {text}" if self.mark else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +67,7 @@ class Picked:
     rank: int
     score: float
     reason: str
+    arm: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +86,17 @@ class Card:
     predictions: int
     shapes: tuple[Shape, ...]
     picked: Picked | None = None
+    score: float | None = None  # of the layer that the page is sorted by
 
     @property
     def squarish(self) -> bool:
         """Nearer to a square than to the usual 4 : 3."""
         return abs(self.width / max(1, self.height) - 1) < 0.15
+
+    @property
+    def masked(self) -> bool:
+        """Whether something on it is a mask, which is drawn as an image of its own."""
+        return any(shape.kind == "mask" for shape in self.shapes)
 
     @property
     def hidden(self) -> int:
@@ -108,208 +112,248 @@ class Page:
     number: int
     pages: int
     total: int
-    first: int = field(default=0)
+    first: int = 0
 
     @property
     def last(self) -> int:
         return self.first + len(self.cards) - 1
 
 
-def drawable_layers(version: Version) -> list[str]:
-    """Layers that have something to draw, ground truth first."""
-    layers = [name for name in version.layers() if layer_kind(name) in _DRAWN_KINDS]
-    return sorted(layers, key=lambda name: (name != "ground_truth", name))
-
-
-def score_layer(version: Version) -> str | None:
-    """The layer that says why images were picked, if the version has one."""
-    layers = (name for name in version.layers() if layer_kind(name) == "scores")
-    return next((name for name in layers if not name.startswith(MISTAKES)), None)
-
-
-def matching_assets(version: Version, selection: Selection) -> pa.Array:
-    """Ids of the assets that pass the filters: first what mining picked, in its order."""
-    picked = _picked_ids(version)
-    ids = picked if selection.picked else _in_front(picked, version.asset_ids())
-    if selection.split is not None:
-        splits = version.assets(columns=["asset_id", "split"])
-        split = splits["split"]
-        wanted = (
-            pc.is_null(split) if selection.split == UNASSIGNED else pc.equal(split, selection.split)
-        )
-        ids = _keep(ids, splits.filter(wanted)["asset_id"])
-    if selection.class_id is not None:
-        ids = _keep(ids, _assets_with_class(version, selection))
-    return ids
-
-
 def read_page(
-    version: Version, selection: Selection, matching: pa.Array, *, size: int = PAGE_SIZE
+    indexes: Indexes,
+    version: Version,
+    selection: Selection,
+    matching: Ints,
+    *,
+    size: int = PAGE_SIZE,
 ) -> Page:
     """The selected page; a page past the end is the last one."""
     pages = max(1, -(-len(matching) // size))
     number = min(max(1, selection.page), pages)
-    ids = matching.slice((number - 1) * size, size)
+    places = matching[(number - 1) * size : number * size]
     return Page(
-        cards=tuple(read_cards(version, ids, selection)),
+        cards=tuple(cards_at(indexes, version, places, selection)),
         number=number,
         pages=pages,
         total=len(matching),
-        first=(number - 1) * size + 1 if len(ids) else 0,
+        first=(number - 1) * size + 1 if len(places) else 0,
     )
+
+
+def matching_assets(version: Version, selection: Selection) -> pa.Array:
+    """Ids of the images that pass the filters, for who looks at the version only once."""
+    indexes = Indexes()
+    places = matching_places(indexes, version, selection)
+    return indexes.assets(version).ids.take(pa.array(places))
 
 
 def read_cards(version: Version, ids: pa.Array, selection: Selection) -> list[Card]:
-    """Cards of the assets in `ids`, in that order; reads nothing of any other asset."""
-    rows = {
-        row["asset_id"]: row for row in version.assets(columns=_ASSET_COLUMNS, ids=ids).to_pylist()
-    }
+    """Cards of these images, in that order, for who looks at the version only once."""
+    indexes = Indexes()
+    held = indexes.assets(version).ids
+    places = pc.index_in(ids, value_set=held).drop_null().to_numpy()
+    return cards_at(indexes, version, places, selection)
+
+
+def cards_at(
+    indexes: Indexes, version: Version, places: Ints | Numbers, selection: Selection
+) -> list[Card]:
+    """Cards of the images at these places, in that order."""
+    assets = indexes.assets(version)
     names = dict(zip(version.taxonomy.ids, version.taxonomy.names, strict=True))
-    drawn = [_Drawn(version, layer, ids, selection, names) for layer in selection.layers or ()]
-    labelled = set(_keep(ids, version.layer_assets("ground_truth")).to_pylist())
-    picked = _read_picked(version, ids)
+    drawn = [
+        _Drawn(indexes, version, layer, places, selection, names)
+        for layer in selection.layers or ()
+    ]
+    labelled = indexes.layer(version, TRUTH).covered
+    picked = _read_picked(indexes, version, places)
+    scores = _read_scores(indexes, version, places, selection)
+    at = pa.array(places)
+    texts = (
+        each.take(at).to_pylist() for each in (assets.names, assets.media_types, assets.splits)
+    )
     return [
-        _card(rows[asset_id], drawn, labelled=asset_id in labelled, picked=picked.get(asset_id))
-        for asset_id in ids.to_pylist()
-        if asset_id in rows
+        Card(
+            asset_id=assets.ids[place].as_py().hex(),
+            media_type=media_type,
+            width=int(assets.width[place]),
+            height=int(assets.height[place]),
+            byte_size=int(assets.byte_size[place]),
+            split=split,
+            name=name or assets.ids[place].as_py().hex()[:12],
+            labelled=bool(labelled[place]),
+            truths=sum(layer.counts[n] for layer in drawn if not layer.predicted),
+            predictions=sum(layer.counts[n] for layer in drawn if layer.predicted),
+            shapes=tuple(shape for layer in drawn for shape in layer.shapes[n]),
+            picked=picked.get(place),
+            score=scores.get(place),
+        )
+        for n, (place, name, media_type, split) in enumerate(
+            zip(places.tolist(), *texts, strict=True)
+        )
     ]
 
 
-def _card(
-    row: dict[str, object], drawn: Sequence[_Drawn], *, labelled: bool, picked: Picked | None
-) -> Card:
-    asset_id = row["asset_id"]
-    assert isinstance(asset_id, bytes)
-    names = row["source_names"]
-    return Card(
-        asset_id=asset_id.hex(),
-        media_type=str(row["media_type"]),
-        width=_whole(row["width"]),
-        height=_whole(row["height"]),
-        byte_size=_whole(row["byte_size"]),
-        split=None if row["split"] is None else str(row["split"]),
-        name=str(names[0]) if isinstance(names, list) and names else asset_id.hex()[:12],
-        labelled=labelled,
-        truths=sum(layer.counts.get(asset_id, 0) for layer in drawn if not layer.predicted),
-        predictions=sum(layer.counts.get(asset_id, 0) for layer in drawn if layer.predicted),
-        shapes=tuple(shape for layer in drawn for shape in layer.shapes.get(asset_id, ())),
-        picked=picked,
-    )
-
-
-def _whole(value: object) -> int:
-    assert isinstance(value, int)
-    return value
-
-
 class _Drawn:
-    """The annotations of one layer on one page of images."""
+    """The annotations of one layer on one page: of its n-th image `shapes[n]`."""
 
     def __init__(
         self,
+        indexes: Indexes,
         version: Version,
         layer: str,
-        ids: pa.Array,
+        places: Ints | Numbers,
         selection: Selection,
         names: dict[int, str],
     ) -> None:
-        self.predicted = layer_kind(layer) == "predictions"
-        columns = [*_SHAPE_COLUMNS, "confidence"] if self.predicted else _SHAPE_COLUMNS
-        table = version.layer(layer, columns=columns, ids=ids)
-        if self.predicted:
-            table = table.filter(pc.greater_equal(table["confidence"], selection.confidence))
-        if selection.class_id is not None:
-            table = table.filter(pc.equal(table["class_id"], selection.class_id))
-        self.counts: dict[bytes, int] = {
-            count["values"]: count["counts"]
-            for count in pc.value_counts(table["asset_id"]).to_pylist()
-        }
-        self.shapes: dict[bytes, list[Shape]] = {}
-        for row in _most_certain(table).to_pylist():
-            self.shapes.setdefault(row["asset_id"], []).append(_shape(row, names))
+        held = indexes.layer(version, layer)
+        self.predicted = held.confidence is not None
+        image, row = rows_on(held, places)
+        kept = _shown(held, row, selection)
+        image, row = image[kept], row[kept]
+        self.counts: list[int] = np.bincount(image, minlength=len(places)).tolist()
+        image, row = _most_certain(held, image, row)
+        rings = _Rings(indexes, version, layer, places, image, row)
+        marks = _marks(indexes, version, layer, row, selection)
+        self.shapes: list[list[Shape]] = [[] for _ in range(len(places))]
+        for n, one in zip(image.tolist(), row.tolist(), strict=True):
+            self.shapes[n].append(_shape(held, one, names, rings.of(one), marks.get(one)))
 
 
-def _most_certain(table: pa.Table) -> pa.Table:
-    """At most `MOST_SHAPES` rows of each asset, the most certain predictions first."""
-    if not table.num_rows:
-        return table
-    asset = pc.dictionary_encode(table["asset_id"].combine_chunks()).indices.to_numpy()
-    doubt = (
-        -table["confidence"].to_numpy()
-        if "confidence" in table.column_names
-        else np.zeros(len(asset))
-    )
-    order = np.lexsort((doubt, asset))
-    place = np.arange(len(asset)) - np.searchsorted(asset[order], asset[order])
-    return table.take(pa.array(order[place < MOST_SHAPES]))
+def rows_on(held: LayerIndex, places: Ints | Numbers) -> tuple[Numbers, Numbers]:
+    """All rows of the images at these places: which of the images each is on, and the row."""
+    lows, highs = held.starts[places].astype(np.int64), held.starts[places + 1].astype(np.int64)
+    amounts = highs - lows
+    image = np.repeat(np.arange(len(places)), amounts)
+    ends = np.cumsum(amounts)
+    return image, np.arange(len(image)) + np.repeat(lows - (ends - amounts), amounts)
 
 
-def _shape(row: dict[str, object], names: dict[int, str]) -> Shape:
-    class_id = _whole(row["class_id"])
-    confidence = row.get("confidence")
+def _shown(held: LayerIndex, row: Numbers, selection: Selection) -> npt.NDArray[np.bool_]:
+    confidence = None if held.confidence is None else held.confidence[row]
+    kept = bounded(confidence, held.box[:, row], selection)
+    if confidence is None and selection.confidence_to is not None:
+        kept[:] = True  # ground truth stays beside the predictions that are asked for
+    if selection.class_id is not None:
+        kept &= held.classes[row] == selection.class_id
+    return kept
+
+
+def _most_certain(held: LayerIndex, image: Numbers, row: Numbers) -> tuple[Numbers, Numbers]:
+    """At most `MOST_SHAPES` rows of each image, the most certain predictions first."""
+    doubt = np.zeros(len(row)) if held.confidence is None else -held.confidence[row]
+    order = np.lexsort((doubt, image))
+    image, row = image[order], row[order]
+    near = np.arange(len(image)) - np.searchsorted(image, image) < MOST_SHAPES
+    return image[near], row[near]
+
+
+def _shape(
+    held: LayerIndex, row: int, names: dict[int, str], rings: tuple[str, ...], mark: str | None
+) -> Shape:
+    class_id = int(held.classes[row])
+    x, y, w, h = (round(float(value), 2) for value in held.box[:, row])
     return Shape(
         class_id=class_id,
         name=names.get(class_id, f"class {class_id}"),
-        confidence=confidence if isinstance(confidence, float) else None,
-        kind=str(row["kind"]),
-        x=_number(row["x"]),
-        y=_number(row["y"]),
-        w=_number(row["w"]),
-        h=_number(row["h"]),
-        angle=_number(row["angle"]),
-        rings=tuple(_rings(row["polygon"])),
+        confidence=None if held.confidence is None else float(held.confidence[row]),
+        kind=KINDS[held.kinds[row]],
+        x=x,
+        y=y,
+        w=w,
+        h=h,
+        angle=0.0 if held.angle is None else round(float(held.angle[row]), 2),
+        rings=rings,
+        mark=mark,
     )
 
 
-def _number(value: object) -> float:
-    return round(float(value), 2) if isinstance(value, float | int) else 0.0
+class _Rings:
+    """The polygons of the rows on a page, read for the images that have some."""
+
+    def __init__(
+        self,
+        indexes: Indexes,
+        version: Version,
+        layer: str,
+        places: Ints | Numbers,
+        image: Numbers,
+        row: Numbers,
+    ) -> None:
+        held = indexes.layer(version, layer)
+        self._texts: dict[int, tuple[str, ...]] = {}
+        some = np.unique(image[held.kinds[row] == _POLYGON])
+        if not len(some):
+            return
+        chosen = np.sort(places[some])  # rows are read in the order of their images
+        ids = indexes.assets(version).ids.take(pa.array(chosen))
+        table = version.layer(layer, columns=["asset_id", "polygon"], ids=ids)
+        _, every = rows_on(held, chosen)
+        wanted = np.isin(every, row)
+        polygons = table["polygon"].filter(pa.array(wanted)).to_pylist()
+        for one, polygon in zip(every[wanted].tolist(), polygons, strict=True):
+            self._texts[one] = tuple(ring_texts(polygon))
+
+    def of(self, row: int) -> tuple[str, ...]:
+        return self._texts.get(row, ())
 
 
-def _rings(polygon: object) -> Iterator[str]:
-    if isinstance(polygon, list):
-        yield from (" ".join(f"{number:g}" for number in ring) for ring in polygon)
+def ring_texts(polygon: list[list[float]] | None) -> Iterator[str]:
+    """Rings as the points of SVG polygons."""
+    for ring in polygon or ():
+        yield " ".join(f"{number:g}" for number in ring)
 
 
-def _keep(ids: pa.Array, wanted: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return ids.filter(pc.is_in(ids, value_set=wanted))
+def _marks(
+    indexes: Indexes, version: Version, layer: str, row: Numbers, selection: Selection
+) -> dict[int, str]:
+    """What an evaluation says of these rows; asked only where the selection goes by it."""
+    if selection.mark is None:
+        return {}
+    if layer != TRUTH:
+        return _tagged(indexes.tags(version, layer), row)
+    found: dict[int, str] = {}
+    for name in evaluations(version, selection):
+        missed = row[indexes.missed(version, name)[row]]
+        found |= dict.fromkeys(missed.tolist(), "fn")
+    return found
 
 
-def _in_front(first: pa.Array, ids: pa.Array) -> pa.Array:
-    if not len(first):
-        return ids
-    return pa.concat_arrays([first, ids.filter(pc.invert(pc.is_in(ids, value_set=first)))])
+def _tagged(tags: Entries, row: Numbers) -> dict[int, str]:
+    owner, values = tags.of(MARK)
+    first = np.searchsorted(owner, row)
+    hit = owner[np.minimum(first, len(owner) - 1)] == row if len(owner) else np.zeros(0, np.bool_)
+    texts = values.take(pa.array(first[hit])).to_pylist() if len(owner) else []
+    pairs: Sequence[tuple[int, str]] = (
+        list(zip(row[hit].tolist(), texts, strict=True)) if texts else []
+    )
+    return {one: text for one, text in pairs if text in ("tp", "fp")}
 
 
-def _assets_with_class(version: Version, selection: Selection) -> pa.Array:
-    found = []
-    for layer in selection.layers or ("ground_truth",):
-        predicted = layer_kind(layer) == "predictions"
-        columns = ["asset_id", "class_id", *(["confidence"] if predicted else [])]
-        rows = version.layer(layer, columns=columns)
-        rows = rows.filter(pc.equal(rows["class_id"], selection.class_id))
-        if predicted:
-            rows = rows.filter(pc.greater_equal(rows["confidence"], selection.confidence))
-        found.append(pc.unique(rows["asset_id"]))
-    return pa.concat_arrays(found)
-
-
-def _picked_ids(version: Version) -> pa.Array:
-    layer = score_layer(version)
-    if layer is None:
-        return pa.array([], pa.binary(32))
-    scores = version.layer(layer, columns=["asset_id", "rank"])
-    ranked = scores.filter(pc.is_valid(scores["rank"])).sort_by("rank")
-    return ranked["asset_id"].combine_chunks()
-
-
-def _read_picked(version: Version, ids: pa.Array) -> dict[bytes, Picked]:
+def _read_picked(indexes: Indexes, version: Version, places: Ints | Numbers) -> dict[int, Picked]:
     layer = score_layer(version)
     if layer is None:
         return {}
-    scores = version.layer(layer, columns=["asset_id", "rank", "score", "reason"], ids=ids)
+    scores = indexes.scores(version, layer)
+    at = scores.place[scores.ranked]
     return {
-        row["asset_id"]: Picked(
-            rank=row["rank"] + 1, score=row["score"], reason=row["reason"] or ""
+        int(at[one]): Picked(
+            rank=int(scores.rank[scores.ranked[one]]) + 1,
+            score=float(scores.score[scores.ranked[one]]),
+            reason=scores.reasons[one].as_py() or "",
+            arm=str(scores.arms[one]) or None,
         )
-        for row in scores.filter(pc.is_valid(scores["rank"])).to_pylist()
+        for one in np.flatnonzero(np.isin(at, places)).tolist()
     }
+
+
+def _read_scores(
+    indexes: Indexes, version: Version, places: Ints | Numbers, selection: Selection
+) -> dict[int, float]:
+    if selection.sort is None or selection.sort not in score_layers(version):
+        return {}
+    scores = indexes.scores(version, selection.sort)
+    at = np.searchsorted(scores.place, places)
+    known = scores.place[np.minimum(at, len(scores.place) - 1)] == places
+    found = zip(places[known].tolist(), scores.score[at[known]].tolist(), strict=True)
+    return dict(found)

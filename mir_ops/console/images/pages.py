@@ -1,21 +1,42 @@
-"""One image of a version, its bytes, and the addresses that label tools are given."""
+"""The images of a version, one image, its bytes, and the addresses that label tools are given."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from mir_ops.console.access import BY_SIGNATURE, ProjectKey, needs
 from mir_ops.console.frame import Opened, page
 from mir_ops.console.images import files, views
-from mir_ops.console.images.selecting import FromQuery
+from mir_ops.console.images.gallery import Shape
+from mir_ops.console.images.masks import draw_masks
+from mir_ops.console.images.objects import read_annotations
+from mir_ops.console.images.selecting import FromQuery, Selection
 from mir_ops.labeling.addresses import read_hook_token, read_image_token
 
 pages = APIRouter()
-_image = APIRouter(prefix="/projects/{project}/versions/{commit}/images/{asset_id}")
+_images = APIRouter(prefix="/projects/{project}/versions/{commit}/images")
 
 
-@_image.get("", dependencies=[needs("read")])
+@_images.get("", dependencies=[needs("read")])
+def show_images(
+    request: Request,
+    sources: Opened,
+    project: ProjectKey,
+    commit: str,
+    selection: FromQuery,
+    only: str = "",
+) -> HTMLResponse:
+    """The grid; `only=tiles` is one page of it and nothing around it."""
+    version = sources.version(project, commit)
+    if only == "tiles":
+        shown = views.tiles(sources, project, version, selection)
+        return page(request, "images/tiles.html", **shown)
+    shown = views.grid_page(sources, project, version, selection)
+    return page(request, "images/grid.html", **shown)
+
+
+@_images.get("/{asset_id}", dependencies=[needs("read")])
 def show_image(
     request: Request,
     sources: Opened,
@@ -26,11 +47,11 @@ def show_image(
 ) -> HTMLResponse:
     version = sources.version(project, commit)
     sources.asset(version, asset_id)
-    shown = views.image_page(project, version, asset_id, selection)
+    shown = views.image_page(sources, project, version, asset_id, selection)
     return page(request, "images/show.html", **shown)
 
 
-@_image.get("/bytes", dependencies=[needs("read")])
+@_images.get("/{asset_id}/bytes", dependencies=[needs("read")])
 def send_bytes(
     request: Request, sources: Opened, project: ProjectKey, commit: str, asset_id: str
 ) -> Response:
@@ -38,12 +59,41 @@ def send_bytes(
     return files.original(request, sources.store, asset)
 
 
-@_image.get("/thumbnail", dependencies=[needs("read")])
+@_images.get("/{asset_id}/thumbnail", dependencies=[needs("read")])
 def send_thumbnail(
     request: Request, sources: Opened, project: ProjectKey, commit: str, asset_id: str
 ) -> Response:
     asset = sources.asset(sources.version(project, commit), asset_id)
     return files.thumbnail(request, sources.store, asset)
+
+
+@_images.get("/{asset_id}/masks", dependencies=[needs("read")])
+def send_masks(
+    request: Request,
+    sources: Opened,
+    project: ProjectKey,
+    commit: str,
+    asset_id: str,
+    selection: FromQuery,
+) -> Response:
+    version = sources.version(project, commit)
+    asset = sources.asset(version, asset_id)
+    if asset.width * asset.height > files.MOST_PIXELS:
+        raise HTTPException(415, "The image is too large for its masks to be drawn")
+    layers = views.with_layers(version, selection).layers or ()
+    wanted = (asset_id, version.id, layers, selection.class_id, selection.confidence)
+
+    def draw() -> bytes:
+        found = read_annotations(sources.indexes, version, asset_id, layers)
+        shown = [one for one in found if _shows(one.shape, selection)]
+        return draw_masks(shown, asset.width, asset.height)
+
+    return files.drawn(request, draw, repr(wanted))
+
+
+def _shows(shape: Shape, selection: Selection) -> bool:
+    of_class = selection.class_id in (None, shape.class_id)
+    return of_class and (shape.confidence is None or shape.confidence >= selection.confidence)
 
 
 @pages.get("/signed/{token}", dependencies=[BY_SIGNATURE])
@@ -63,4 +113,4 @@ def wake(sources: Opened, token: str) -> None:
     sources.note_activity(read_hook_token(sources.image_secret, token))
 
 
-pages.include_router(_image)
+pages.include_router(_images)

@@ -1,93 +1,173 @@
-"""What the templates of a version and its images are given."""
+"""What the templates of a version's images are given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, Final
 
-import pyarrow as pa
+import numpy as np
 
-from mir_ops.console.images.gallery import (
-    UNASSIGNED,
-    Selection,
+from mir_ops.console.images import facets
+from mir_ops.console.images.facets import Choice
+from mir_ops.console.images.gallery import PAGE_SIZE, Card, Page, cards_at, read_page
+from mir_ops.console.images.history import history_of
+from mir_ops.console.images.matching import (
+    TRUTH,
     drawable_layers,
-    read_cards,
-    read_page,
+    evaluated,
+    matching_places,
     score_layer,
 )
+from mir_ops.console.images.objects import read_annotations, read_facts
+from mir_ops.console.images.selecting import Selection
 from mir_ops.console.sources import NO_PROJECT, Sources
 from mir_ops.store import Version
-from mir_ops.store.schema import SPLITS
 
-CONFIDENCES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
+CONFIDENCES: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """One value of a filter: where it leads, how much it would show."""
+def with_layers(version: Version, selection: Selection) -> Selection:
+    """The layers that were asked for and exist; else ground truth and the version's own model."""
+    known = drawable_layers(version)
+    if selection.layers is None:
+        truth = [name for name in known if name == TRUTH]
+        own = f"predictions:{version.commit.operation.parameters.get('model')}"
+        models = sorted((name for name in known if name not in truth), key=lambda name: name != own)
+        return replace(selection, layers=(*truth, *models[:1]))
+    wanted = set(selection.layers)
+    return replace(selection, layers=tuple(name for name in known if name in wanted))
 
-    text: str
-    address: str
-    count: int | None = None
-    boxes: int | None = None
-    share: int = 0  # of the largest count, in hundredths
-    value: str = ""
-    class_id: int | None = None
-    active: bool = False
+
+def find_page(sources: Sources, version: Version, selection: Selection) -> Page:
+    """One page of the images that a selection, its layers known, names."""
+    matching = matching_places(sources.indexes, version, selection)
+    return read_page(sources.indexes, version, selection, matching)
+
+
+def grid_page(
+    sources: Sources, project: str, version: Version, selection: Selection
+) -> dict[str, Any]:
+    """The grid with its filters."""
+    selection = with_layers(version, selection)
+    return {
+        **_grid(sources, project, version, selection),
+        "layers": _layer_choices(version, selection),
+        "classes": facets.class_choices(version, selection),
+        "splits": facets.split_choices(version, selection),
+        "attributes": facets.attribute_choices(sources.indexes, version, selection),
+        "sorts": facets.sort_choices(version, selection),
+        "evaluated": any(evaluated(version, name) for name in drawable_layers(version)[1:]),
+        "confidences": CONFIDENCES,
+        "has_scores": score_layer(version) is not None,
+        "clear": "?",
+    }
 
 
 def version_page(
     sources: Sources, project: str, version: Version, selection: Selection
 ) -> dict[str, Any]:
-    selection = _with_layers(version, selection)
-    page = read_page(version, selection, sources.matching(version, selection))
-    sources.remember(version, page.cards)
+    """The grid, and where the version stands."""
+    tips = sources.tips(None if project == NO_PROJECT else project)
+    return {
+        **grid_page(sources, project, version, selection),
+        "branches": [name for name, tip in tips if tip.id == version.commit.id],
+        "origins": sources.origins(project, version),
+    }
+
+
+def tiles(sources: Sources, project: str, version: Version, selection: Selection) -> dict[str, Any]:
+    """One page of the grid alone: what the page's module asks for while scrolling."""
+    return _grid(sources, project, version, with_layers(version, selection))
+
+
+def _grid(sources: Sources, project: str, version: Version, selection: Selection) -> dict[str, Any]:
+    page = find_page(sources, version, selection)
     return {
         **_about(project, version),
-        "branches": _branches(sources, project, version),
-        "origins": sources.origins(project, version),
         "selection": selection,
         "page": page,
-        "previous": _address(selection, page=page.number - 1) if page.number > 1 else None,
-        "next": _address(selection, page=page.number + 1) if page.number < page.pages else None,
+        "previous": selection.address(page=page.number - 1) if page.number > 1 else None,
+        "next": selection.address(page=page.number + 1) if page.number < page.pages else None,
         "numbers": [
-            Choice(text=str(n), address=_address(selection, page=n), active=n == page.number)
+            Choice(text=str(n), address=selection.address(page=n), active=n == page.number)
             for n in _near(page.number, page.pages)
         ],
-        "layers": _layer_choices(version, selection),
-        "classes": _class_choices(version, selection),
-        "splits": _split_choices(version, selection),
-        "confidences": CONFIDENCES,
-        "has_scores": score_layer(version) is not None,
-        "clear": "?",
-        "query": _address(selection, page=1),
+        "query": selection.address(page=1),
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """Where an image is among those that are selected; `number` is None where it is not."""
+
+    number: int | None
+    total: int
+    page: int
+    previous: str | None
+    next: str | None
 
 
 def image_page(
-    project: str, version: Version, asset_id: str, selection: Selection
+    sources: Sources, project: str, version: Version, asset_id: str, selection: Selection
 ) -> dict[str, Any]:
-    selection = replace(_with_layers(version, selection), class_id=None)
-    ids = pa.array([bytes.fromhex(asset_id)], pa.binary(32))
-    (card,) = read_cards(version, ids, selection)
+    """One image with its objects, its history, and the way to the next one."""
+    selection = with_layers(version, selection)
+    indexes = sources.indexes
+    card = card_of(sources, version, asset_id, selection)
+    annotations = [
+        one
+        for one in read_annotations(indexes, version, asset_id, selection.layers or ())
+        if (one.shape.confidence or 1.0) >= selection.confidence
+    ]
+    around = find_around(sources, version, asset_id, selection)
     return {
         **_about(project, version),
-        "card": card,
+        "card": replace(card, shapes=tuple(one.shape for one in annotations[: len(card.shapes)])),
+        "annotations": annotations,
+        "facts": read_facts(indexes, version, asset_id),
+        "history": history_of(sources.store, indexes.memory, version.id, asset_id),
+        "layers": _layer_choices(version, selection),
         "selection": selection,
-        "back": _address(selection),
+        "around": around,
+        "query": selection.address(page=1),
+        "back": selection.address(page=around.page),
+        "confidences": CONFIDENCES,
     }
 
 
-def _branches(sources: Sources, project: str, version: Version) -> list[str]:
-    """Names of the branches whose newest version this is."""
-    tips = sources.tips(None if project == NO_PROJECT else project)
-    return [name for name, tip in tips if tip.id == version.commit.id]
+def card_of(sources: Sources, version: Version, asset_id: str, selection: Selection) -> Card:
+    """An image of the version with all that is drawn on it, whatever the filters of boxes."""
+    place = np.array([sources.indexes.assets(version).find(asset_id)])
+    shown = Selection(layers=selection.layers, confidence=selection.confidence)
+    (card,) = cards_at(sources.indexes, version, place, shown)
+    return card
+
+
+def find_around(sources: Sources, version: Version, asset_id: str, selection: Selection) -> Around:
+    """The images before and after this one in the selection, whose layers are known."""
+    assets = sources.indexes.assets(version)
+    matching = matching_places(sources.indexes, version, selection)
+    found = np.flatnonzero(matching == assets.find(asset_id))
+    if not len(found):
+        return Around(number=None, total=len(matching), page=1, previous=None, next=None)
+    at = int(found[0])
+
+    def named(index: int) -> str | None:
+        inside = 0 <= index < len(matching)
+        return assets.ids[int(matching[index])].as_py().hex() if inside else None
+
+    return Around(
+        number=at + 1,
+        total=len(matching),
+        page=at // PAGE_SIZE + 1,
+        previous=named(at - 1),
+        next=named(at + 1),
+    )
 
 
 def _about(project: str, version: Version) -> dict[str, Any]:
     stats = version.stats
-    truth = stats.layers.get("ground_truth")
+    truth = stats.layers.get(TRUTH)
     return {
         "project": project,
         "commit": version.commit,
@@ -99,33 +179,6 @@ def _about(project: str, version: Version) -> dict[str, Any]:
     }
 
 
-def _with_layers(version: Version, selection: Selection) -> Selection:
-    """The layers that were asked for and exist; else ground truth and the version's own model."""
-    known = drawable_layers(version)
-    if selection.layers is None:
-        truth = [name for name in known if name == "ground_truth"]
-        own = f"predictions:{version.commit.operation.parameters.get('model')}"
-        models = sorted((name for name in known if name not in truth), key=lambda name: name != own)
-        return replace(selection, layers=(*truth, *models[:1]))
-    wanted = set(selection.layers)
-    return replace(selection, layers=tuple(name for name in known if name in wanted))
-
-
-def _address(selection: Selection, **changes: Any) -> str:
-    chosen = replace(selection, **changes)
-    pairs: list[tuple[str, object]] = [("layer", name) for name in chosen.layers or ("",)]
-    if chosen.class_id is not None:
-        pairs.append(("class", chosen.class_id))
-    if chosen.split:
-        pairs.append(("split", chosen.split))
-    if chosen.picked:
-        pairs.append(("picked", 1))
-    pairs.append(("confidence", f"{chosen.confidence:g}"))
-    if chosen.page > 1:
-        pairs.append(("page", chosen.page))
-    return "?" + urlencode(pairs)
-
-
 def _near(number: int, pages: int) -> list[int]:
     """First, last, and the pages around this one."""
     return sorted({1, pages, *range(max(1, number - 2), min(pages, number + 2) + 1)})
@@ -135,47 +188,9 @@ def _layer_choices(version: Version, selection: Selection) -> list[Choice]:
     return [
         Choice(
             text=name,
-            address="",
             value=name,
             count=version.stats.layers[name].rows if name in version.stats.layers else 0,
             active=name in (selection.layers or ()),
         )
         for name in drawable_layers(version)
-    ]
-
-
-def _class_choices(version: Version, selection: Selection) -> list[Choice]:
-    """Counts come from the commit's statistics, of ground truth or the first layer shown."""
-    layers = [name for name in (selection.layers or ()) if name in version.stats.layers]
-    stats = version.stats.layers[layers[0]] if layers else None
-    images = stats.class_assets if stats else {}
-    boxes = stats.classes if stats else {}
-    most = max(images.values(), default=0) or 1
-    return [
-        Choice(
-            text=name,
-            address=_address(selection, class_id=class_id, page=1),
-            class_id=class_id,
-            count=images.get(class_id, 0),
-            boxes=boxes.get(class_id, 0),
-            share=round(100 * images.get(class_id, 0) / most),
-            active=class_id == selection.class_id,
-        )
-        for class_id, name in zip(version.taxonomy.ids, version.taxonomy.names, strict=True)
-    ]
-
-
-def _split_choices(version: Version, selection: Selection) -> list[Choice]:
-    counts = version.stats.splits
-    names = {**dict.fromkeys(SPLITS), UNASSIGNED: None}
-    return [
-        Choice(
-            text="not assigned" if name == UNASSIGNED else name,
-            address=_address(selection, split=name, page=1),
-            value=name,
-            count=counts.get("" if name == UNASSIGNED else name, 0),
-            active=name == selection.split,
-        )
-        for name in names
-        if counts.get("" if name == UNASSIGNED else name, 0)
     ]
