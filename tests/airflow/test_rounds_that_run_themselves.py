@@ -7,15 +7,15 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from round_worlds import RoundWorld
+from round_worlds import RoundWorld, write_images
 
-from mir_ops.catalog import Round
+from mir_ops.catalog import Round, edit_project
 from mir_ops.cli.main import main
 from mir_ops.demo.local_airflow import LocalAirflow
 from mir_ops.rounds.airflow_api import DagRun
@@ -51,6 +51,19 @@ def typed(airflow: LocalAirflow) -> Callable[..., Any]:
         return json.loads(done.stdout)
 
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clock(airflow: LocalAirflow, world: RoundWorld) -> Iterator[str]:
+    """The DAG of a project whose rounds start every minute, and whose first one never ends."""
+    config, schedule = {"hang": True}, {"cron": "* * * * *"}
+    world.apply("clock", config=config, schedule=schedule, time_seconds=3600)
+    yield "round__clock"
+    edit_project(world.workspace.catalog, "clock", {"schedule": None})
+    airflow.wait_for_dag("round__clock")
+    for run in airflow.client.runs("round__clock", limit=100):
+        if not run.finished:
+            airflow.client.cancel(run.dag_id, run.run_id)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +157,7 @@ def test_a_refused_model_is_not_promoted_and_the_record_says_who_refused(
 
 
 def test_those_whom_the_project_names_are_told(world: RoundWorld, airflow: LocalAirflow) -> None:
-    told = [line.split(" | ") for line in (world.root / "told.txt").read_text().splitlines()]
+    told = _told(world, PROJECT)
 
     closing = ["waiting-for-approval", "round-closed"]
     assert [event for event, *_ in told] == ["waiting-for-labels", *closing, *closing]
@@ -155,6 +168,89 @@ def test_those_whom_the_project_names_are_told(world: RoundWorld, airflow: Local
     assert first[2][2].startswith("Its newest model has mAP@0.5 ")
     run = _rounds(world)[0].run_id
     assert {line[3] for line in first} == {f"{airflow.url}/dags/{DAG}/runs/{quote(run, safe='')}"}
+
+
+def test_those_whom_the_project_names_are_told_that_a_gate_failed(
+    airflow: LocalAirflow, world: RoundWorld
+) -> None:
+    write_images(world.root / "leaking", 3, seed=0)  # of the training images
+    data = world.root / "data"
+    sources = {"training": data / "training", "validation": world.root / "leaking",
+               "pool": data / "pool"}  # fmt: skip
+    paths = {role: str(path) for role, path in sources.items()}
+    world.apply("leaks", sources=paths, notify=["team"])
+
+    run = airflow.client.trigger(ANY, conf={"project": "leaks"})
+    ended = airflow.client.wait_for_run(ANY, run.run_id, timeout=SECONDS)
+
+    assert ended.state == "failed"
+    assert airflow.client.task_states(ANY, run.run_id)["gate_data"] == "failed"
+    _until(lambda: bool(_told(world, "leaks")))
+    ((event, subject, text, url),) = _told(world, "leaks")
+    assert (event, subject) == ("gate-failed", "Round 1 of leaks was stopped by a gate")
+    assert "no-leakage" in text
+    assert url == f"{airflow.url}/dags/{ANY}/runs/{quote(run.run_id, safe='')}"
+
+
+def test_data_that_is_imported_starts_a_round_once_enough_of_it_is_labelled(
+    airflow: LocalAirflow, world: RoundWorld
+) -> None:
+    dag, rounds = "round__lane", world.workspace.catalog.rounds
+    world.apply("lane", schedule={"new_labels": 5})
+    airflow.wait_for_dag(dag)
+
+    _import_labelled(airflow, world, 3, seed=1000)
+    _until(lambda: len(airflow.client.runs(dag)) == 1)
+    (few,) = airflow.client.runs(dag)
+    ended = airflow.client.wait_for_run(dag, few.run_id, timeout=SECONDS)
+
+    assert (ended.state, rounds.list("lane")) == ("success", [])
+    assert set(airflow.client.task_states(dag, few.run_id).values()) == {"skipped"}
+    log = airflow.client.log(dag, few.run_id, "open_round")
+    assert "3 of 5 images are newly labelled: not yet" in log
+
+    _import_labelled(airflow, world, 2, seed=1003)
+    _until(lambda: bool(rounds.list("lane")))
+    (opened,) = rounds.list("lane")
+    airflow.client.cancel(dag, opened.run_id)
+
+    assert opened.run_id.startswith("asset_triggered__")
+    assert (opened.dag_id, opened.number) == (dag, 1)
+
+
+def test_a_tick_starts_a_round_and_one_that_finds_it_open_is_skipped_and_links_it(
+    airflow: LocalAirflow, world: RoundWorld, clock: str
+) -> None:
+    def over() -> list[DagRun]:
+        return [run for run in airflow.client.runs(clock, limit=100) if run.finished]
+
+    _until(lambda: bool(over()))
+
+    (opened,) = world.workspace.catalog.rounds.list("clock")
+    tick = over()[-1]
+    assert (opened.state, opened.run_id[:11]) == ("open", "scheduled__")
+    assert (tick.state, tick.run_id[:11]) == ("success", "scheduled__")
+    assert tick.run_id > opened.run_id
+    assert set(airflow.client.task_states(clock, tick.run_id).values()) == {"skipped"}
+    link = f"{airflow.url}/dags/{clock}/runs/{quote(opened.run_id, safe='')}"
+    assert airflow.client.links(clock, tick.run_id, "open_round") == {"Open round": link}
+
+
+def _import_labelled(airflow: LocalAirflow, world: RoundWorld, count: int, *, seed: int) -> None:
+    """So many more images into the training version of project `lane`."""
+    name = f"lane-{seed}"
+    write_images(world.root / "sharing" / name, count, seed=seed)
+    conf = {"path": name, "branch": "lane/training", "split": "train", "unknown_classes": "add"}
+    run = airflow.client.trigger("dataset_import", conf=conf)
+    assert airflow.client.wait_for_run(run.dag_id, run.run_id, timeout=SECONDS).state == "success"
+
+
+def _told(world: RoundWorld, project: str) -> list[list[str]]:
+    """Event, subject, text and address of each message about a project."""
+    kept = world.root / "told.txt"
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    said = [line.split(" | ") for line in lines]
+    return [words for words in said if f" of {project} " in words[1]]
 
 
 def _rounds(world: RoundWorld) -> list[Round]:
