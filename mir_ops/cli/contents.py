@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mir_ops.store.diffs import Diff
 
 _TYPES: Final = {"tr": "training", "va": "validation", "te": "test", "unknown": "others"}
-_CHANGES: Final = ("added", "removed", "changed")
 _LISTED: Final = 50
 
 
@@ -65,6 +64,8 @@ def run_show(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def run_diff(arguments: argparse.Namespace, output: Output) -> int:
+    from mir_ops.dataset.diff_records import CHANGES, class_rows, diff_record
+
     repository = repository_of(arguments)
     store = repository.store
     given = [*(arguments.src_revs or "").split(";"), *arguments.revs]
@@ -77,20 +78,16 @@ def run_diff(arguments: argparse.Namespace, output: Output) -> int:
         )
     first, second = (store.read(repository.revision(rev)) for rev in [*revs, "HEAD"][:2])
     diff = store.diff(first, second)
-    names = dict(zip(first.taxonomy.ids, first.taxonomy.names, strict=True))
-    names |= dict(zip(second.taxonomy.ids, second.taxonomy.names, strict=True))
-    rows = [
-        (layer, names.get(class_id, f"#{class_id}"), *counts)
-        for layer, classes in diff.layers.items()
-        for class_id, counts in sorted(classes.items())
-    ]
     if output.json:
-        output.record(_diff_record(first.id, second.id, diff, rows))
+        output.record(diff_record(first, second, diff))
         return 0
     output.record({}, _diff_lines(diff))
+    rows = [
+        (layer_title(layer), name, *counts)
+        for layer, name, counts in class_rows(first, second, diff)
+    ]
     if rows:
-        titled = [(layer_title(layer), *rest) for layer, *rest in rows]
-        output.table(("layer", "class", *_CHANGES), titled, right=_CHANGES)
+        output.table(("layer", "class", *CHANGES), rows, right=CHANGES)
     return 0
 
 
@@ -137,37 +134,6 @@ def _listed(names: Sequence[str]) -> str:
     shown = ";".join(names[:_LISTED]) or "-"
     more = len(names) - _LISTED
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _diff_record(
-    first: str, second: str, diff: Diff, rows: list[tuple[Any, ...]]
-) -> dict[str, Any]:
-    keys = ("layer", "class", *_CHANGES)
-    return {
-        "from": first,
-        "to": second,
-        "assets_added": diff.assets_added,
-        "assets_removed": diff.assets_removed,
-        "assets_changed": diff.assets_changed,
-        "split_moved": diff.split_moved,
-        "splits": [
-            {"from": old or None, "to": new or None, "assets": count}
-            for (old, new), count in diff.splits.items()
-        ],
-        "attributes": {
-            name: dict(zip(_CHANGES, counts, strict=True))
-            for name, counts in diff.attributes.items()
-        },
-        "classes": [dict(zip(keys, row, strict=True)) for row in rows],
-        "covered": {
-            name: dict(zip(_CHANGES, counts, strict=True))
-            for name, counts in diff.layer_assets.items()
-        },
-        "classes_added": list(diff.classes_added.values()),
-        "classes_removed": list(diff.classes_removed.values()),
-        "classes_renamed": [list(names) for names in diff.classes_renamed.values()],
-        "taxonomy_changed": diff.taxonomy_changed,
-    }
 
 
 def _diff_lines(diff: Diff) -> list[str]:

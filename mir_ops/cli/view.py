@@ -63,7 +63,7 @@ def _page_of(repository: Repository, rev: str | None) -> str:
     if rev is None and "@" not in head and not repository.store.branch(head).exists:
         return ""
     commit = repository.resolve(rev)
-    return f"projects/{quote(commit.project or NO_PROJECT, safe='')}/versions/{commit.id}"
+    return f"projects/{quote(commit.project or NO_PROJECT, safe='')}/versions/{commit.id}/images"
 
 
 def _sources(repository: Repository) -> Sources:

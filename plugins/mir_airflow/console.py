@@ -104,6 +104,7 @@ async def _refusal(request: Request) -> PlainTextResponse | None:
     if request.method not in HARMLESS and credentials is None and not is_same_origin(request):
         return _refuse(403, "A request that changes something must come from this site")
     request.state.mir_user = user
+    request.state.mir_author = user.get_name()
     project = _project_of(request)
     if await run_in_threadpool(_may, user, project):
         return None

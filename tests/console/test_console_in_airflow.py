@@ -31,7 +31,7 @@ def test_a_person_gets_from_the_menu_to_an_image(guarded: Guarded, shown: Shown,
     console = tab.page.frame_locator("iframe")
     console.get_by_role("heading", name="Projects").wait_for()
 
-    tab.page.goto(f"{airflow}/plugin/mir/mir/projects/digits/versions/{shown.commit.id}")
+    tab.page.goto(f"{airflow}/plugin/mir/mir/projects/digits/versions/{shown.commit.id}/images")
     console.locator(".tile").first.click()
     console.get_by_role("heading", name="Annotations").wait_for()
 

@@ -79,12 +79,12 @@ def test_the_printed_address_shows_the_version(address: str, site: str, shown: S
     kept, _, flags = headers["set-cookie"].partition(";")
 
     assert status == 303
-    assert headers["location"] == f"/projects/digits/versions/{shown.commit.id}"
+    assert headers["location"] == f"/projects/digits/versions/{shown.commit.id}/images"
     assert urlsplit(address).hostname == "127.0.0.1"
     assert flags == " HttpOnly; Path=/; SameSite=lax"
     status, html, _ = ask(site + headers["location"], Cookie=kept)
     assert status == 200
-    assert "<b>60</b> images" in html
+    assert " of 60</p>" in html
 
 
 @pytest.mark.parametrize("path", ["/", "/static/console.css", "/api/v1/projects", "/nothing"])

@@ -162,7 +162,7 @@ def _stated(
 ) -> Iterator[tuple[Version, pa.Table, Sequence[str]]]:
     """The rows to draw of each version, with what became of them; `""`: drawn as the other's."""
     gone = np.where(found.row_removed, "removed", "")
-    now = np.where(found.row_added, "added", "same")
+    now = np.where(found.row_added, "added", "same").astype(object)
     now[found.changed_new] = "changed"
     yield new, found.new, now.tolist()
     yield old, found.old, gone.tolist()

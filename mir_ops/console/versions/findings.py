@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from mir_ops.console.versions.differences import Difference
 from mir_ops.dataset.history import History
 from mir_ops.dataset.searching import Facts, Hit, search
+from mir_ops.store import keys
 
 if TYPE_CHECKING:
     from mir_ops.dataset import Analysis
     from mir_ops.store import Store
 
 _ANALYSES: Final = 64  # some 20 kB each
+_THREADS: Final = 16
 _DIFFERENCES: Final = 8  # 32 bytes for each image that differs
 
 K = TypeVar("K", bound=Hashable)
@@ -29,6 +32,7 @@ class Findings:
         self.history = History(store)
         self._store = store
         self._facts: dict[str, Facts] = {}
+        self._tags: dict[str, str] = {}
         self._analyses: _Kept[str, Analysis] = _Kept(_ANALYSES, self._analyse)
         self._differences: _Kept[tuple[str, str], Difference] = _Kept(
             _DIFFERENCES, lambda pair: Difference.of(store, *pair)
@@ -46,6 +50,21 @@ class Findings:
         """Versions of the whole store that are like the query, the best first."""
         names = {class_id: [name] for name, class_id in self._store.classes().items()}
         return search(self._store, query, class_names=names, known=self._facts)
+
+    def tags(self) -> dict[str, list[str]]:
+        """The tags of each version by its full id; a tag never moves, so each is read once."""
+        listed = self._store.objects.list(keys.TAGS)
+        names = sorted(keys.decode(key.removeprefix(keys.TAGS)) for key in listed)
+        fresh = [name for name in names if name not in self._tags]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for name, commit in zip(fresh, pool.map(self._store.find_tag, fresh), strict=True):
+                if commit is not None:
+                    self._tags[name] = commit.id
+        found: dict[str, list[str]] = {}
+        for name in names:
+            if name in self._tags:
+                found.setdefault(self._tags[name], []).append(name)
+        return found
 
     def _analyse(self, commit: str) -> Analysis:
         from mir_ops.dataset import analyse

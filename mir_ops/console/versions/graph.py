@@ -79,12 +79,18 @@ def _free(awaited: list[str | None]) -> int:
 
 
 def _await(awaited: list[str | None], lane: int, parent: str) -> int:
-    """The lane in which a parent is waited for: the version's own if that is free."""
-    if parent in awaited:
-        return awaited.index(parent)
+    """The lane in which a parent is waited for: the version's own if that is free.
+
+    Another one may wait for it as well: the lines meet at the parent.
+    """
     while len(awaited) <= lane:
         awaited.append(None)
-    place = lane if awaited[lane] is None else _free(awaited)
+    if awaited[lane] is None:
+        place = lane
+    elif parent in awaited:
+        return awaited.index(parent)
+    else:
+        place = _free(awaited)
     awaited[place] = parent
     return place
 

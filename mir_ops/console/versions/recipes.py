@@ -136,7 +136,7 @@ def foretell_recipe(store: Store, recipe: Recipe) -> Stats:
 
 
 def commit_recipe(
-    store: Store, recipe: Recipe, branch: str, *, message: str | None, project: str
+    store: Store, recipe: Recipe, branch: str, *, message: str | None, project: str | None
 ) -> Commit:
     """Do it. The same recipe for the same branch, from the same versions, is done once."""
     from mir_ops.dataset import filter_dataset, fuse, merge, sample
