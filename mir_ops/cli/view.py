@@ -67,6 +67,7 @@ def _page_of(repository: Repository, rev: str | None) -> str:
 
 
 def _sources(repository: Repository) -> Sources:
+    from mir_ops.console.models.looks import LooksHere
     from mir_ops.console.sources import Sources
 
     workspace = repository.workspace
@@ -75,6 +76,7 @@ def _sources(repository: Repository) -> Sources:
         workspace.catalog,
         every_version=True,
         sharing_dir=workspace.sharing_dir,
+        looks=LooksHere(workspace=workspace),
     )
 
 
