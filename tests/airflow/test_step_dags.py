@@ -178,6 +178,31 @@ def test_a_model_looks_at_a_picture(steps: Steps) -> None:
     assert json.loads(store.get_blob(seen["result"]))["detection"]["seen.png"]["boxes"]
 
 
+def test_a_picture_that_is_sent_to_the_console_is_looked_at(steps: Steps) -> None:
+    airflow, sharing = steps.airflow, steps.world.root / "sharing"
+    login = {"username": "admin", "password": airflow.passwords["admin"]}
+    looks = f"{airflow.url}/mir/api/v1/projects/street/models/{steps.model}/looks"
+    content = (sharing / "seen.png").read_bytes()
+    with httpx.Client(trust_env=False, timeout=60) as http:
+        token = http.post(f"{airflow.url}/auth/token", json=login).json()["access_token"]
+        http.headers["Authorization"] = f"Bearer {token}"
+
+        sent = http.post(looks, params={"executor": "sample"}, content=content)
+
+        assert sent.status_code == 202, sent.text
+        look = sent.json()["look"]
+        deadline = time.monotonic() + SECONDS
+        while (said := http.get(f"{looks}/{look}").json())["state"] == "waiting":
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        shown = http.get(f"{looks}/{look}/picture").content
+    assert said["state"] == "done", said
+    assert {box["class_name"] for box in said["boxes"]} == {"cat"}
+    assert said["address"].endswith(f"/dags/model_verify/runs/console__{look}")
+    assert shown == content
+    assert [path.suffix for path in (sharing / "looked-at" / "street").iterdir()] == [".png"]
+
+
 def test_what_was_predicted_before_is_measured_without_an_executor(steps: Steps) -> None:
     run = steps.start("model_evaluate", dataset="street/measured", branch="street/again")
 

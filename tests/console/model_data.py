@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import yaml
 from console_data import HOSTILE, _assets, _png
 
-from mir_ops.catalog import Catalog, ProjectSpec
+from mir_ops.catalog import Catalog, Package, ProjectSpec
 from mir_ops.console.sources import Sources
 from mir_ops.evaluation.materials import read_material
 from mir_ops.evaluation.versions import Settings, commit_marks, evaluate_material, keep_report
+from mir_ops.executor.models import import_model
 from mir_ops.store import Commit, Operation, Store, schema
 from mir_ops.taxonomy import ClassName, Taxonomy
+from mir_ops.workspace import Workspace
 
 CLASSES = ("cat", "dog", HOSTILE)
 OLDER, NEWER, IMPORTED, SECRET = (hashlib.sha256(name.encode()).hexdigest() for name in "abcd")
+
+INFO = {
+    "executor_config": {"class_names": ["cat", "<b>dog"]},
+    "task_context": {"producer": "ymir", "mAP": 0.6},
+    "stages": {"one": {"stage_name": "one", "files": ["a.pt"], "timestamp": 1, "mAP": 0.6}},
+    "best_stage_name": "one",
+}
 
 
 @dataclass(frozen=True)
@@ -209,3 +221,15 @@ def _write_secret(store: Store) -> Commit:
     ) as edit:
         edit.put_assets(_assets(ids, [content]))
     return edit.commit
+
+
+def write_package(folder: Path, ws: Workspace) -> Package:
+    """Import a package of YMIR's that the executor `sample` can use."""
+    path = folder / "package.tar.gz"
+    members = {"one/a.pt": b"weights", "ymir-info.yaml": yaml.safe_dump(INFO).encode()}
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return import_model(ws, path)

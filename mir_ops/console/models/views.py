@@ -13,7 +13,7 @@ from markupsafe import Markup
 from mir_ops.console.messages import _
 from mir_ops.console.models.drawings import Axis, Line, curve_chart
 from mir_ops.console.models.measured import Measured
-from mir_ops.evaluation.marks import NOTHING, THERE
+from mir_ops.evaluation.marks import MISTAKE, NOTHING, THERE
 from mir_ops.executor.curves import Curve, read_curves
 
 if TYPE_CHECKING:
@@ -217,7 +217,9 @@ def mistake_rows(report: Mapping[str, Any], measured: Measured) -> list[dict[str
 
 
 def _mistake(kind: str) -> dict[str, str]:
-    return {"mark": "fn"} if kind == "missed" else {"mark": "fp", "mistake": kind}
+    if kind == "missed":
+        return {"mark": "fn"}
+    return {"mark": "fp", "tag": f"{MISTAKE}={kind}"}
 
 
 _KINDS: Final = {
