@@ -77,6 +77,7 @@ def _sources(repository: Repository) -> Sources:
         every_version=True,
         sharing_dir=workspace.sharing_dir,
         looks=LooksHere(workspace=workspace),
+        label_files=repository.label_files,
     )
 
 

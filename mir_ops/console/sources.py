@@ -18,6 +18,7 @@ from mir_ops.store import Commit, Store, Version
 if TYPE_CHECKING:
     from mir_ops.catalog import Catalog
     from mir_ops.console.models.looks import Looks
+    from mir_ops.label_files import LabelFiles
     from mir_ops.workspace import Workspace
 
 NO_PROJECT = "-"  # stands for "of no project" in addresses; only `mir view` serves it
@@ -42,10 +43,12 @@ class Sources:
         image_secret: str | None = None,
         sharing_dir: Path | None = None,
         looks: Looks | None = None,
+        label_files: LabelFiles | None = None,
     ) -> None:
         self.store = store
         self.sharing_dir = sharing_dir  # where callers of the API name data
         self.looks = looks  # lets models look at pictures where there is no Airflow
+        self.label_files = label_files  # which the next commits record
         self.image_secret = image_secret  # signs what label tools may see; without: nothing
         self.catalog = catalog
         self.every_version = every_version
