@@ -29,6 +29,9 @@ MODULES: Final = (
     "mir_ops.store.merges",
     "mir_ops.store.s3",
     "numpy.ma",
+    "pyarrow.acero",
+    "pyarrow.pandas_compat",
+    "pyarrow.vendored.version",
 )
 
 

@@ -15,17 +15,21 @@ FORKED = """
 import json, os, sys
 from pathlib import Path
 sys.argv = ["airflow", "scheduler"]
-LARGE = ("mir_ops", "numpy", "pyarrow", "pandas", "google")
+LARGE = (
+    "mir_ops", "numpy", "pyarrow", "pandas", "google",
+    "great_expectations", "scipy", "altair", "sqlalchemy",
+)
 from airflow.listeners.listener import get_listener_manager
 get_listener_manager().hook.on_starting(component=None)
 
 def as_a_task():
     threads, before = len(os.listdir("/proc/self/task")), set(sys.modules)
     from mir_ops.executor import run_job
-    from mir_ops.rounds.steps import Place, training_step
+    from mir_ops.rounds.steps import Place, check_gate, training_step
     from mir_ops.workspace import Workspace
     given = json.loads(os.environ["ROUND"])
     workspace = Workspace(**{**given["workspace"], "work_dir": Path(given["work_dir"])})
+    gate = check_gate(workspace, Place(**given["place"]), given["number"], stage="data")
     step = training_step(workspace, Place(**given["place"]), given["number"])
     job = step.prepare()
     run_job(job)
@@ -36,6 +40,7 @@ def as_a_task():
     return {
         "threads": threads,
         "loaded": sorted(loaded),
+        "gate": gate["message"],
         "stage": trained["stage"],
         "groups": pa.table({"a": np.arange(9) % 3}).group_by("a").aggregate([]).num_rows,
         "product": float((np.ones((300, 300)) @ np.ones((300, 300))).sum()),
@@ -51,7 +56,7 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 
-def test_a_forked_task_has_all_it_needs_for_training(
+def test_a_forked_task_has_all_it_needs_for_a_gate_and_training(
     in_airflow: Callable[..., str], world: RoundWorld
 ) -> None:
     world.apply("forked")
@@ -72,6 +77,7 @@ def test_a_forked_task_has_all_it_needs_for_training(
     assert json.loads(out.splitlines()[-1]) == {
         "threads": 1,
         "loaded": [],
+        "gate": "All 19 rules hold",
         "stage": "best",
         "groups": 3,
         "product": 300.0**3,

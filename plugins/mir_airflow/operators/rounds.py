@@ -49,8 +49,9 @@ class StepOperator(BaseOperator):
         with explained(self.log):
             workspace = MirHook(self.mir_conn_id).workspace()
             place = place_of(context, workspace.deployment)
-            result = self.run_step(workspace, place, int(self.round_id))
-            self.leave(context, workspace, result)
+            with workspace.catalog.kept_open():
+                result = self.run_step(workspace, place, int(self.round_id))
+                self.leave(context, workspace, result)
         self.log.info("Done: %s", result)
         return result
 
