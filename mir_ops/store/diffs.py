@@ -86,7 +86,7 @@ def diff(a: Version, b: Version) -> Diff:
 def comparisons(a: Version, b: Version, table: str) -> Iterator[Comparison]:
     """Compare one table of two versions, some ten thousand assets at a time."""
     for ids in chunks(candidates(a, b, table)):
-        yield _compare(a, b, table, ids)
+        yield compare_assets(a, b, table, ids)
 
 
 def chunks(ids: pa.Array) -> Iterator[pa.Array]:
@@ -106,16 +106,17 @@ def compare_versions(
     differing = candidates(old, new, table)
     if ids is not None:
         differing = rows.common(differing, ids)
-    return _compare(old, new, table, differing, ignore)
+    return compare_assets(old, new, table, differing, ignore)
 
 
-def _compare(
+def compare_assets(
     old: Version | None,
     new: Version,
     table: str,
     differing: pa.Array,
     ignore: Collection[str] = (),
 ) -> Comparison:
+    """Compare one table of two versions, of these assets, whichever segments hold them."""
     before = None if old is None else read_covered(old, table, differing)
     now = read_covered(new, table, differing)
     if now is None and before is None:
@@ -161,7 +162,9 @@ def named_since(
     found = candidates(start, version, table)
     if len(found) <= _CHUNK:
         return found
-    compared = (_compare(start, version, table, ids, ignore).assets() for ids in chunks(found))
+    compared = (
+        compare_assets(start, version, table, ids, ignore).assets() for ids in chunks(found)
+    )
     return rows.sorted_unique(list(compared))
 
 

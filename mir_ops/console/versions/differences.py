@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mir_ops.store import Version, rows
-from mir_ops.store.diffs import Diff, compare_versions, diff
+from mir_ops.store.diffs import Diff, compare_assets, diff
 from mir_ops.store.schema import layer_kind
 
 if TYPE_CHECKING:
@@ -143,7 +143,8 @@ class Difference:
         return marks, hidden
 
     def _changes(self, layer: str, ids: pa.Array) -> Iterator[tuple[bytes, Mark]]:
-        found = compare_versions(self.old, self.new, layer, ids)
+        differing = rows.common(self.diff.layer_ids[layer], ids)
+        found = compare_assets(self.old, self.new, layer, differing)
         for version, table, states in _stated(self.old, self.new, found):
             names = dict(zip(version.taxonomy.ids, version.taxonomy.names, strict=True))
             wanted = table.select(["asset_id", "class_id", *_SIDES]).to_pylist()
