@@ -92,11 +92,30 @@ class Projects:
             return _project(project_row(session, name))
 
     def list(self, *, deleted: bool = False) -> builtins.list[Project]:
-        """Projects by name: those that live, or those that were deleted."""
+        """Projects by name: those that live, or those that were deleted.
+
+        One that is not valid any more is not among them: `invalid` says which, and why.
+        """
+        return self._sorted_out(deleted)[0]
+
+    def invalid(self, *, deleted: bool = False) -> dict[str, InvalidInputError]:
+        """Projects whose files, valid when they were written, are not any more, by their keys."""
+        return self._sorted_out(deleted)[1]
+
+    def _sorted_out(
+        self, deleted: bool
+    ) -> tuple[builtins.list[Project], dict[str, InvalidInputError]]:
         gone = ProjectRow.deleted_at.is_not(None)
         query = select(ProjectRow).where(gone if deleted else ~gone).order_by(ProjectRow.name)
+        valid: builtins.list[Project] = []
+        invalid: dict[str, InvalidInputError] = {}
         with reading(self.engine) as session:
-            return [_project(row) for row in session.scalars(query)]
+            for row in session.scalars(query):
+                try:
+                    valid.append(_project(row))
+                except InvalidInputError as error:
+                    invalid[row.key] = error
+        return valid, invalid
 
     @contextmanager
     def _changing(self) -> Iterator[Session]:

@@ -129,6 +129,8 @@ def run_list(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.deleted:
         columns.append("deleted")
     output.table(columns, rows, right=("classes", "budget", "rounds"))
+    for error in catalog.projects.invalid(deleted=arguments.deleted).values():
+        output.warning(f"{error}\nhint: {error.hint}")
     return 0
 
 

@@ -165,23 +165,27 @@ def test_change_sees_what_others_wrote(catalog: Catalog, spec: ProjectSpec) -> N
     assert caught.value.hint == "Use `mir project rename digits x`"
 
 
-def test_project_that_is_not_valid_any_more_is_named_and_mended(
+def test_project_that_is_not_valid_any_more_costs_itself_is_named_and_mended(
     catalog: Catalog, spec: ProjectSpec
 ) -> None:
     catalog.projects.create(spec)
+    other = catalog.projects.create(spec.model_copy(update={"name": "letters"}))
     broken = spec.model_dump_json().replace('"folder","classes"', '"gone","classes"')
     with writing(catalog.engine) as session:
-        session.execute(text("UPDATE mir_projects SET spec = :spec"), {"spec": broken})
+        statement = text("UPDATE mir_projects SET spec = :spec WHERE name = 'digits'")
+        session.execute(statement, {"spec": broken})
 
-    for call in (catalog.projects.list, lambda: catalog.projects.get("digits")):
-        code, said, hint = refusal(call)
-        assert code == "invalid-stored-project"
-        assert said.startswith(
-            "Project `digits` in the catalog: Invalid project: `labels.backend`: no label backend"
-        )
-        assert hint == "Apply a corrected file of `digits` with `mir project apply -f FILE`"
+    code, said, hint = refusal(lambda: catalog.projects.get("digits"))
+    assert code == "invalid-stored-project"
+    assert said.startswith(
+        "Project `digits` in the catalog: Invalid project: `labels.backend`: no label backend"
+    )
+    assert hint == "Apply a corrected file of `digits` with `mir project apply -f FILE`"
+    assert catalog.projects.list() == [other]
+    assert {key: str(each) for key, each in catalog.projects.invalid().items()} == {"digits": said}
 
     assert catalog.projects.apply(spec).spec == spec
+    assert catalog.projects.invalid() == {}
     assert catalog.projects.get("digits").spec == spec
 
 

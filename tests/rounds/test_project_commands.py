@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import yaml
 from round_data import House, Run
+from sqlalchemy import select
 
+from mir_ops.catalog.connections import writing
+from mir_ops.catalog.tables import ProjectRow
 from mir_ops.cli.main import main
 from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.rounds.airflow_api import AirflowClient
@@ -52,6 +55,22 @@ def test_project_is_created_then_unchanged_then_changed(house: House, mir: Any) 
         "changes": {"mining.budget": {"before": 4, "after": 9}},
     }
     assert house.ws.catalog.projects.get("birds").spec.mining.budget == 9
+
+
+def test_list_names_a_project_that_is_not_valid_any_more(house: House, mir: Any) -> None:
+    mir("project", "apply", "-f", str(write_project(house)))
+    with writing(house.ws.catalog.engine) as session:
+        row = session.scalar(select(ProjectRow).where(ProjectRow.name == "birds"))
+        assert row is not None
+        row.spec = {**row.spec, "labels": {"backend": "gone"}}
+
+    code, out, err = mir("project", "list", "--json")
+
+    assert (code, "birds" in out) == (0, False)
+    assert err.startswith("warning: Project `birds` in the catalog: Invalid project: `labels.")
+    assert err.endswith(
+        "hint: Apply a corrected file of `birds` with `mir project apply -f FILE`\n"
+    )
 
 
 def test_paths_of_a_file_are_relative_to_it(house: House, mir: Any) -> None:

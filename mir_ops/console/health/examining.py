@@ -55,11 +55,14 @@ def _catalog(workspace: Workspace) -> tuple[list[str], Finding]:
     """The images that projects may use, and whether the catalog answers."""
     try:
         projects = len(workspace.catalog.projects.list())
+        invalid = workspace.catalog.projects.invalid()
         executors = workspace.catalog.executors.list()
     except MirError as error:
         return [], _failed("catalog", error)
-    found = f"{projects} projects, {len(executors)} executors added"
     images = [each.image for each in executors if each.folder is None]
+    if invalid:
+        return images, _failed("catalog", next(iter(invalid.values())))
+    found = f"{projects} projects, {len(executors)} executors added"
     return images, Finding(part="catalog", health="ok", found=found)
 
 
