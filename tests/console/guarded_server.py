@@ -19,13 +19,20 @@ from airflow.models.base import Base
 from airflow.models.dag import DagModel
 from airflow.models.dagbundle import DagBundleModel
 from airflow.models.revoked_token import RevokedToken
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.team import Team
+from airflow.serialization.definitions.dag import SerializedDAG
+from airflow.serialization.serialized_objects import LazyDeserializedDAG
+from airflow.utils.db import add_default_pool_if_not_exists, synchronize_log_template
 from airflow.utils.session import create_session
+from mir_airflow.project_rounds import project_dag
+from sqlalchemy import update
 
 TEAM_OF_DAG = {
     "active_learning_round": "ops",
     "round__digits": "red",
     "round__secret": "blue",
+    "round__walks": "red",
     "unrelated": "green",
 }
 
@@ -33,14 +40,20 @@ TEAM_OF_DAG = {
 def main() -> None:
     models.import_all_models()  # type: ignore[no-untyped-call]
     Base.metadata.create_all(settings.engine)
+    add_default_pool_if_not_exists()
+    synchronize_log_template()
     with create_session() as session:
-        for dag_id, team in TEAM_OF_DAG.items():
+        for team in dict.fromkeys(TEAM_OF_DAG.values()):
             bundle = DagBundleModel(name=f"bundle-{team}")
             bundle.teams.append(Team(name=team))
             session.add(bundle)
             session.flush()
-            row = DagModel(dag_id=dag_id, bundle_name=bundle.name)  # type: ignore[no-untyped-call]
+        for dag_id, team in TEAM_OF_DAG.items():
+            row = DagModel(  # type: ignore[no-untyped-call]
+                dag_id=dag_id, bundle_name=f"bundle-{team}"
+            )
             session.add(row)
+    _write_rounds("walks")
     tokens = _tokens()
     listener = socket.create_server(("127.0.0.1", 0))
     written = Path(sys.argv[1] + ".new")
@@ -48,6 +61,22 @@ def main() -> None:
     written.rename(sys.argv[1])
     app = create_app()
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+def _write_rounds(key: str) -> None:
+    """The DAG of a project's rounds, as Airflow's DAG processor writes it."""
+    file = {
+        "name": key,
+        "classes": ["cat"],
+        "sources": {"pool": "data.zip"},
+        "executor": {"name": "sample"},
+    }
+    dag = LazyDeserializedDAG.from_dag(project_dag(key, file, "mir_default"))
+    bundle = f"bundle-{TEAM_OF_DAG[dag.dag_id]}"
+    with create_session() as session:
+        SerializedDAG.bulk_write_to_db(bundle, None, [dag], session=session)
+        SerializedDagModel.write_dag(dag, bundle, session=session)
+        session.execute(update(DagModel).values(is_paused=False))
 
 
 def _tokens() -> dict[str, str]:

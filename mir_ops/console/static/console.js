@@ -167,6 +167,19 @@ function confirmed(question) {
   });
 }
 
+// Airflow shows pages in a frame from which nothing outside of it can be opened. The page around
+// it, of the same origin, can.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[target]");
+  if (!link || window.parent === window) return;
+  event.preventDefault();
+  const outside = window.parent.document.createElement("a");
+  outside.href = link.href;
+  outside.target = link.target === "_blank" ? "_blank" : "_self";
+  outside.rel = link.rel;
+  outside.click();
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, select, textarea, .scroll")) return;
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
