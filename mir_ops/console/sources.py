@@ -14,6 +14,7 @@ from mir_ops.console.versions.findings import Findings
 from mir_ops.dataset.history import Past
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
 from mir_ops.store import Commit, Store, Version
+from mir_ops.store.objects import KeepsNear
 
 if TYPE_CHECKING:
     from mir_ops.catalog import Catalog
@@ -46,6 +47,8 @@ class Sources:
         label_files: LabelFiles | None = None,
     ) -> None:
         self.store = store
+        if isinstance(store.objects, KeepsNear):
+            store.objects.keep_near()
         self.sharing_dir = sharing_dir  # where callers of the API name data
         self.looks = looks  # lets models look at pictures where there is no Airflow
         self.label_files = label_files  # which the next commits record

@@ -14,6 +14,7 @@ CLASSES: Final = "refs/classes"
 HEADS: Final = "refs/heads/"
 TAGS: Final = "refs/tags/"
 SHARING: Final = "meta/stores/"  # in a shared asset root: the stores that keep blobs there
+SEGMENTS: Final = "seg/"
 GC_EPOCH: Final = "gc/epoch"  # reserved for garbage collection, with gc/plan/ and purged/
 
 _LONGEST: Final = 200  # of an encoded name: file systems stop at 255 bytes
@@ -34,12 +35,12 @@ def blob_places(sha256: str) -> tuple[str, str]:
 
 def segment(sha256: str) -> str:
     """A Parquet file of rows."""
-    return f"seg/sha256/{sha256[:2]}/{sha256}.parquet"
+    return f"{SEGMENTS}sha256/{sha256[:2]}/{sha256}.parquet"
 
 
 def sidecar(sha256: str) -> str:
     """The key sidecar of a segment."""
-    return f"seg/sha256/{sha256[:2]}/{sha256}.keys"
+    return f"{SEGMENTS}sha256/{sha256[:2]}/{sha256}.keys"
 
 
 def stored_object(sha256: str) -> str:

@@ -108,6 +108,14 @@ class SignsUrls(Protocol):
         """An address that needs no keys."""
 
 
+@runtime_checkable
+class KeepsNear(Protocol):
+    """An object store far away, of which a process that reads much can keep a part here."""
+
+    def keep_near(self) -> None:
+        """From now on keep what is read of segments as files on this host."""
+
+
 class MemoryObjects:
     """Objects in this process, for tests and experiments."""
 

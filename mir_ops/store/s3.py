@@ -28,6 +28,8 @@ from botocore.exceptions import (
 )
 
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError, StoreError
+from mir_ops.store import keys
+from mir_ops.store.near import NearFiles
 from mir_ops.store.objects import (
     Entry,
     OutcomeUnknownError,
@@ -70,6 +72,7 @@ class S3Objects:
         self._prefix = prefix
         self._quoted: bool | None = None  # how this server wants If-Match, once it showed it
         self._offset = 0.0
+        self._near: NearFiles | None = None
         for one in (client, once):
             one.meta.events.register("after-call.s3", self._note_clock)
 
@@ -135,8 +138,14 @@ class S3Objects:
                     file.write(chunk)
                     yield len(chunk)
 
-    def local_path(self, key: str) -> Path | None:  # noqa: ARG002 - no files here
-        return None
+    def keep_near(self) -> None:
+        """From now on keep what is read of segments as files on this host."""
+        self._near = self._near or NearFiles()
+
+    def local_path(self, key: str) -> Path | None:
+        if self._near is None or not key.startswith(keys.SEGMENTS):
+            return None
+        return self._near.path(key, self.fetch)
 
     def signed_url(self, key: str, *, seconds: int, media_type: str) -> str:
         with self._errors(key):

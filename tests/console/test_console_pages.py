@@ -111,7 +111,7 @@ def test_an_image_page_lists_its_annotations(client: Client, shown: Shown) -> No
     html = client.get(f"{shown.page}/images/{shown.hex(5)}").text
 
     assert "</i>cat</th><td>ground truth</td>" in html
-    assert '</i>bird</th><td>prediction</td><td class="num">0.90</td>' in html
+    assert '</i>bird</th><td>prediction <span class="nowrap">0.90</span></td>' in html
 
 
 def test_bytes_are_the_image_and_cannot_become_a_page(client: Client, shown: Shown) -> None:

@@ -102,8 +102,14 @@ def test_an_image_says_all_that_is_known_of_its_boxes(client: Client, street: St
     html = client.get(f"{street.page}/{street.hex(12)}").text
 
     assert '</i>sign</th><td>ground truth <span class="badge bad">missed</span>' in html
-    assert '</i>car</th><td>prediction <span class="badge good">found</span>' in html
-    assert '</i>person</th><td>prediction <span class="badge bad">wrong</span>' in html
+    assert (
+        '</i>car</th><td>prediction <span class="nowrap">0.56</span> <span class="badge good">found</span>'
+        in html
+    )
+    assert (
+        '</i>person</th><td>prediction <span class="nowrap">0.30</span> <span class="badge bad">wrong</span>'
+        in html
+    )
     assert "by=&#34;&gt;&lt;script&gt;" in html
     assert "<dt>weather</dt><dd>sun</dd>" in html
 

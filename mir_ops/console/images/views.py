@@ -63,18 +63,6 @@ def grid_page(
     }
 
 
-def version_page(
-    sources: Sources, project: str, version: Version, selection: Selection
-) -> dict[str, Any]:
-    """The grid, and where the version stands."""
-    tips = sources.tips(None if project == NO_PROJECT else project)
-    return {
-        **grid_page(sources, project, version, selection),
-        "branches": [name for name, tip in tips if tip.id == version.commit.id],
-        "origins": sources.origins(project, version),
-    }
-
-
 def tiles(sources: Sources, project: str, version: Version, selection: Selection) -> dict[str, Any]:
     """One page of the grid alone: what the page's module asks for while scrolling."""
     return _grid(sources, project, version, with_layers(version, selection))
