@@ -28,6 +28,7 @@ from mir_ops.console.labels.pages import pages as labels
 from mir_ops.console.messages import ReadersLanguage, _
 from mir_ops.console.models.pages import pages as models
 from mir_ops.console.projects.pages import pages as projects
+from mir_ops.console.rounds.coming import pages as coming
 from mir_ops.console.rounds.pages import pages as rounds
 from mir_ops.console.runs import Runs
 from mir_ops.console.sources import Sources
@@ -36,7 +37,7 @@ from mir_ops.doctor import Finding
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError
 
 _SECTIONS: Final = (
-    projects, rounds, versions, images, models, labels, executors, classes, health
+    projects, rounds, coming, versions, images, models, labels, executors, classes, health
 )  # fmt: skip
 _STATIC: Final = Path(__file__).parent / "static"
 _STATUS: Final = ((NotFoundError, 404), (InvalidInputError, 400))

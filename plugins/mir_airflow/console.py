@@ -68,7 +68,13 @@ def external_views() -> list[dict[str, Any]]:
             "destination": "nav",
             "url_route": "mir",
             "nav_top_level": True,
-        }
+        },
+        {
+            "name": "Round",
+            "href": f"{URL_PREFIX.lstrip('/')}/runs/{{DAG_ID}}/{{RUN_ID}}",
+            "destination": "dag_run",
+            "url_route": "mir-round",
+        },
     ]
 
 
@@ -249,9 +255,11 @@ def _open_sources() -> Sources:
 
 @lru_cache(maxsize=2)
 def _sources_of(workspace: Workspace) -> Sources:
-    return Sources(
+    sources = Sources(
         workspace.store,
         workspace.catalog,
         image_secret=workspace.image_secret,
         sharing_dir=workspace.sharing_dir,
     )
+    sources.workspace = workspace
+    return sources

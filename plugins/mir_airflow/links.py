@@ -33,6 +33,18 @@ def keep_gate(operator: object, project: str, number: int, stage: str) -> None:
     setattr(operator, _GATE, (project, number, stage))
 
 
+class RoundLink(BaseOperatorLink):
+    """Opens the round of the task's run, in the console."""
+
+    @property
+    def name(self) -> str:
+        return "Round"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
+        dag_id, run_id = quote(ti_key.dag_id, safe=""), quote(ti_key.run_id, safe="")
+        return f"{base_url()}/mir/runs/{dag_id}/{run_id}"
+
+
 class DatasetVersionLink(BaseOperatorLink):
     """Opens the dataset version that the task committed, in the console."""
 

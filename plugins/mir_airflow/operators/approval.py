@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 
 from mir_airflow.hooks.mir import MirHook
+from mir_airflow.links import RoundLink
 from mir_airflow.notifications import RoundNotifier
 from mir_airflow.operators.rounds import StepOperator
 from mir_airflow.places import explained, place_of
@@ -34,6 +35,7 @@ class ApproveModelOperator(ApprovalOperator):
     """
 
     template_fields: Sequence[str] = ("subject", "body", "round_id")
+    operator_extra_links = (*ApprovalOperator.operator_extra_links, RoundLink())
 
     def __init__(
         self,

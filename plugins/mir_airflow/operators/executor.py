@@ -16,7 +16,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from mir_airflow.hooks.mir import MirHook
-from mir_airflow.links import DatasetVersionLink
+from mir_airflow.links import DatasetVersionLink, RoundLink
 from mir_airflow.operators.rounds import push_version
 from mir_airflow.places import explained, place_of
 from mir_airflow.retries import MIR_RETRIES
@@ -344,6 +344,8 @@ class TrainOperator(RoundExecutorOperator):
 
     :param last: On the version with the labels of this very round.
     """
+
+    operator_extra_links = (RoundLink(),)
 
     def __init__(self, *, last: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -10,7 +10,13 @@ from airflow.sdk.bases.branch import BranchMixIn
 
 from mir_airflow.assets import PROJECTS, tell
 from mir_airflow.hooks.mir import LabelsHook, MirHook
-from mir_airflow.links import DatasetVersionLink, GateReportLink, keep_gate, keep_version
+from mir_airflow.links import (
+    DatasetVersionLink,
+    GateReportLink,
+    RoundLink,
+    keep_gate,
+    keep_version,
+)
 from mir_airflow.places import explained, place_of
 from mir_airflow.retries import MIR_RETRIES
 
@@ -203,6 +209,8 @@ class LabelStepOperator(StepOperator):
 class CreateLabelTaskOperator(LabelStepOperator):
     """Ask for labels of the images that were mined."""
 
+    operator_extra_links = (RoundLink(),)
+
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         from mir_ops.rounds.steps import create_label_task
 
@@ -238,6 +246,8 @@ class CloseRoundOperator(LabelStepOperator):
     That a round closed is an event of the project's asset ``closed``; that a continuous project
     wants its next round is one of ``next``.
     """
+
+    operator_extra_links = (RoundLink(),)
 
     def __init__(self, *, outlets: Sequence[AssetAlias] = (PROJECTS,), **kwargs: Any) -> None:
         super().__init__(outlets=list(outlets), **kwargs)
