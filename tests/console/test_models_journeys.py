@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import uvicorn
 from browser_tab import CHROMIUM, Tab
 from model_data import NEWER, OLDER, Shelf, write_package, write_shelf
-from PIL import Image
 from playwright.sync_api import Locator, expect
 
 from mir_ops.console.app import create_app
 from mir_ops.console.models.looks import LooksHere
 from mir_ops.console.sources import Sources
+from mir_ops.demo.scenes import compose
 from mir_ops.workspace import Workspace
 
 pytestmark = [
@@ -150,9 +149,9 @@ def test_a_picture_is_looked_at_and_its_boxes_follow_the_threshold(
     (model,) = (
         each.model_id for each in usable.catalog.packages.list() if "<b>dog" in each.classes
     )
-    photo = tmp_path / "photo.png"
-    noise = np.random.default_rng(0).integers(60, 190, (60, 80, 3), np.uint8)
-    Image.fromarray(noise).resize((640, 480)).save(photo)
+    (scene,) = compose("validation", 1, seed=0)
+    photo = tmp_path / scene.name
+    photo.write_bytes(scene.content)
     page.goto(f"{url}{MODELS}/{model}/verify")
     page.get_by_label("Executor").select_option("sample")
     page.locator("input[type=file]").set_input_files(photo)

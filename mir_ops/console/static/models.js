@@ -157,7 +157,9 @@ async function waitFor(name, isNewest) {
       return;
     }
     if (said.state === "done") {
-      await seen.querySelector("img").decode();
+      const picture = seen.querySelector("img");
+      await picture.decode();
+      picture.parentElement.classList.toggle("small", picture.naturalWidth < 480);
       showFound(said.boxes);
       return;
     }
@@ -227,7 +229,7 @@ function drawBoxes(shown, colour) {
   const picture = document.querySelector("[data-picture]");
   const svg = document.querySelector("[data-boxes]");
   svg.setAttribute("viewBox", `0 0 ${picture.naturalWidth} ${picture.naturalHeight}`);
-  const size = Math.max(picture.naturalWidth, picture.naturalHeight) * 0.022;
+  const size = (13 * picture.naturalWidth) / Math.max(1, picture.clientWidth);
   svg.replaceChildren(...[...shown].reverse().map((box) => boxOf(box, colour, size, picture)));
 }
 
