@@ -12,6 +12,7 @@ from typing import Final
 from xml.etree import ElementTree as Tree
 
 import numpy as np
+import pyarrow as pa
 
 from mir_ops.formats import rle
 from mir_ops.formats.parsed import Collected, ImageRow, ObjectRow, Parsed, RefusedError
@@ -44,7 +45,7 @@ def is_cvat(data: bytes) -> bool:
 
 
 def write_cvat(images: Iterable[tuple[ImageRow, Iterable[ObjectRow]]]) -> bytes:
-    """A file that CVAT imports: boxes, rotated ones, and the first ring of polygons."""
+    """A file that CVAT imports: boxes, rotated ones, masks, and the first ring of polygons."""
     lines = ['<?xml version="1.0" encoding="utf-8"?>', "<annotations>", "  <version>1.1</version>"]
     for number, (image, objects) in enumerate(images):
         lines.append(
@@ -62,10 +63,26 @@ def _shape_text(row: ObjectRow) -> str:
         ring = row.polygon[0]
         points = ";".join(f"{x:.2f},{y:.2f}" for x, y in zip(ring[::2], ring[1::2], strict=True))
         return f'<polygon {start} points="{points}" z_order="0"></polygon>'
+    if row.rle is not None:
+        return f'<mask {start} {_mask_text(row)} z_order="0"></mask>'
     x, y, w, h = (value or 0.0 for value in (row.x, row.y, row.w, row.h))
     turned = f' rotation="{row.angle:.2f}"' if row.angle else ""
     corners = f'xtl="{x:.2f}" ytl="{y:.2f}" xbr="{x + w:.2f}" ybr="{y + h:.2f}"'
     return f'<box {start} {corners}{turned} z_order="0"></box>'
+
+
+def _mask_text(row: ObjectRow) -> str:
+    """Run lengths of the rows of a mask's box; one without pixels has its image's first pixel."""
+    runs, _ = rle.read_runs(pa.array([row.rle], pa.binary()))
+    bitmap = rle.to_bitmap(runs.of(0), row.rle_width or 0, row.rle_height or 0)
+    down, across = (np.flatnonzero(bitmap.any(axis=axis)) for axis in (1, 0))
+    top, bottom = (down[0], down[-1] + 1) if len(down) else (0, 1)
+    left, right = (across[0], across[-1] + 1) if len(across) else (0, 1)
+    counts = rle.from_bitmap(bitmap[top:bottom, left:right].T)  # which go down columns
+    return (
+        f'rle="{", ".join(str(count) for count in counts)}" left="{left}" top="{top}" '
+        f'width="{right - left}" height="{bottom - top}"'
+    )
 
 
 def _quoted(text: str) -> str:

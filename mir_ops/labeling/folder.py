@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.formats.cvat import write_cvat
-from mir_ops.formats.parsed import ImageRow, ObjectRow, Rings
+from mir_ops.formats.parsed import ImageRow, ObjectRow
 from mir_ops.formats.voc import VocFile, VocObject, object_row, write_voc
 from mir_ops.labeling.backend import LabelProgress, LabelRequest, LabelResult
 from mir_ops.labeling.folder_answers import read_done
@@ -174,7 +174,7 @@ def _write_request(folder: Path, request: LabelRequest, entries: list[dict[str, 
 
 
 def _for_cvat(
-    request: LabelRequest, seen: Mapping[bytes, list[tuple[VocObject, Rings | None]]]
+    request: LabelRequest, seen: Mapping[bytes, list[tuple[VocObject, dict[str, Any]]]]
 ) -> Iterator[tuple[ImageRow, list[ObjectRow]]]:
     for asset in request.assets.sort_by("asset_id").to_pylist():
         image = ImageRow(
@@ -186,31 +186,32 @@ def _for_cvat(
         yield (
             image,
             [
-                object_row(0, box)._replace(polygon=polygon)
-                for box, polygon in seen.get(asset["asset_id"], ())
+                object_row(0, box)._replace(**shape, rle_width=image.width, rle_height=image.height)
+                for box, shape in seen.get(asset["asset_id"], ())
             ],
         )
 
 
-def _seen_by_asset(
-    request: LabelRequest,
-) -> dict[bytes, list[tuple[VocObject, Rings | None]]]:
-    """What the model sees: each with its box, and with its polygon where polygons are drawn."""
+def _seen_by_asset(request: LabelRequest) -> dict[bytes, list[tuple[VocObject, dict[str, Any]]]]:
+    """What the model sees: each with its box, and with its polygon or mask where such are drawn."""
     known = pa.array(list(request.classes), pa.int32())
     table = request.predictions.filter(
         pc.is_in(request.predictions["class_id"], value_set=known)
     ).sort_by([("asset_id", "ascending"), ("confidence", "descending")])
-    columns = ["asset_id", "class_id", "x", "y", "w", "h", "angle", "polygon", "confidence"]
-    found: dict[bytes, list[tuple[VocObject, Rings | None]]] = {}
-    for row in table.select(columns).to_pylist():  # as many as the budget lets people label
+    columns = ["asset_id", "class_id", "kind", "x", "y", "w", "h", "angle", "confidence"]
+    shapes = ["polygon", "rle"]
+    found: dict[bytes, list[tuple[VocObject, dict[str, Any]]]] = {}
+    rows = table.select([*columns, *shapes]).to_pylist()  # as many as people are to label
+    for row in rows:
         box = VocObject(
             name=request.classes[row["class_id"]],
             box=(row["x"], row["y"], row["w"], row["h"]),
             angle=row["angle"],
             confidence=row["confidence"],
         )
-        polygon = row["polygon"] if "polygon" in request.shapes else None
-        found.setdefault(row["asset_id"], []).append((box, polygon))
+        drawn = row["kind"] in request.shapes
+        shape = {name: row[name] for name in shapes} if drawn else {}
+        found.setdefault(row["asset_id"], []).append((box, shape))
     return found
 
 

@@ -9,13 +9,18 @@ from pathlib import Path
 from xml.etree import ElementTree as Tree
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from label_requests import FIRST, HEIGHT, SECOND, THIRD, WIDTH, small_request
 from studio_people import rows
 
 from mir_ops.formats import rle
-from mir_ops.formats.cvat import parse_cvat
+from mir_ops.formats.cvat import parse_cvat, write_cvat
+from mir_ops.formats.parsed import ImageRow, ObjectRow
 from mir_ops.labeling import LabelRequest, open_backend
 from mir_ops.labeling.folder import FolderBackend
 from mir_ops.store.schema import PREDICTIONS
@@ -190,3 +195,39 @@ def test_polygons_that_the_model_sees_are_polygons_for_cvat(tmp_path: Path) -> N
         kinds[shape] = (row["kind"], row["polygon"])
 
     assert kinds == {"polygon": ("polygon", [ring]), "box": ("box", None)}
+
+
+def test_masks_that_the_model_sees_are_masks_for_cvat(tmp_path: Path) -> None:
+    bitmap = np.zeros((HEIGHT, WIDTH), np.bool_)
+    bitmap[5:9, 4:12] = bitmap[8:, 30] = True
+    text = rle.write_runs(rle.runs_of([rle.from_bitmap(bitmap)]))[0].as_py()
+    seen = {
+        "asset_id": bytes.fromhex(FIRST), "annotation_id": 1, "class_id": 3, "kind": "mask",
+        "x": 4, "y": 5, "w": 27, "h": 25, "rle": text, "rle_width": WIDTH, "rle_height": HEIGHT,
+        "confidence": 0.5,
+    }  # fmt: skip
+    predictions = pa.Table.from_pylist([seen], schema=PREDICTIONS)
+    kinds = {}
+    for shape in ("mask", "box"):
+        request = replace(small_request(), predictions=predictions, shapes=(shape,))
+        backend = open_backend("folder", options={"path": str(tmp_path / shape)})
+        task = backend.create(request)
+        data = (tmp_path / shape / task / "annotations.xml").read_bytes()
+        (row,) = parse_cvat([("annotations.xml", data)]).objects.to_pylist()
+        kinds[shape] = (row["kind"], row["rle"])
+
+    assert kinds == {"mask": ("mask", text), "box": ("box", None)}
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_a_mask_comes_back_from_a_cvat_file_as_it_was(bitmap: npt.NDArray[np.bool_]) -> None:
+    height, width = bitmap.shape
+    text = rle.write_runs(rle.runs_of([rle.from_bitmap(bitmap)]))[0].as_py()
+    image = ImageRow(source="", file_name="a.png", width=width, height=height)
+    row = ObjectRow(
+        0, "", "one", "mask", None, None, None, None, rle=text, rle_width=width, rle_height=height
+    )
+
+    (read,) = parse_cvat([("a.xml", write_cvat([(image, [row])]))]).objects.to_pylist()
+
+    assert read["rle"] == text
