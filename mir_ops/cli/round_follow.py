@@ -49,7 +49,7 @@ class _Follower:
                     return now
             except StoreError as error:
                 if not self._lost:
-                    self.output.warning(f"{error}; asking again")
+                    self.output.warning(f"{error}; going on asking")
                 self._lost = True
             time.sleep(POLL_SECONDS)
 

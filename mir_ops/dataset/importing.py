@@ -327,9 +327,7 @@ def _unknown_classes(objects: Counter[str], places: dict[str, str]) -> InvalidIn
 
 def _nothing_taken(source: str, tally: Tally) -> InvalidInputError:
     report = tally.report({})
-    reasons = "; ".join(
-        f"{issue.count} {issue.text} [{issue.code}]: {issue.examples[0]}" for issue in report.issues
-    )
+    reasons = "; ".join(f"{issue}, such as {issue.examples[0]}" for issue in report.issues)
     return InvalidInputError(
         f"No image could be taken from `{source}`: {reasons or 'it has none'}",
         code="no-images",

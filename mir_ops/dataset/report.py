@@ -179,6 +179,10 @@ class Issue:
     def hint(self) -> str:
         return ISSUES[self.code][1]
 
+    def __str__(self) -> str:
+        # The number at the end: before the words it would want them in the singular at times.
+        return f"{self.text}: {self.count} [{self.code}]"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
@@ -191,7 +195,7 @@ class Report:
         """The report as people read it."""
         lines = [f"{name.replace('_', ' ')}: {count}" for name, count in self.taken.items()]
         for issue in self.issues:
-            lines.append(f"{issue.count} {issue.text} [{issue.code}]")
+            lines.append(str(issue))
             lines.extend(f"    {example}" for example in issue.examples[:EXAMPLES_SHOWN])
             if issue.count > EXAMPLES_SHOWN and len(issue.examples) >= EXAMPLES_SHOWN:
                 lines.append(f"    … and {issue.count - EXAMPLES_SHOWN} more")

@@ -63,7 +63,7 @@ def _try(source: Path, classes: tuple[str, ...], folder: DemoFolder, display: Di
     verdict = _gate(version, folder, display)
     display.heading("Page of images")
     page = folder.root / "index.html"
-    notes = [f"{issue.count} {issue.text}. {issue.hint}" for issue in result.report.issues]
+    notes = [f"{issue.text}: {issue.count}. {issue.hint}" for issue in result.report.issues]
     _write_page(store, version, page, source=source, notes=[verdict, *notes])
     display.line(f"  {page.as_uri()}")
     display.line("")

@@ -300,6 +300,12 @@ def _log_lines(content: Sequence[Any]) -> list[str]:
 
 
 def _refusal(answer: httpx.Response) -> MirError:
+    if answer.is_server_error:
+        return StoreError(
+            f"Airflow failed, asked again and again: {_detail(answer)}",
+            code="airflow-error",
+            hint="Look at the API server's log, and try again",
+        )
     message = f"Airflow refused: {_detail(answer)}"
     if answer.status_code in (401, 403):
         return InvalidInputError(
@@ -309,9 +315,7 @@ def _refusal(answer: httpx.Response) -> MirError:
         return NotFoundError(message, code="airflow-not-found")
     if answer.status_code == 409:
         return ConflictError(message, code="airflow-conflict")
-    if answer.status_code < 500:
-        return InvalidInputError(message, code="airflow-refused")
-    return StoreError(message, code="airflow-error")
+    return InvalidInputError(message, code="airflow-refused")
 
 
 def _detail(answer: httpx.Response) -> str:

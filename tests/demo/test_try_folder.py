@@ -62,7 +62,7 @@ def test_what_was_not_taken_is_listed_with_a_hint(
 
     said = capsys.readouterr().out
     assert code == 0
-    assert "1 images are damaged and were skipped [image-unreadable]" in said
+    assert "images are damaged and were skipped: 1 [image-unreadable]" in said
     assert broken.name in said
 
 

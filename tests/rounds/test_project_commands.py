@@ -293,7 +293,7 @@ def test_start_shows_what_the_round_does_and_why_it_failed(
     assert err.splitlines() == [
         f"Started `manual-1`: {where}",
         "open_round: success",
-        "warning: Airflow refused: 503 Service Unavailable; asking again",
+        "warning: Airflow failed, asked again and again: 503 Service Unavailable; going on asking",
         "train: failed",
         "error: `train`: The training version is empty",
         "",
