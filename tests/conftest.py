@@ -32,14 +32,14 @@ REQUIRED = frozenset(filter(None, os.environ.get("MIR_REQUIRE", "").split(",")))
 SERVED = {
     "airflow": [
         "chaos", "containers_in_airflow", "local_airflow", "round_kills", "rounds_in_airflow",
-        "secrets", "step_dags",
+        "rounds_that_run_themselves", "secrets", "step_dags",
     ],
     "api-server": [
         "console_guard", "console_in_airflow", "console_routes", "signed_addresses",
     ],
     "label-studio": [
         "images_in_the_page", "label_studio", "label_studio_page", "label_studio_rounds",
-        "labels_trigger",
+        "labels_trigger", "steps_at_label_studio",
     ],
 }  # fmt: skip
 _passed: set[str] = set()

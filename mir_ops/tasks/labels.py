@@ -148,15 +148,16 @@ def _request(ws: Workspace, found: Mapping[str, Any]) -> LabelRequest:
     project = version.commit.project
     presigned = ws.images_from == "store" and not ws.store_url.startswith("file:")
     shown = project is not None or presigned
+    found_by, start = _start(version, asked)
     return LabelRequest(
         key=found["key"],
         title=f"{found['branch']} {found['key'][:6]}",
         classes=_classes(ws, version, asked["classes"]),
         assets=version.assets(),
-        predictions=_start(version, asked),
+        predictions=start,
         fetch_image=ws.store.fetch_blob,
         find_addresses=find_addresses(ws, project or "", version) if shown else None,
-        model_id=asked["model"] or "",
+        model_id=found_by,
         shapes=tuple(asked["shapes"]),
         annotators=tuple(asked["annotators"]),
     )
@@ -190,12 +191,12 @@ def _classes(ws: Workspace, version: Version, names: list[str]) -> dict[int, str
     return found
 
 
-def _start(version: Version, asked: Mapping[str, Any]) -> pa.Table:
-    """What people start from, as predictions."""
+def _start(version: Version, asked: Mapping[str, Any]) -> tuple[str, pa.Table]:
+    """What people start from, as predictions, and who found it: Label Studio shows no others."""
     from mir_ops.evaluation.materials import find_layer
 
     if asked["prelabels"] == "none":
-        return PREDICTIONS.empty_table()
+        return "", PREDICTIONS.empty_table()
     if asked["prelabels"] == "ground_truth":
         table = version.layer("ground_truth")
         sure = pa.repeat(pa.scalar(1.0), table.num_rows)
@@ -207,11 +208,12 @@ def _start(version: Version, asked: Mapping[str, Any]) -> pa.Table:
             else pa.nulls(table.num_rows, column.type)
             for column in PREDICTIONS
         ]
-        return pa.Table.from_arrays(columns, schema=PREDICTIONS)
+        return "ground truth", pa.Table.from_arrays(columns, schema=PREDICTIONS)
     with naming("model", hint="Predict with `dataset_infer` first, or choose other pre-labels"):
         layer = find_layer(version, asked["model"])
     seen = version.layer(layer)
-    return seen.filter(pc.greater_equal(seen["confidence"], asked["confidence"]))
+    sure = seen.filter(pc.greater_equal(seen["confidence"], asked["confidence"]))
+    return layer.partition(":")[2], sure
 
 
 def _commit(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from processes import processes_below
 from round_worlds import RoundWorld, make_world
+from trials import Trials, open_trials
 
 from mir_ops.demo.local_airflow import LocalAirflow
 
@@ -50,6 +51,20 @@ def airflow(world: RoundWorld) -> Iterator[LocalAirflow]:
             started.wait_for_dag(name)
         yield started
     assert processes_below(world.root) == {}
+
+
+@pytest.fixture(scope="session")
+def tried_world(tmp_path_factory: pytest.TempPathFactory) -> RoundWorld:
+    return make_world(tmp_path_factory.mktemp("tried"))
+
+
+@pytest.fixture(scope="session")
+def trials(tried_world: RoundWorld) -> Iterator[Trials]:
+    """Runs DAGs without a scheduler, quickly."""
+    names = ("active_learning_round.py", "project_rounds.py", "dataset_label.py")
+    files = {name: (DAGS / name).read_text() for name in names}
+    with open_trials(tried_world, files) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +107,7 @@ class Line(BaseNotifier):
 
     def notify(self, context):
         with Path(self.path).open("a") as file:
-            file.write(self.line + chr(10))
+            file.write(" ".join(self.line.splitlines()) + chr(10))
 """
 
 

@@ -41,6 +41,7 @@ def main() -> None:
 
 def run(asked: dict[str, Any]) -> dict[str, Any]:
     """One run of a DAG: what became of it and its tasks, and the XComs of the first."""
+    os.environ.update(asked["env"])
     (dag,) = (each for each in DagBag(asked["file"]).dags.values() if each.dag_id == asked["dag"])
     with mock.patch.object(dagrun, "get_or_create_dagrun", made_by(asked)), hurried():
         if (answer := asked.get("answer")) is not None:

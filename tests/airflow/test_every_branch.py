@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from round_worlds import RoundWorld, make_world, write_images
-from trials import Trials, Tried, open_trials
+from round_worlds import RoundWorld, write_images
+from trials import Trials, Tried
 
 from mir_ops.catalog import Round, edit_project
 from mir_ops.rounds.ledger import STEPS
@@ -17,29 +15,10 @@ from mir_ops.rounds.steps import Place, open_round
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]
 
-DAGS = Path(__file__).resolve().parents[2] / "dags"
 TASKS = {*STEPS, "plan_shards", "mine_shard", "approve_model", "promote_model"}
 LAST = {"train_last", "evaluate_last"}
 IMPORTS = {"import/pool": 1, "import/training": 1, "import/validation": 1}
 AFTER_TARGETS = set(STEPS[STEPS.index("prepare_pool") : -1]) | {"plan_shards", "mine_shard"}
-
-# People in the place of the oracle.
-PEOPLE = (DAGS / "active_learning_round.py").read_text().replace(
-    '"active_learning_round", ', '"people_round", labels_conn_id="people", '
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def tried_world(tmp_path_factory: pytest.TempPathFactory) -> RoundWorld:
-    return make_world(tmp_path_factory.mktemp("branches"))
-
-
-@pytest.fixture(scope="module")
-def trials(tried_world: RoundWorld) -> Iterator[Trials]:
-    names = ("active_learning_round.py", "project_rounds.py")
-    files = {name: (DAGS / name).read_text() for name in names}
-    with open_trials(tried_world, {**files, "people_round.py": PEOPLE}) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +36,9 @@ def by_itself(trials: Trials, project: str, run_type: str, **more: Any) -> Tried
     )
 
 
-def by_hand(trials: Trials, project: str, **conf: Any) -> Tried:
-    name = "active_learning_round"
-    return trials.run(f"{name}.py", name, conf={"project": project, **conf})
+def by_hand(trials: Trials, project: str, **more: Any) -> Tried:
+    conf = {"project": project, **more.pop("conf", {})}
+    return trials.run("active_learning_round.py", "active_learning_round", conf=conf, **more)
 
 
 def edit(world: RoundWorld, project: str, **changes: Any) -> None:
@@ -166,7 +145,7 @@ def test_round_0_draws_images_where_there_is_nothing_to_train_from(
 ) -> None:
     tried_world.apply("bare", sources={"pool": str(tried_world.root / "data" / "pool")})
 
-    run = by_hand(trials, "bare", budget=6)
+    run = by_hand(trials, "bare", conf={"budget": 6})
 
     check(run, skipped={"train", "evaluate", "check_targets", "mine_shard", "promote_model"})
     assert moves(tried_world, "bare") == {
@@ -188,7 +167,8 @@ def test_a_draw_that_nobody_labels_in_time_leaves_no_labels_and_closes(
     spec = {"backend": "folder", "timeout_days": 1e-6, "poll_seconds": 0.05}
     edit(tried_world, "late", labels=spec)
 
-    run = trials.run("people_round.py", "people_round", conf={"project": "late"})
+    people = {**trials.connections, "mir_labels": trials.connections["people"]}
+    run = by_hand(trials, "late", connections=people)
 
     untrained = {"train", "evaluate", "check_targets"}
     check(run, skipped={*untrained, "mine_shard", *LAST, "promote_model"})

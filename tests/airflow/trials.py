@@ -38,6 +38,7 @@ class Trials:
     process: subprocess.Popen[str]
     dags: Path
     log: Path
+    connections: Mapping[str, Mapping[str, Any]]
 
     def run(
         self,
@@ -48,8 +49,12 @@ class Trials:
         run_type: str = "manual",
         event: str | None = None,
         answer: str | None = None,
+        connections: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Tried:
-        """One run of a DAG: by a person, a tick or an event, who say `answer` when asked."""
+        """One run of a DAG: by a person, a tick or an event, who say `answer` when asked.
+
+        It finds `connections` in the place of the world's own.
+        """
         wanted = {
             "file": str(self.dags / file),
             "dag": dag,
@@ -57,6 +62,7 @@ class Trials:
             "run_type": run_type,
             "event": event,
             "answer": answer,
+            "env": _environment(connections or self.connections),
         }
         found = self._ask(wanted)
         return Tried(**{**found, "tasks": dict(found["tasks"])})
@@ -84,10 +90,6 @@ def open_trials(world: RoundWorld, files: Mapping[str, str]) -> Iterator[Trials]
     for name, text in files.items():
         (dags / name).write_text(text)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    connections = {
-        f"AIRFLOW_CONN_{name.upper()}": json.dumps(value)
-        for name, value in world.connections().items()
-    }
     settings = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -97,7 +99,7 @@ def open_trials(world: RoundWorld, files: Mapping[str, str]) -> Iterator[Trials]
         log.open("w") as said,
         subprocess.Popen(
             [sys.executable, str(TESTER)],
-            env={**clean, **settings, **connections},
+            env={**clean, **settings},
             cwd=home,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -105,7 +107,11 @@ def open_trials(world: RoundWorld, files: Mapping[str, str]) -> Iterator[Trials]
             text=True,
         ) as process,
     ):
-        trials = Trials(process=process, dags=dags, log=log)
+        trials = Trials(process=process, dags=dags, log=log, connections=world.connections())
         trials.answer()  # it is there
         yield trials
         process.kill()  # its end takes Airflow seconds
+
+
+def _environment(connections: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {f"AIRFLOW_CONN_{name.upper()}": json.dumps(said) for name, said in connections.items()}
