@@ -14,6 +14,7 @@ import pyarrow as pa
 from console_data import HOSTILE, _png
 
 from mir_ops.console.sources import Sources
+from mir_ops.demo.scenes import Scene, compose
 from mir_ops.evaluation.materials import read_material
 from mir_ops.evaluation.versions import Settings, commit_marks, evaluate_material
 from mir_ops.formats import rle
@@ -37,6 +38,7 @@ class Street:
     asset_ids: list[bytes]
     versions: list[str]
     classes: Mapping[str, int] = field(default_factory=dict)
+    corrected: int = 1  # the image whose boxes the last commit changed
 
     @property
     def version(self) -> Version:
@@ -83,18 +85,7 @@ def _commits(made: Street, contents: Sequence[bytes]) -> Iterator[Commit]:
     )
     found = [row for n in range(60) for row in predictions(made, n)]
     yield _commit(made.store, "infer", **{MODEL: (PREDICTIONS, found, ids[:60])})
-    version = made.store.read(BRANCH)
-    material = read_material(version)
-    yield commit_marks(
-        made.store,
-        version,
-        material,
-        evaluate_material(material, Settings(confidence=0.2)),
-        branch=BRANCH,
-        op_id="marks",
-        message="Evaluate",
-        project=PROJECT,
-    )
+    yield _marks(made.store)
     yield _commit(made.store, "mine", **{PICKED: (SCORES, list(_scores(made)), ids)})
     moved = {**truths(made, 1)[0], "x": 40.0}
     yield _commit(
@@ -102,6 +93,21 @@ def _commits(made: Street, contents: Sequence[bytes]) -> Iterator[Commit]:
         f"correct {HOSTILE}",
         assets=[_asset(2, ids[2], contents[2]) | {"split": "train"}],
         ground_truth=(GROUND_TRUTH, [moved], ids[1:2]),
+    )
+
+
+def _marks(store: Store) -> Commit:
+    version = store.read(BRANCH)
+    material = read_material(version)
+    return commit_marks(
+        store,
+        version,
+        material,
+        evaluate_material(material, Settings(confidence=0.2)),
+        branch=BRANCH,
+        op_id="marks",
+        message="Evaluate",
+        project=PROJECT,
     )
 
 
@@ -195,3 +201,66 @@ def _scores(made: Street) -> Iterator[dict[str, Any]]:
             "reason": f"uncertain about {HOSTILE}" if n % 2 else "drawn",
             "components": [("arm_mined", 1.0)] if n % 2 else [("arm_random", 1.0)],
         }
+
+
+def write_digits(folder: Path, count: int = 450) -> Street:
+    """Handwritten digits on many images, a model that errs now and then, and a correction."""
+    store = Store.open((folder / "store").as_uri(), create=True)
+    scenes = {
+        hashlib.sha256(scene.content).digest(): scene
+        for scene in compose("training", count, seed=1, size=160)
+    }
+    ids = sorted(scenes)
+    store.put_blobs([scenes[one].content for one in ids])
+    names = {box.class_name for scene in scenes.values() for box in scene.boxes}
+    classes = store.register_classes(sorted(names))
+    several = (n for n, one in enumerate(ids) if len({b.class_name for b in scenes[one].boxes}) > 1)
+    made = Street(store, ids, [], classes, corrected=next(several))
+    for commit in _digit_commits(made, scenes):
+        made.versions.append(commit.id)
+    return made
+
+
+def _digit_commits(made: Street, scenes: Mapping[bytes, Scene]) -> Iterator[Commit]:
+    ids, known, dice = made.asset_ids, made.classes, np.random.default_rng(0)
+    boxes = [
+        {
+            "asset_id": one,
+            "annotation_id": number,
+            "class_id": known[box.class_name],
+            "kind": "box",
+            **dict(zip("xywh", map(float, box[1:]), strict=True)),
+        }
+        for one in ids
+        for number, box in enumerate(scenes[one].boxes)
+    ]
+    facts = []
+    for number, one in enumerate(ids):
+        row = _asset(number, one, scenes[one].content)
+        media = "image/png" if scenes[one].name.endswith("png") else "image/jpeg"
+        names = {"source_names": [scenes[one].name], "width": 160, "height": 160}
+        facts.append(row | names | {"media_type": media})
+    yield _commit(
+        made.store,
+        "Import digits",
+        taxonomy=Taxonomy(tuple(ClassName(id_, name) for name, id_ in known.items())),
+        assets=facts,
+        ground_truth=(GROUND_TRUTH, boxes, ids),
+    )
+    found = [
+        box
+        | {
+            "x": box["x"] + float(dice.normal(0, 1.5)),
+            "class_id": box["class_id"]
+            if dice.random() < 0.85
+            else (box["class_id"] + 1) % len(known),
+            "confidence": float(dice.uniform(0.3, 1)),
+        }
+        for box in boxes
+        if dice.random() < 0.9
+    ]
+    yield _commit(made.store, "Predict", **{MODEL: (PREDICTIONS, found, ids)})
+    yield _marks(made.store)
+    wrong = ids[made.corrected]
+    right = [box | {"class_id": known["seven"]} for box in boxes if box["asset_id"] == wrong]
+    yield _commit(made.store, "Correct a label", ground_truth=(GROUND_TRUTH, right, [wrong]))
