@@ -13,9 +13,16 @@ from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, Stor
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-LABEL_TRIES: Final = 30  # of label tasks: four hours, from 30 seconds on
+STEP_TRIES: Final = 10  # more than an hour, from 30 seconds on
+LABEL_TRIES: Final = 30  # of label tasks: four hours
 _USUAL_TRIES: Final = 2
 _LONGEST_DELAY: Final = timedelta(minutes=10)
+_AWAY: Final = frozenset(
+    {
+        *("store-unavailable", "endpoint-unreachable", "commit-outcome-unknown"),
+        *("catalog-unavailable", "engine-lost", "no-engine"),
+    }
+)
 
 _INPUT = [
     RetryRule(InvalidInputError, RetryAction.FAIL, reason="The input must change first"),
@@ -29,21 +36,15 @@ MIR_RETRIES = ExceptionRetryPolicy(
     ]
 )
 
-# Another open round will not close in five seconds: say so at once.
-OPENING_RETRIES = ExceptionRetryPolicy(
-    rules=[
-        *_INPUT,
-        RetryRule(ConflictError, RetryAction.FAIL, reason="Another round is open"),
-    ]
-)
 
-
-class LabelRetries(ExceptionRetryPolicy):
+class OutageRetries(ExceptionRetryPolicy):
     """
-    Waits for a label tool or a store that is away, twice as long each time, for hours.
+    Waits for a store, a catalog or an engine that is away, twice as long each time.
 
-    Whatever else fails is tried as often as in other tasks. For tasks with ``LABEL_TRIES`` retries.
+    Whatever else fails is tried as often as in other tasks. For tasks with ``tries`` retries.
     """
+
+    tries = STEP_TRIES
 
     def evaluate(
         self,
@@ -55,12 +56,35 @@ class LabelRetries(ExceptionRetryPolicy):
         decision = super().evaluate(exception, try_number, max_tries, context)
         if decision.action is not RetryAction.DEFAULT:
             return decision
-        failed = LABEL_TRIES - (max_tries - try_number)  # since it was cleared last
-        if not isinstance(exception, StoreError):
+        tries = (context["task"].retries or 0) if context else self.tries
+        failed = tries - (max_tries - try_number)  # since it was cleared last
+        if not self.is_outage(exception):
             return decision if failed <= _USUAL_TRIES else RetryDecision.fail("It failed too often")
         first: timedelta = context["task"].retry_delay if context else timedelta(seconds=30)
         delay = min(first * 2 ** min(failed - 1, 10), _LONGEST_DELAY)
         return RetryDecision.retry(delay, "What is away is waited for")
 
+    def is_outage(self, exception: BaseException) -> bool:
+        """Whether waiting may help."""
+        return isinstance(exception, StoreError) and exception.code in _AWAY
 
+
+class LabelRetries(OutageRetries):
+    """The same for longer, whatever a label tool says of itself."""
+
+    tries = LABEL_TRIES
+
+    def is_outage(self, exception: BaseException) -> bool:
+        return isinstance(exception, StoreError)
+
+
+STEP_RETRIES = OutageRetries(rules=MIR_RETRIES.rules)
 LABEL_RETRIES = LabelRetries(rules=MIR_RETRIES.rules)
+
+# Another open round will not close in five seconds: say so at once.
+OPENING_RETRIES = OutageRetries(
+    rules=[
+        *_INPUT,
+        RetryRule(ConflictError, RetryAction.FAIL, reason="Another round is open"),
+    ]
+)

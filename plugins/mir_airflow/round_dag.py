@@ -35,7 +35,13 @@ from mir_airflow.operators.rounds import (
     PreparePoolOperator,
 )
 from mir_airflow.operators.starting import CheckStartOperator
-from mir_airflow.retries import LABEL_RETRIES, LABEL_TRIES
+from mir_airflow.retries import (
+    LABEL_RETRIES,
+    LABEL_TRIES,
+    OPENING_RETRIES,
+    STEP_RETRIES,
+    STEP_TRIES,
+)
 from mir_airflow.sensors.labels import LabelsSensor
 
 if TYPE_CHECKING:
@@ -82,8 +88,9 @@ def round_dag(
         doc_md=DOC,
         on_failure_callback=fail_round,
         default_args={
-            "retries": 2,
+            "retries": STEP_TRIES,
             "retry_delay": timedelta(seconds=30),
+            "retry_policy": STEP_RETRIES,
             "on_failure_callback": fail_round,
             **(default_args or {}),
         },
@@ -103,6 +110,7 @@ def _add_steps(
         task_id="open_round",
         project=project,
         mir_conn_id=mir_conn_id,
+        retry_policy=OPENING_RETRIES,
         inlets=inlets,
         doc_md="Takes the project's lease and pins the versions that this round starts from.",
     )

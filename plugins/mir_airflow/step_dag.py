@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from airflow.sdk import DAG, Param
 
+from mir_airflow.retries import STEP_RETRIES, STEP_TRIES
+
 _NAMES: Final = {"type": "string", "minLength": 1}
 
 
@@ -25,7 +27,11 @@ def step_dag(dag_id: str, description: str, *, params: Mapping[str, Param], doc:
         tags=["mir", "step", kind],
         doc_md=f"{doc}\n\nA run is one operation: a task that is retried or cleared finds what it "
         "did. For what has changed since, trigger another run.",
-        default_args={"retries": 2, "retry_delay": timedelta(seconds=30)},
+        default_args={
+            "retries": STEP_TRIES,
+            "retry_delay": timedelta(seconds=30),
+            "retry_policy": STEP_RETRIES,
+        },
     )
 
 
