@@ -26,9 +26,11 @@ MODEL = "0123456789abcdef"
 DIFFERENCE = {"mined": 1.5, "random": 0.5, "difference": 1.0, "low": 0.2, "high": 1.8}
 
 
-def tell_story(catalog: Catalog, shown: Shown) -> Project:
+def tell_story(
+    catalog: Catalog, shown: Shown, *, words: str = HOSTILE, who: str = HOSTILE
+) -> Project:
     """Two closed rounds, the second better, and a third that waits for labels."""
-    project = apply_project(catalog, PROJECT)
+    project = apply_project(catalog, {**PROJECT, "description": words})
     for number, map50 in ((1, 0.25), (2, 0.5)):
         turn = open_round(catalog, project, number)
         leave(catalog, turn, **_closed_round(shown, number, map50))
@@ -38,7 +40,7 @@ def tell_story(catalog: Catalog, shown: Shown) -> Project:
     left = _closed_round(shown, 3, 0.6)
     for step in ("train", "evaluate", "check_targets", "mine", "create_label_task"):
         leave(catalog, turn, **{step: left[step]})
-    ask_for_labels(catalog, turn)
+    ask_for_labels(catalog, turn, who)
     return project
 
 
@@ -61,13 +63,13 @@ def leave(catalog: Catalog, turn: Round, **results: dict[str, Any]) -> None:
         catalog.steps.finish(turn.id, step, op_id, result)
 
 
-def ask_for_labels(catalog: Catalog, turn: Round) -> str:
+def ask_for_labels(catalog: Catalog, turn: Round, who: str = HOSTILE) -> str:
     op_id = operation_id("create_label_task", {"round": turn.id})
     catalog.label_tasks.add(
         round_id=turn.id, op_id=op_id, backend="label-studio", external_id="17", requested=5
     )
     catalog.label_tasks.update(
-        op_id, done=2, skipped=1, by={HOSTILE: 3}, page="https://labels.example.org/projects/17"
+        op_id, done=2, skipped=1, by={who: 3}, page="https://labels.example.org/projects/17"
     )
     catalog.steps.start(turn.id, "wait_for_labels", op_id)
     return op_id

@@ -11,9 +11,8 @@ from airflow_server import COOKIE, Guarded
 from browser_tab import CHROMIUM, Tab
 from console_data import Shown
 from playwright.sync_api import expect
-from project_story import tell_story
 
-from mir_ops.catalog import Catalog, Project
+from mir_ops.catalog import Project
 from mir_ops.rounds.steps import Place, open_round
 from mir_ops.workspace import Workspace
 
@@ -84,14 +83,14 @@ def test_a_project_is_made_and_changed_in_a_form(
     page.fill("[name='stop.plateau.rounds']", "3")
     picture("project-form")
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("heading", name="gate", level=1)).to_be_visible()
+    expect(page.get_by_role("heading", name="gate", exact=True)).to_be_visible()
 
     page.get_by_role("link", name="Edit").click()
     page.fill("[name='stop.target']", "")
     page.get_by_text("More about training").click()
     page.fill("[name='executor.config.train']", "iterations: 40\nwords: a b")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("heading", name="gate", level=1)).to_be_visible()
+    expect(page.get_by_role("heading", name="gate", exact=True)).to_be_visible()
 
     spec = workspace.catalog.projects.get("gate").spec
     assert spec.classes == ("car", "person")
@@ -127,7 +126,7 @@ def test_what_is_taken_out_of_a_form_is_gone_and_a_project_comes_back(
     page.fill("[name='stop.plateau.rounds']", "")
     page.fill("[name='stop.plateau.gain']", "")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("heading", name="fading", level=1)).to_be_visible()
+    expect(page.get_by_role("heading", name="fading", exact=True)).to_be_visible()
     spec = projects.get("fading").spec
     assert (spec.executor.config.train, spec.stop.plateau) == ({"kept": 1}, None)
 
@@ -139,7 +138,7 @@ def test_what_is_taken_out_of_a_form_is_gone_and_a_project_comes_back(
 
     page.get_by_role("link", name="Deleted").click()
     page.get_by_role("row", name="fading").get_by_role("button", name="Restore").click()
-    expect(page.get_by_role("heading", name="fading", level=1)).to_be_visible()
+    expect(page.get_by_role("heading", name="fading", exact=True)).to_be_visible()
     assert projects.find("fading") is not None
 
 
@@ -184,38 +183,6 @@ def test_sending_a_start_again_starts_one_round(guarded: Guarded, walks: Project
     assert (first.status, second.status) == (202, 202), (first.body, second.body)
     assert first.body == second.body
     assert guarded.send("red", path, "POST", sent).status == 403
-
-
-def test_a_round_tells_what_it_did_and_why(
-    airflow: str, tab: Tab, shown: Shown, workspace: Workspace, picture: Picture
-) -> None:
-    catalog: Catalog = workspace.catalog
-    if catalog.projects.find("digits") is None or not catalog.rounds.list("digits"):
-        tell_story(catalog, shown)
-    page = tab.page
-    page.goto(airflow + "/")
-    page.fill("[name=q]", "digits")
-    page.keyboard.press("Enter")
-    picture("projects")
-    page.get_by_role("link", name="digits").click()
-    expect(page.get_by_text("Waits for labels: 3 of 5 images")).to_be_visible()
-    picture("rounds")
-    page.get_by_role("link", name="People's time").click()
-    expect(page.get_by_text("Accuracy against what people spent")).to_be_visible()
-
-    page.get_by_role("button", name="Compare").click()
-    expect(page.get_by_role("row", name="map50 0.250 0.500 +0.250")).to_be_visible()
-    page.get_by_role("link", name="Round 2").first.click()
-    expect(page.get_by_role("heading", name="Chosen images")).to_be_visible()
-    picture("round")
-    page.get_by_role("link", name="No. 1").click()
-    expect(page.locator("img").first).to_be_visible()
-    assert shown.hex(0) in page.url
-
-    page.goto(f"{airflow}/projects/digits/labels")
-    page.get_by_role("button", name="Fetch now").click()
-    expect(page.locator("td", has_text=" UTC")).to_have_count(2)  # asked, and just now
-    picture("labels")
 
 
 def test_links_lead_out_of_airflows_frame(
