@@ -6,6 +6,7 @@ of the image as an archive, which is not believed either.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Callable, Mapping
@@ -152,6 +153,20 @@ def find_digest(image: str, engine: APIClient | None = None) -> str | None:
             return str(client.inspect_image(image)["Id"])  # type: ignore[no-untyped-call]
         except ImageNotFound:
             return None
+
+
+def code_digest(folder: Path) -> str:
+    """One digest of an executor's code: its Python files and all of `img-man`.
+
+    Other files may be what it writes when it runs: weights, caches, logs.
+    """
+    whole = hashlib.sha256()
+    for path in sorted({*folder.rglob("*.py"), *folder.glob("img-man/**/*")}):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            whole.update(f"{name.as_posix()}\0{digest}\n".encode())
+    return f"code:{whole.hexdigest()}"
 
 
 def _describe(read: Read) -> Description:

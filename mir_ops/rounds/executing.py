@@ -71,12 +71,15 @@ def image_record(spec: ProjectSpec) -> dict[str, Any]:
 
 
 def image_inputs(ws: Workspace, spec: ProjectSpec) -> dict[str, Any]:
-    """What an operation id says of the image: of a container's also which build it would run."""
-    from mir_ops.executor.images import find_digest
+    """What an operation id says of the image: also which build, or which code, it would run."""
+    from mir_ops.executor.images import code_digest, find_digest
 
-    record = image_record(spec)
-    if ws.runner == "docker" and (digest := find_digest(record["image"], ws.engine)):
-        record["digest"] = digest
+    record, folder = image_record(spec), image_of(spec).folder
+    if ws.runner == "docker":
+        if digest := find_digest(record["image"], ws.engine):
+            record["digest"] = digest
+    elif folder is not None:
+        record["digest"] = code_digest(folder)
     return record
 
 
