@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mir_ops.console.images.files import Served
+from mir_ops.console.images.history import History, history_of
 from mir_ops.console.images.indexes import Indexes
 from mir_ops.console.versions.findings import Findings
 from mir_ops.dataset.history import Past
@@ -132,6 +133,16 @@ class Sources:
         """The versions that this one was made from, as far as the project may see them."""
         parents = [self.store.commit(commit_id) for commit_id in version.commit.parents[:8]]
         return [commit for commit in parents if self._belongs(commit, project)]
+
+    def history(self, project: str, version: Version, asset_id: str) -> History:
+        """What became of an image, as far as the project may see it."""
+        return history_of(
+            self.store,
+            self.indexes.memory,
+            version.id,
+            asset_id,
+            told=lambda commit: self._belongs(commit, project),
+        )
 
     def _belongs(self, commit: Commit, project: str) -> bool:
         if project == NO_PROJECT:

@@ -15,6 +15,7 @@ from mir_ops.console.app import create_app
 from mir_ops.console.images import files
 from mir_ops.console.images.history import history_of
 from mir_ops.console.images.memory import Memory
+from mir_ops.console.sources import Sources
 from mir_ops.store import Version, segments
 
 
@@ -102,14 +103,11 @@ def test_an_image_says_all_that_is_known_of_its_boxes(client: Client, street: St
     html = client.get(f"{street.page}/{street.hex(12)}").text
 
     assert '</i>sign</th><td>ground truth <span class="badge bad">missed</span>' in html
-    assert (
-        '</i>car</th><td>prediction <span class="nowrap">0.56</span> <span class="badge good">found</span>'
-        in html
-    )
-    assert (
-        '</i>person</th><td>prediction <span class="nowrap">0.30</span> <span class="badge bad">wrong</span>'
-        in html
-    )
+    found = '0.56</span> <span class="badge good">found'
+    wrong = '0.30</span> <span class="badge bad">wrong'
+    assert f'</i>car</th><td>prediction <span class="nowrap">{found}</span>' in html
+    assert f'</i>person</th><td>prediction <span class="nowrap">{wrong}</span>' in html
+    assert '<span class="muted">background</span>' in html
     assert "by=&#34;&gt;&lt;script&gt;" in html
     assert "<dt>weather</dt><dd>sun</dd>" in html
 
@@ -235,6 +233,30 @@ def test_history_ends_where_it_was_told_and_goes_on_there(street: Street) -> Non
 
     assert (found.commits, found.before) == (2, street.versions[2])
     assert [change.commit.id for change in found.changes] == [street.versions[4]]
+
+
+def test_history_says_nothing_of_what_another_project_did(street: Street, tmp_path: Path) -> None:
+    store = street.store.scratch(tmp_path / "scratch")
+    with store.edit(
+        "mine",
+        op_id="mine",
+        operation=street.version.commit.operation,
+        message="Taken over",
+        base=street.version,
+        parents=[street.version.id],
+        project="mine",
+    ) as edit:
+        ids = street.version.asset_ids()[1:2]
+        edit.put_layer("ground_truth", street.version.layer("ground_truth")[:0], assets=ids)
+    sources = Sources(store)
+    client = Client(create_app(lambda: sources))
+
+    page = f"/projects/mine/versions/{edit.commit.id}/images/{street.hex(1)}"
+    html = client.get(page).text
+
+    assert "Taken over" in html
+    assert "Evaluate" not in html
+    assert len(client.get(f"/api/v1{page}/history").json()["changes"]) == 1
 
 
 def test_compaction_is_no_change(street: Street, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from mir_ops.console.access import ProjectKey, needs
 from mir_ops.console.frame import Opened
 from mir_ops.console.images import views
 from mir_ops.console.images.gallery import PAGE_SIZE, Card, Shape, read_page
-from mir_ops.console.images.history import Change, history_of
+from mir_ops.console.images.history import Change
 from mir_ops.console.images.matching import matching_places
 from mir_ops.console.images.objects import Annotation, read_annotations, read_facts
 from mir_ops.console.images.selecting import FromQuery
@@ -192,7 +192,7 @@ def show_image_history(
     """The versions that changed an image, the newest first, along first parents."""
     version = sources.version(project, commit)
     sources.asset(version, asset_id)
-    found = history_of(sources.store, sources.indexes.memory, version.id, asset_id)
+    found = sources.history(project, version, asset_id)
     return HistoryAnswer(
         commits=found.commits, before=found.before, changes=[_change(one) for one in found.changes]
     )

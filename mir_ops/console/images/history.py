@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,12 +15,12 @@ from mir_ops.console.images.lookups import Lookup
 from mir_ops.console.images.memory import Memory
 from mir_ops.store import Commit, Store, Version, rows
 from mir_ops.store.comparisons import compare
-from mir_ops.store.manifests import Segment, TableSegments
+from mir_ops.store.manifests import Segment, TableSegments, read_taxonomy
 from mir_ops.store.schema import layer_kind
-from mir_ops.taxonomy import Taxonomy
 
 MOST_COMMITS: Final = 256  # looked through at a time
 _THREADS: Final = 8
+_EACH: Final = 600  # bytes of a segment or a commit in memory, about
 _LAYERS: Final = ("ground_truth", "predictions")
 _FACTS: Final = ("split", "attributes", "source_names", "group_id")
 
@@ -77,24 +77,51 @@ class Step:
     taxonomy: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Commits, the newest first, and about how many bytes that is: they share most of it."""
+
+    steps: list[Step]
+    nbytes: int
+
+
 def history_of(
-    store: Store, memory: Memory, commit_id: str, asset_id: str, *, most: int = MOST_COMMITS
+    store: Store,
+    memory: Memory,
+    commit_id: str,
+    asset_id: str,
+    *,
+    most: int = MOST_COMMITS,
+    told: Callable[[Commit], bool] = lambda _: True,
 ) -> History:
-    """What changed the image on the way to this commit, along first parents."""
-    line = memory.get(("line", commit_id, most), lambda: _line(store, commit_id, most))
+    """What changed the image on the way to this commit, along first parents.
+
+    Of versions that are not `told` nothing is said.
+    """
+    line = memory.get(("line", commit_id, most), lambda: _line(store, commit_id, most)).steps
     lookup = Lookup(memory, store.objects, asset_id)
     lookup.prepare({id(table): table for one in line for table in one.tables.values()}.values())
+
+    def names(step: Step) -> Mapping[int, str]:
+        """Of the classes of that version."""
+        taxonomy = memory.get(
+            ("taxonomy", step.taxonomy), lambda: read_taxonomy(store.objects, step.taxonomy)
+        )
+        return dict(zip(taxonomy.ids, taxonomy.names, strict=True))
+
     steps = [*line, None] if len(line) <= most else line  # the last has nothing before it
     found = [
         change
         for now, before in itertools.pairwise(steps)
-        if now is not None and (change := _change(store, lookup, before, now)) is not None
+        if now is not None and told(now.commit)
+        if (change := _change(lookup, before, now, names)) is not None
     ]
-    further = line[-1].commit.id if len(line) > most else None
-    return History(changes=tuple(found), commits=min(most, len(line)), before=further)
+    last = line[-1].commit if len(line) > most else None
+    before = last.id if last is not None and told(last) else None
+    return History(changes=tuple(found), commits=min(most, len(line)), before=before)
 
 
-def _line(store: Store, commit_id: str, most: int) -> list[Step]:
+def _line(store: Store, commit_id: str, most: int) -> Line:
     """The commits along first parents, one more than `most` if there is one."""
     commits = [store.commit(commit_id)]
     while len(commits) <= most and commits[-1].parents:
@@ -107,7 +134,9 @@ def _line(store: Store, commit_id: str, most: int) -> list[Step]:
         return Step(commit=commit, tables=tables, taxonomy=manifest.taxonomy)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(step, commits))
+        steps = list(pool.map(step, commits))
+    held = sum(8 * len(one.deltas) for one in known.values() if isinstance(one, TableSegments))
+    return Line(steps=steps, nbytes=_EACH * (len(known) + len(steps)) + held)
 
 
 def _shared(known: dict[object, Any], table: TableSegments) -> TableSegments:
@@ -119,11 +148,12 @@ def _shared(known: dict[object, Any], table: TableSegments) -> TableSegments:
     return found
 
 
-def _change(store: Store, lookup: Lookup, before: Step | None, now: Step) -> Change | None:
+def _change(
+    lookup: Lookup, before: Step | None, now: Step, names: Callable[[Step], Mapping[int, str]]
+) -> Change | None:
     pairs = list(_deciders(lookup, before, now))
     if not pairs:
         return None
-    taxonomy = Version(store.objects, now.commit).taxonomy
     facts: dict[str, tuple[Any, Any]] = {}
     came = gone = False
     layers = []
@@ -133,7 +163,7 @@ def _change(store: Store, lookup: Lookup, before: Step | None, now: Step) -> Cha
             came, gone = one is None and other is not None, other is None and one is not None
             facts = _facts(one, other)
         elif layer_kind(name) in _LAYERS:
-            change = _layer_change(name, one, other, taxonomy)
+            change = _layer_change(name, one, other, names(now))
             layers += [change] if change is not None else []
     if not (came or gone or facts or layers):
         return None
@@ -170,14 +200,13 @@ def _facts(one: pa.Table | None, other: pa.Table | None) -> dict[str, tuple[Any,
 
 
 def _layer_change(
-    name: str, one: pa.Table | None, other: pa.Table | None, taxonomy: Taxonomy
+    name: str, one: pa.Table | None, other: pa.Table | None, names: Mapping[int, str]
 ) -> LayerChange | None:
     known = one if one is not None else other
     if known is None:
         return None
     nothing = known.slice(0, 0)
     found = compare(nothing if one is None else one, nothing if other is None else other)
-    names = dict(zip(taxonomy.ids, taxonomy.names, strict=True))
 
     def counted(table: pa.Table, picked: pa.Array) -> Mapping[str, int]:
         classes: Sequence[int] = table["class_id"].filter(picked).to_pylist()

@@ -10,7 +10,7 @@ from mir_ops.console.images.gallery import Shape, ring_texts
 from mir_ops.console.images.indexes import Indexes
 from mir_ops.console.images.lookups import Lookup
 from mir_ops.console.images.matching import TRUTH, evaluated
-from mir_ops.evaluation.marks import MARK, MISSED
+from mir_ops.evaluation.marks import MARK, MISSED, MISTAKE
 from mir_ops.store import Version, rows
 
 _FLAGS: Final = ("iscrowd", "difficult", "truncated", "occluded")
@@ -32,8 +32,13 @@ class Annotation:
 
     @property
     def plain_tags(self) -> Mapping[str, str]:
-        """Without what the shape's mark says already."""
-        return {key: value for key, value in self.tags.items() if key != MARK}
+        """Those that are not an evaluation's."""
+        return {key: value for key, value in self.tags.items() if not key.startswith("eval_")}
+
+    @property
+    def mistake(self) -> str | None:
+        """The kind of mistake of a prediction that is wrong."""
+        return self.tags.get(MISTAKE) or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ import numpy as np
 from mir_ops.console.images import facets
 from mir_ops.console.images.facets import Choice
 from mir_ops.console.images.gallery import PAGE_SIZE, Card, Page, cards_at, read_page
-from mir_ops.console.images.history import history_of
 from mir_ops.console.images.matching import (
     TRUTH,
     drawable_layers,
@@ -113,7 +112,7 @@ def image_page(
         "card": replace(card, shapes=tuple(one.shape for one in annotations[: len(card.shapes)])),
         "annotations": annotations,
         "facts": read_facts(indexes, version, asset_id),
-        "history": history_of(sources.store, indexes.memory, version.id, asset_id),
+        "history": sources.history(project, version, asset_id),
         "layers": _layer_choices(version, selection),
         "selection": selection,
         "around": around,
