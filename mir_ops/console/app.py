@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -76,6 +77,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     app.add_exception_handler(MirError, _show_error)
     app.add_exception_handler(StarletteHTTPException, _show_http_error)
+    app.add_exception_handler(RequestValidationError, _show_wrong_address)
     app.add_middleware(ReadersLanguage)
     app.add_middleware(SafeHeaders)
     return app
@@ -92,3 +94,10 @@ def _show_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code
     message = _("There is no such page") if status == 404 else error.detail
     return page(request, "error.html", status, message=message, hint=None, code=status)
+
+
+def _show_wrong_address(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    wrong = "; ".join(f"`{entry['loc'][-1]}`: {entry['msg']}" for entry in error.errors())
+    message = _("This address names no page")
+    return page(request, "error.html", 400, message=message, hint=wrong, code=400)

@@ -10,7 +10,7 @@ document.documentElement.classList.add("js");
 if (filters) {
   // On a narrow screen the images come first.
   if (window.matchMedia("(max-width: 860px)").matches) {
-    filters.querySelector("details").open = false;
+    for (const part of filters.querySelectorAll("details")) part.open = false;
   }
   filters.addEventListener("change", (event) => {
     if (event.target.name) filters.requestSubmit();
