@@ -14,56 +14,8 @@ def register_start(actions: Any) -> None:
     """Add `start` to `mir round`."""
     start = actions.add_parser("start", help="Start a round through Airflow's REST API")
     start.add_argument("project", metavar="PROJECT", help="Its name")
-    start.add_argument("--new-data", metavar="PATH", help="VOC zip or folder, as Airflow sees it")
-    start.add_argument("--budget", type=int, metavar="N", help="Images to pick")
-    start.add_argument("--strategy", metavar="NAME", help="Mining strategy")
-    start.add_argument("--control", type=float, metavar="SHARE", help="Share drawn at random")
-    start.add_argument("--pretrained", metavar="ID[@STAGE]", help="Model to start from")
-    start.add_argument("--model", metavar="ID[@STAGE]", help="Take it instead of training one")
-    start.add_argument(
-        "--prepare-pool",
-        action=argparse.BooleanOptionalAction,
-        help="Whether the pool is filtered and sampled (default: as the project says)",
-    )
-    start.add_argument(
-        "--mine",
-        action=argparse.BooleanOptionalAction,
-        help="Whether to pick images; without, everything that was prepared is labelled",
-    )
-    start.add_argument(
-        "--label",
-        action=argparse.BooleanOptionalAction,
-        help="Whether people are asked; without, the round ends with its picks",
-    )
-    start.add_argument(
-        "--train-after-merge",
-        action=argparse.BooleanOptionalAction,
-        help="Whether a last model learns from this round's labels (default: the project's)",
-    )
-    start.add_argument("--seed", type=int, metavar="N", help="Default: the project's")
-    start.add_argument(
-        "--as-project",
-        action="store_true",
-        default=None,
-        help="Forget what earlier runs said differently from the project",
-    )
-    start.add_argument(
-        "--dag",
-        default="active_learning_round",
-        metavar="ID",
-        help="Which DAG (default: active_learning_round)",
-    )
-    start.add_argument(
-        "--wait",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="Whether to show progress until the round is over (default); Ctrl-C leaves it running",
-    )
-    start.add_argument("--url", metavar="URL", help="Of Airflow (default: `MIR_AIRFLOW_URL`)")
-    start.add_argument("--user", metavar="NAME", help="Default: `MIR_AIRFLOW_USER`")
-    start.add_argument(
-        "--password", metavar="TEXT", help="Better: `MIR_AIRFLOW_PASSWORD`, which nobody sees"
-    )
+    _add_conf(start)
+    _add_airflow(start)
     start.set_defaults(run=run_start)
 
 
@@ -101,3 +53,61 @@ def run_start(arguments: argparse.Namespace, output: Output) -> int:
         [f"{'Ended' if run.finished else 'Started'} `{run.run_id}`: {where}"],
     )
     return 0
+
+
+def _add_conf(start: argparse.ArgumentParser) -> None:
+    """What this run says differently from the project."""
+    start.add_argument("--new-data", metavar="PATH", help="VOC zip or folder, as Airflow sees it")
+    start.add_argument("--budget", type=int, metavar="N", help="Images to pick")
+    start.add_argument("--strategy", metavar="NAME", help="Mining strategy")
+    start.add_argument("--control", type=float, metavar="SHARE", help="Share drawn at random")
+    start.add_argument("--pretrained", metavar="ID[@STAGE]", help="Model to start from")
+    start.add_argument("--model", metavar="ID[@STAGE]", help="Take it instead of training one")
+    start.add_argument(
+        "--prepare-pool",
+        action=argparse.BooleanOptionalAction,
+        help="Whether the pool is filtered and sampled (default: as the project says)",
+    )
+    start.add_argument(
+        "--mine",
+        action=argparse.BooleanOptionalAction,
+        help="Whether to pick images; without, everything that was prepared is labelled",
+    )
+    start.add_argument(
+        "--label",
+        action=argparse.BooleanOptionalAction,
+        help="Whether people are asked; without, the round ends with its picks",
+    )
+    start.add_argument(
+        "--train-after-merge",
+        action=argparse.BooleanOptionalAction,
+        help="Whether a last model learns from this round's labels (default: the project's)",
+    )
+    start.add_argument("--seed", type=int, metavar="N", help="Default: the project's")
+    start.add_argument(
+        "--as-project",
+        action="store_true",
+        default=None,
+        help="Forget what earlier runs said differently from the project",
+    )
+
+
+def _add_airflow(start: argparse.ArgumentParser) -> None:
+    """Which DAG, where, and whether to stay."""
+    start.add_argument(
+        "--dag",
+        default="active_learning_round",
+        metavar="ID",
+        help="Which DAG (default: active_learning_round)",
+    )
+    start.add_argument(
+        "--wait",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="Whether to show progress until the round is over (default); Ctrl-C leaves it running",
+    )
+    start.add_argument("--url", metavar="URL", help="Of Airflow (default: `MIR_AIRFLOW_URL`)")
+    start.add_argument("--user", metavar="NAME", help="Default: `MIR_AIRFLOW_USER`")
+    start.add_argument(
+        "--password", metavar="TEXT", help="Better: `MIR_AIRFLOW_PASSWORD`, which nobody sees"
+    )

@@ -35,42 +35,30 @@ def import_shared(
     from mir_ops.dataset import import_dataset
     from mir_ops.dataset.publishing import import_public, read_published
     from mir_ops.dataset.sharing import open_shared
-    from mir_ops.store import operation_id
 
-    ws, name = task.ws, source.removeprefix(_PUBLIC)
-    place = f"{ws.deployment}/import"
+    options: dict[str, Any] = {"split": split}
     if source.startswith(_PUBLIC):
+        name = source.removeprefix(_PUBLIC)
         with naming("path"):
-            published = read_published(ws.store, name)
-        labels = annotations != "none"
-        inputs = {"branch": task.branch, "source": published.id, "labels": labels, "split": split}
-        op_id = operation_id(place, inputs)
-        return import_public(
-            ws.store,
-            name,
-            task.branch,
-            op_id=op_id,
-            labels=labels,
-            split=split,
-            **task.provenance,
-        )
+            published = read_published(task.ws.store, name)
+        options["labels"] = annotations != "none"
+        said = _operation(task, published.id, options)
+        return import_public(task.ws.store, name, task.branch, **said)
+    options |= {"annotations": annotations, "unknown_classes": unknown}
     with ExitStack() as stack:
         with naming("path"):
-            files = stack.enter_context(open_shared(source, ws))
-        options: dict[str, Any] = {
-            "annotations": annotations,
-            "unknown_classes": unknown,
-            "split": split,
-        }
-        inputs = {"branch": task.branch, "source": files.digest(), **options}
-        return import_dataset(
-            ws.store,
-            files,
-            task.branch,
-            op_id=operation_id(place, inputs),
-            **options,
-            **task.provenance,
-        )
+            files = stack.enter_context(open_shared(source, task.ws))
+        said = _operation(task, files.digest(), options)
+        return import_dataset(task.ws.store, files, task.branch, **said)
+
+
+def _operation(task: Task, source: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What an import is told, with the id that the same import has whichever run asks for it."""
+    from mir_ops.store import operation_id
+
+    inputs = {"branch": task.branch, "source": source, **options}
+    op_id = operation_id(f"{task.ws.deployment}/import", inputs)
+    return {"op_id": op_id, **options, **task.provenance}
 
 
 def prepare_dataset(

@@ -4,7 +4,74 @@ from __future__ import annotations
 
 from typing import Any
 
+_NEEDED = {"type": "string"}
 _TEXT = {"type": ["string", "null"]}
+
+
+def _field(label: str, description: str, schema: dict[str, Any] = _TEXT) -> dict[str, Any]:
+    return {"label": label, "schema": schema, "description": description}
+
+
+_MIR_FIELDS = {
+    "store_url": _field(
+        "Store",
+        "Where dataset versions live: `file:///path` or `s3://bucket/prefix?endpoint_url=…`.",
+        _NEEDED,
+    ),
+    "catalog_url": _field(
+        "Catalog",
+        "SQLAlchemy URL of the catalog: `sqlite:////path/catalog.db` or `postgresql+psycopg2://…`.",
+        _NEEDED,
+    ),
+    "work_dir": _field(
+        "Work folder",
+        "Absolute local folder for executor jobs and the asset cache. With "
+        "the docker runner it has the same path on the engine's host.",
+        _NEEDED,
+    ),
+    "sharing_dir": _field(
+        "Sharing folder",
+        "Absolute folder on the workers: runs import paths below it, and no others.",
+    ),
+    "runner": _field(
+        "Runner",
+        "How executors run: as containers, or as child processes.",
+        {"type": ["string", "null"], "enum": ["docker", "process", None]},
+    ),
+    "deployment": _field(
+        "Deployment", "Name of this deployment: it is part of every operation id."
+    ),
+    "console_url": _field(
+        "Console",
+        "Where annotators' browsers and the label tool reach the console. "
+        "Empty: Airflow's `api.base_url` and `/mir`.",
+    ),
+    "image_secret": _field(
+        "Image secret",
+        "At least 16 random characters: signs the addresses at which "
+        "annotators load images, for an hour each.",
+        {**_TEXT, "format": "password"},
+    ),
+    "images_from": _field(
+        "Images from",
+        "Where annotators load images: from the S3 server itself, or "
+        "through the console. A store in a folder is always read through the console.",
+        {"type": ["string", "null"], "enum": ["store", "console", None]},
+    ),
+}
+
+_LABELS_FIELDS = {
+    "url": _field("Label Studio", "Its address; the token is the password of this connection."),
+    "store_url": _field(
+        "Oracle's store", "For the oracle: where its held-back ground truth lives."
+    ),
+    "rev": _field("Oracle's version", "For the oracle: branch or commit of the ground truth."),
+    "path": _field("Folder", "For the folder backend: where tasks are written and labels read."),
+    "browser_url": _field(
+        "Label Studio for browsers",
+        "Where people find Label Studio, if that is another address.",
+    ),
+}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -47,60 +114,7 @@ def _mir_connection() -> dict[str, Any]:
         "connection-type": "mir",
         "hook-class-name": "mir_airflow.hooks.mir.MirHook",
         "hook-name": "MIR workspace",
-        "conn-fields": {
-            "store_url": {
-                "label": "Store",
-                "schema": {"type": "string"},
-                "description": "Where dataset versions live: `file:///path` or "
-                "`s3://bucket/prefix?endpoint_url=…`.",
-            },
-            "catalog_url": {
-                "label": "Catalog",
-                "schema": {"type": "string"},
-                "description": "SQLAlchemy URL of the catalog: `sqlite:////path/catalog.db` or "
-                "`postgresql+psycopg2://…`.",
-            },
-            "work_dir": {
-                "label": "Work folder",
-                "schema": {"type": "string"},
-                "description": "Absolute local folder for executor jobs and the asset cache. With "
-                "the docker runner it has the same path on the engine's host.",
-            },
-            "sharing_dir": {
-                "label": "Sharing folder",
-                "schema": _TEXT,
-                "description": "Absolute folder on the workers: runs import paths below it, and "
-                "no others.",
-            },
-            "runner": {
-                "label": "Runner",
-                "schema": {"type": ["string", "null"], "enum": ["docker", "process", None]},
-                "description": "How executors run: as containers, or as child processes.",
-            },
-            "deployment": {
-                "label": "Deployment",
-                "schema": _TEXT,
-                "description": "Name of this deployment: it is part of every operation id.",
-            },
-            "console_url": {
-                "label": "Console",
-                "schema": _TEXT,
-                "description": "Where annotators' browsers and the label tool reach the console. "
-                "Empty: Airflow's `api.base_url` and `/mir`.",
-            },
-            "image_secret": {
-                "label": "Image secret",
-                "schema": {**_TEXT, "format": "password"},
-                "description": "At least 16 random characters: signs the addresses at which "
-                "annotators load images, for an hour each.",
-            },
-            "images_from": {
-                "label": "Images from",
-                "schema": {"type": ["string", "null"], "enum": ["store", "console", None]},
-                "description": "Where annotators load images: from the S3 server itself, or "
-                "through the console. A store in a folder is always read through the console.",
-            },
-        },
+        "conn-fields": _MIR_FIELDS,
         "ui-field-behaviour": {
             "hidden-fields": ["host", "port", "schema"],
             "relabeling": {"login": "Access key", "password": "Secret key"},
@@ -114,33 +128,7 @@ def _labels_connection() -> dict[str, Any]:
         "connection-type": "mir_labels",
         "hook-class-name": "mir_airflow.hooks.mir.LabelsHook",
         "hook-name": "MIR labels",
-        "conn-fields": {
-            "url": {
-                "label": "Label Studio",
-                "schema": _TEXT,
-                "description": "Its address; the token is the password of this connection.",
-            },
-            "store_url": {
-                "label": "Oracle's store",
-                "schema": _TEXT,
-                "description": "For the oracle: where its held-back ground truth lives.",
-            },
-            "rev": {
-                "label": "Oracle's version",
-                "schema": _TEXT,
-                "description": "For the oracle: branch or commit of the ground truth.",
-            },
-            "path": {
-                "label": "Folder",
-                "schema": _TEXT,
-                "description": "For the folder backend: where tasks are written and labels read.",
-            },
-            "browser_url": {
-                "label": "Label Studio for browsers",
-                "schema": _TEXT,
-                "description": "Where people find Label Studio, if that is another address.",
-            },
-        },
+        "conn-fields": _LABELS_FIELDS,
         "ui-field-behaviour": {
             "hidden-fields": ["host", "port", "schema"],
             "relabeling": {"login": "Access key", "password": "Secret key or token"},
