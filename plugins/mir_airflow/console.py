@@ -157,21 +157,36 @@ def _may_act(request: Request, action: Action, project: str | None) -> bool:
         method="PUT", user=user
     ):
         return False
-    return _may(user, project, _METHODS[action])
+    return _allows(user, _dags_for(request, project), project, _METHODS[action])
+
+
+def _dags_for(request: Request, project: str | None) -> dict[str, str | None]:
+    """A page of many projects asks for each by its key: their DAGs are read once."""
+    known: dict[str, str | None] | None = getattr(request.state, "mir_dags", None)
+    if known is None:
+        known = request.state.mir_dags = _known_dags(None)
+    wanted = known if project is None else _dag_ids(project)
+    return {name: known[name] for name in wanted if name in known}
 
 
 def _may(user: BaseUser, project: str | None, method: ResourceMethod = "GET") -> bool:
+    """The same with a project's name or its key."""
+    if _allows(user, _known_dags(project), project, method):
+        return True
+    key = _key_of(project) if project else None
+    return key not in (None, project) and _may(user, key, method)
+
+
+def _allows(
+    user: BaseUser, dags: dict[str, str | None], project: str | None, method: ResourceMethod
+) -> bool:
     """Of a project: its DAG, or the one that runs rounds of any project.
 
     Of none: to read, one such DAG; to do more, the one that runs rounds of any project.
     """
-    dags = _known_dags(project)
     if project is None and method != "GET":
         dags = {name: team for name, team in dags.items() if name == ROUND_DAG}
-    if any(_may_dag(user, name, team, method) for name, team in dags.items()):
-        return True
-    key = _key_of(project) if project else None
-    return key not in (None, project) and _may(user, key, method)
+    return any(_may_dag(user, name, team, method) for name, team in dags.items())
 
 
 def _key_of(name: str) -> str | None:
