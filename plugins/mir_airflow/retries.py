@@ -20,7 +20,7 @@ _LONGEST_DELAY: Final = timedelta(minutes=10)
 _AWAY: Final = frozenset(
     {
         *("store-unavailable", "endpoint-unreachable", "commit-outcome-unknown"),
-        *("catalog-unavailable", "engine-lost", "no-engine"),
+        *("catalog-unavailable", "engine-lost", "no-engine", "label-tool-away"),
     }
 )
 
@@ -39,7 +39,7 @@ MIR_RETRIES = ExceptionRetryPolicy(
 
 class OutageRetries(ExceptionRetryPolicy):
     """
-    Waits for a store, a catalog or an engine that is away, twice as long each time.
+    Waits for a store, a catalog, an engine or a label tool that is away, twice as long each time.
 
     Whatever else fails is tried as often as in other tasks. For tasks with ``tries`` retries.
     """

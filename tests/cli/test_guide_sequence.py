@@ -51,6 +51,43 @@ def write_settings(path: Path, executor: str, kind: str, **changes: object) -> P
     return path
 
 
+def mine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], executor: str, first: dict[str, object]
+) -> None:
+    """Pick four images with the first model."""
+    config = write_settings(tmp_path / "mining-config.yaml", executor, "mining")
+    mining = ["mining", "--src-revs", "dataset-mining@import", "--dst-rev", "mining-0@mining"]
+    mining += ["-w", f"{tmp_path}/work/mining-0", "--topk", "4", "--model-location"]
+    mining += [f"{tmp_path}/ymir-models", "--media-location", f"{tmp_path}/assets"]
+    mining += ["--model-hash", f"{first['model']}@{first['best_stage']}"]
+    mining += ["--asset-cache-dir", f"{tmp_path}/cache", "--task-config-file", str(config)]
+    mined = run(capsys, *mining, "--executor", executor, "--add-prediction")
+    assert mined["assets"] == 4
+    assert f"predictions:{first['model']}" in mined["layers"]
+
+
+def label_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was mined is exported, labelled by people, and imported."""
+    export = ["export", "--asset-dir", f"{tmp_path}/export/assets", "--media-location", "x"]
+    export += ["--pred-dir", f"{tmp_path}/export/annotations", "--src-revs", "mining-0@mining"]
+    assert main([*export, "--asset-format", "raw", "--anno-format", "none"]) == 0
+    exported = sorted((tmp_path / "export/assets").rglob("*.png"))
+    assert len(exported) == 4
+    index = tmp_path / "export/index.tsv"
+    index.write_text("".join(f"{path}\n" for path in exported))
+
+    gt_dir = tmp_path / "export/labelled"  # people have labelled meanwhile
+    gt_dir.mkdir()
+    corners = "<xmin>5</xmin><ymin>5</ymin><xmax>20</xmax><ymax>20</ymax>"
+    for path in exported:
+        (gt_dir / f"{path.stem}.xml").write_text(
+            f"<annotation><object><name>cat</name><bndbox>{corners}</bndbox></object></annotation>"
+        )
+    words = ["import", "--index-file", str(index), "--gt-dir", str(gt_dir), "--gen-dir", "x"]
+    words += ["--unknown-types-strategy", "stop", "--anno-type", "det-box"]
+    assert run(capsys, *words, "--dst-rev", "labeled-0@import")["assets"] == 4
+
+
 @pytest.mark.parametrize(
     ("executor", "training", "stages"),
     [
@@ -90,34 +127,8 @@ def test_the_guides_sequence(
     assert f"Model: {first['model']}" in said.out
     assert all(f"Stage: {stage}" in said.out for stage in stages)
 
-    config = write_settings(tmp_path / "mining-config.yaml", executor, "mining")
-    mining = ["mining", "--src-revs", "dataset-mining@import", "--dst-rev", "mining-0@mining"]
-    mining += ["-w", f"{tmp_path}/work/mining-0", "--topk", "4", "--model-location"]
-    mining += [f"{tmp_path}/ymir-models", "--media-location", f"{tmp_path}/assets"]
-    mining += ["--model-hash", f"{first['model']}@{first['best_stage']}"]
-    mining += ["--asset-cache-dir", f"{tmp_path}/cache", "--task-config-file", str(config)]
-    mined = run(capsys, *mining, "--executor", executor, "--add-prediction")
-    assert mined["assets"] == 4
-    assert f"predictions:{first['model']}" in mined["layers"]
-
-    export = ["export", "--asset-dir", f"{tmp_path}/export/assets", "--media-location", "x"]
-    export += ["--pred-dir", f"{tmp_path}/export/annotations", "--src-revs", "mining-0@mining"]
-    assert main([*export, "--asset-format", "raw", "--anno-format", "none"]) == 0
-    exported = sorted((tmp_path / "export/assets").rglob("*.png"))
-    assert len(exported) == 4
-    index = tmp_path / "export/index.tsv"
-    index.write_text("".join(f"{path}\n" for path in exported))
-
-    gt_dir = tmp_path / "export/labelled"  # people have labelled meanwhile
-    gt_dir.mkdir()
-    corners = "<xmin>5</xmin><ymin>5</ymin><xmax>20</xmax><ymax>20</ymax>"
-    for path in exported:
-        (gt_dir / f"{path.stem}.xml").write_text(
-            f"<annotation><object><name>cat</name><bndbox>{corners}</bndbox></object></annotation>"
-        )
-    words = ["import", "--index-file", str(index), "--gt-dir", str(gt_dir), "--gen-dir", "x"]
-    words += ["--unknown-types-strategy", "stop", "--anno-type", "det-box"]
-    assert run(capsys, *words, "--dst-rev", "labeled-0@import")["assets"] == 4
+    mine(tmp_path, capsys, executor, first)
+    label_elsewhere(tmp_path, capsys)
     sources = "tr-va@filtered;tr:labeled-0@import"
     merged = run(
         capsys, "merge", "--src-revs", sources, "--dst-rev", "tr-va-1@merged", "-s", "host"
