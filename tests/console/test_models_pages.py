@@ -118,6 +118,60 @@ def test_a_round_without_a_kept_report_is_measured_again(console: Console, shelf
     assert again == kept
 
 
+def test_a_frozen_test_set_of_a_round_is_told_beside_the_validation(
+    console: Console, shelf: Shelf
+) -> None:
+    before = shelf.catalog.models.get("train-1")
+    assert before.metrics is not None
+    assert before.predictions is not None
+    told = {**before.metrics, "commit": before.predictions}
+    told.pop("report")  # as rounds of before left it
+    metrics = {**before.metrics, "tests": {"golden": told}}
+    shelf.catalog.models.set_evaluation("train-1", metrics=metrics, predictions=before.predictions)
+
+    found = console.api("GET", f"{MODELS}/{OLDER}/evaluations").json()["evaluations"]
+    page = console.get(f"{MODELS}/{OLDER}?on=r1-1")
+    report = console.api("GET", f"{MODELS}/{OLDER}/evaluations/r1-1").json()
+
+    shelf.catalog.models.set_evaluation(
+        "train-1", metrics=before.metrics, predictions=before.predictions
+    )
+    assert [(each["key"], each["name"]) for each in found[:2]] == [
+        ("r1", "validation"),
+        ("r1-1", "golden"),
+    ]
+    assert "golden" in text_of(page)
+    assert report["metrics"]["map50"] == before.metrics["map50"]
+    assert console.get(f"{MODELS}/{OLDER}?on=r1-1").status_code == 404
+
+
+@pytest.mark.parametrize("model", [OLDER, NEWER])
+def test_every_cell_and_kind_of_mistake_leads_to_its_images(
+    console: Console, shelf: Shelf, model: str
+) -> None:
+    commit = shelf.evaluations[model]
+    page = console.get(f"{MODELS}/{model}").text
+    found = re.findall(rf'href="[^"]*/versions/{commit.id}/images\?([^"]+)"[^>]*>([^<]*)<', page)
+    images = f"/api/v1/projects/digits/versions/{commit.id}/images"
+
+    totals = {
+        query: console.get(f"{images}?{html.unescape(query)}").json()["total"] for query, _ in found
+    }
+
+    assert len(totals) > 8
+    for query, text in found:
+        boxes = int(text) if text.isdecimal() else None
+        # No image has two boxes of a class here: as many images as boxes that were there. An image
+        # may see a class where nothing is twice; what is missed may be taken for another class.
+        assert totals[query] >= 1, query
+        if boxes is not None and "mark=fn" in query:
+            assert totals[query] >= boxes, query
+        elif boxes is not None and "none" in query:
+            assert totals[query] <= boxes, query
+        elif boxes is not None:
+            assert totals[query] == boxes, query
+
+
 def test_evaluations_on_branches_are_found_by_their_model(console: Console, shelf: Shelf) -> None:
     store, truth = shelf.store, shelf.store.read(shelf.evaluations[OLDER])
     from mir_ops.evaluation.versions import commit_marks

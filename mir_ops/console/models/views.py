@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -103,7 +104,8 @@ def images_query(measured: Measured, **chosen: object) -> str:
         pairs.append(("split", measured.split))
     pairs += chosen.items()
     if measured.confidence is not None:
-        pairs.append(("confidence", f"{measured.confidence:.6g}"))
+        # Rounded down: the box of this very confidence is among those that were marked.
+        pairs.append(("confidence", f"{math.floor(measured.confidence * 1e6) / 1e6:.6f}"))
     return urlencode(pairs)
 
 
