@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from browser_tab import CHROMIUM, open_tab
+from playwright.sync_api import Page
 from round_worlds import RoundWorld, write_images
 
 from mir_ops.demo.local_airflow import LocalAirflow
@@ -286,10 +287,9 @@ def test_a_value_that_the_form_refuses_never_starts(
         steps.start(dag_id, **{**needed, **conf})
 
 
-@pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_a_person_fills_the_form(steps: Steps, world: RoundWorld) -> None:
-    write_images(world.root / "sharing" / "by-hand", 3, seed=950)
+@pytest.fixture(scope="module")
+def signed_in(steps: Steps) -> Iterator[Page]:
+    """A page of Airflow, for somebody who is signed in."""
     airflow = steps.airflow
     with open_tab() as tab:
         tab.page.set_default_timeout(120_000)
@@ -298,22 +298,67 @@ def test_a_person_fills_the_form(steps: Steps, world: RoundWorld) -> None:
         tab.page.fill("input[name=password]", airflow.passwords["admin"])
         tab.page.click("button[type=submit]")
         tab.page.wait_for_url(lambda url: "/auth/login" not in url)
-        tab.page.goto(f"{airflow.url}/dags/dataset_import")
-        tab.page.get_by_role("button", name="Trigger").first.click()
-        tab.page.locator("input#element_path").fill("by-hand")
-        tab.page.locator("input#element_branch").fill("street/by-hand")
-        tab.page.locator("[id=element_unknown_classes]").wait_for()
-        tab.page.get_by_role("button", name="Trigger").last.click()
-        _until(lambda: len(airflow.client.runs("dataset_import", limit=100)) > 0)
-        _until(lambda: _newest(steps).conf.get("path") == "by-hand")
-
-    steps.end(_newest(steps))
-
-    assert world.workspace.store.branch("street/by-hand").tip().stats.assets == 3
+        yield tab.page
 
 
-def _newest(steps: Steps) -> DagRun:
-    return steps.airflow.client.runs("dataset_import")[0]
+NEEDED = {"branch": "street/by-form", "executor": "sample"}
+FORMS: dict[str, dict[str, str]] = {
+    "dataset_import": {"path": "by-hand", "branch": "street/by-hand"},
+    "dataset_prepare": {"datasets": "nowhere", "branch": "street/by-form"},
+    "dataset_label": {"dataset": "nowhere", "branch": "street/by-form"},
+    "dataset_infer": {"dataset": "nowhere", "model": "none", **NEEDED},
+    "dataset_mine": {"dataset": "nowhere", "model": "none", "count": "3", **NEEDED},
+    "model_train": {"training": "nowhere", **NEEDED},
+    "model_import": {"path": "nowhere.tar.gz"},
+    "model_evaluate": {"dataset": "nowhere", "branch": "street/by-form"},
+    "model_verify": {"model": "none", "picture": "nowhere.png", "executor": "sample"},
+}
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("dag_id", FORMS)
+def test_a_person_fills_the_form(
+    steps: Steps, world: RoundWorld, signed_in: Page, dag_id: str
+) -> None:
+    airflow, page, typed = steps.airflow, signed_in, FORMS[dag_id]
+    before = {run.run_id for run in airflow.client.runs(dag_id, limit=100)}
+    if dag_id == "dataset_import":
+        write_images(world.root / "sharing" / "by-hand", 3, seed=950)
+    known = page.request.get(f"{airflow.url}/api/v2/dags/{dag_id}/details").json()["params"]
+
+    page.goto(f"{airflow.url}/dags/{dag_id}")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog").filter(has_text="Trigger Dag")
+    form.locator("[id^=element_]").first.wait_for()
+    shown = ""
+    sections = {name: param["schema"].get("section") for name, param in known.items()}
+    for section in dict.fromkeys(sections.values()):
+        if section is not None:  # what is opened closes the one before
+            form.get_by_role("button", name=section, exact=True).click()
+        for name in (name for name in typed if sections[name] == section):
+            form.locator(f"[id=element_{name}], [name=element_{name}]").first.fill(typed[name])
+        shown += " ".join(form.inner_text().split())
+    form.get_by_role("button", name="Trigger", exact=True).click()
+    _until(lambda: len(_started(steps, dag_id, before)) == 1)
+    (run,) = _started(steps, dag_id, before)
+
+    for param in known.values():
+        assert param["schema"]["title"] in shown
+        assert param["schema"]["description_md"].partition("`")[0].strip() in shown
+    assert run.conf.keys() == known.keys()
+    given = {name: run.conf[name] for name in typed}
+    assert {n: str(v[0] if isinstance(v, list) else v) for n, v in given.items()} == typed
+    if dag_id == "dataset_import":
+        steps.end(run)
+        assert world.workspace.store.branch("street/by-hand").tip().stats.assets == 3
+    else:
+        airflow.client.cancel(dag_id, run.run_id)
+
+
+def _started(steps: Steps, dag_id: str, before: set[str]) -> list[DagRun]:
+    runs = steps.airflow.client.runs(dag_id, limit=100)
+    return [run for run in runs if run.run_id not in before]
 
 
 def _until(met: Callable[[], bool]) -> None:
