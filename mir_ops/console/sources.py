@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mir_ops.console.images.files import Served
 from mir_ops.console.images.history import History, history_of
 from mir_ops.console.images.indexes import Indexes
+from mir_ops.console.images.lookups import Lookup
 from mir_ops.console.versions.findings import Findings
 from mir_ops.dataset.history import Past
 from mir_ops.errors import InvalidInputError, NotFoundError, StoreError
@@ -134,14 +135,14 @@ class Sources:
         parents = [self.store.commit(commit_id) for commit_id in version.commit.parents[:8]]
         return [commit for commit in parents if self._belongs(commit, project)]
 
-    def history(self, project: str, version: Version, asset_id: str) -> History:
+    def lookup(self, asset_id: str) -> Lookup:
+        """What finds the rows of one image, in any version."""
+        return Lookup(self.indexes.memory, self.store.objects, asset_id)
+
+    def history(self, project: str, version: Version, lookup: Lookup) -> History:
         """What became of an image, as far as the project may see it."""
         return history_of(
-            self.store,
-            self.indexes.memory,
-            version.id,
-            asset_id,
-            told=lambda commit: self._belongs(commit, project),
+            self.store, lookup, version.id, told=lambda commit: self._belongs(commit, project)
         )
 
     def _belongs(self, commit: Commit, project: str) -> bool:

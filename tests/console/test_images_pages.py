@@ -14,9 +14,10 @@ from PIL import Image
 from mir_ops.console.app import create_app
 from mir_ops.console.images import files
 from mir_ops.console.images.history import history_of
+from mir_ops.console.images.lookups import Lookup
 from mir_ops.console.images.memory import Memory
 from mir_ops.console.sources import Sources
-from mir_ops.store import Version, segments
+from mir_ops.store import Store, Version, segments
 
 
 @pytest.fixture(scope="module")
@@ -228,8 +229,12 @@ def test_history_tells_a_split_that_moved(client: Client, street: Street) -> Non
     assert "split: test → train" in html
 
 
+def looked(store: Store, street: Street) -> Lookup:
+    return Lookup(Memory(), store.objects, street.hex(1))
+
+
 def test_history_ends_where_it_was_told_and_goes_on_there(street: Street) -> None:
-    found = history_of(street.store, Memory(), street.versions[4], street.hex(1), most=2)
+    found = history_of(street.store, looked(street.store, street), street.versions[4], most=2)
 
     assert (found.commits, found.before) == (2, street.versions[2])
     assert [change.commit.id for change in found.changes] == [street.versions[4]]
@@ -274,10 +279,10 @@ def test_compaction_is_no_change(street: Street, tmp_path: Path) -> None:
             edit.put_layer("ground_truth", version.layer("ground_truth", ids=ids), assets=ids)
     tip = store.compact("many")
 
-    found = history_of(store, Memory(), tip.id, street.hex(1))
+    found = history_of(store, looked(store, street), tip.id)
 
     assert tip.operation.kind == "compact"
-    assert len(found.changes) == len(history_of(store, Memory(), version.id, street.hex(1)).changes)
+    assert len(found.changes) == len(history_of(store, looked(store, street), version.id).changes)
 
 
 @pytest.mark.parametrize("path", ["", "/{asset}", "/{asset}/history"])

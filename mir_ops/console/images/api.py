@@ -164,8 +164,9 @@ def show_one_image(
     asset = sources.asset(version, asset_id)
     chosen = views.with_layers(version, selection)
     card = views.card_of(sources, version, asset_id, chosen)
-    facts = read_facts(sources.indexes, version, asset_id)
-    found = read_annotations(sources.indexes, version, asset_id, chosen.layers or ())
+    lookup = sources.lookup(asset_id)
+    facts = read_facts(lookup, version)
+    found = read_annotations(lookup, version, chosen.layers or ())
     around = views.find_around(sources, version, asset_id, chosen)
     return OneImage(
         asset_id=asset.asset_id,
@@ -192,7 +193,7 @@ def show_image_history(
     """The versions that changed an image, the newest first, along first parents."""
     version = sources.version(project, commit)
     sources.asset(version, asset_id)
-    found = sources.history(project, version, asset_id)
+    found = sources.history(project, version, sources.lookup(asset_id))
     return HistoryAnswer(
         commits=found.commits, before=found.before, changes=[_change(one) for one in found.changes]
     )

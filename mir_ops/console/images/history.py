@@ -12,7 +12,6 @@ from typing import Any, Final
 import pyarrow as pa
 
 from mir_ops.console.images.lookups import Lookup
-from mir_ops.console.images.memory import Memory
 from mir_ops.store import Commit, Store, Version, rows
 from mir_ops.store.comparisons import compare
 from mir_ops.store.manifests import Segment, TableSegments, read_taxonomy
@@ -82,14 +81,14 @@ class Line:
     """Commits, the newest first, and about how many bytes that is: they share most of it."""
 
     steps: list[Step]
+    segments: list[Segment]
     nbytes: int
 
 
 def history_of(
     store: Store,
-    memory: Memory,
+    lookup: Lookup,
     commit_id: str,
-    asset_id: str,
     *,
     most: int = MOST_COMMITS,
     told: Callable[[Commit], bool] = lambda _: True,
@@ -98,13 +97,13 @@ def history_of(
 
     Of versions that are not `told` nothing is said.
     """
-    line = memory.get(("line", commit_id, most), lambda: _line(store, commit_id, most)).steps
-    lookup = Lookup(memory, store.objects, asset_id)
-    lookup.prepare({id(table): table for one in line for table in one.tables.values()}.values())
+    kept = lookup.memory.get(("line", commit_id, most), lambda: _line(store, commit_id, most))
+    lookup.prepare(kept.segments)
+    line = kept.steps
 
     def names(step: Step) -> Mapping[int, str]:
         """Of the classes of that version."""
-        taxonomy = memory.get(
+        taxonomy = lookup.memory.get(
             ("taxonomy", step.taxonomy), lambda: read_taxonomy(store.objects, step.taxonomy)
         )
         return dict(zip(taxonomy.ids, taxonomy.names, strict=True))
@@ -135,8 +134,10 @@ def _line(store: Store, commit_id: str, most: int) -> Line:
 
     with ThreadPoolExecutor(_THREADS) as pool:
         steps = list(pool.map(step, commits))
-    held = sum(8 * len(one.deltas) for one in known.values() if isinstance(one, TableSegments))
-    return Line(steps=steps, nbytes=_EACH * (len(known) + len(steps)) + held)
+    tables = [one for one in known.values() if isinstance(one, TableSegments)]
+    size = _EACH * (len(known) + len(steps)) + sum(8 * len(table.deltas) for table in tables)
+    segments = [one for one in known.values() if isinstance(one, Segment)]
+    return Line(steps=steps, segments=segments, nbytes=size)
 
 
 def _shared(known: dict[object, Any], table: TableSegments) -> TableSegments:

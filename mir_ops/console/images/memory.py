@@ -28,6 +28,9 @@ class Memory:
         self._made: dict[Hashable, Future[Any]] = {}
         self._lock = Lock()
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._kept
+
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value of this key, made if it is not there."""
         with self._lock:

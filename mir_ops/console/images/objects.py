@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mir_ops.console.images.gallery import Shape, ring_texts
-from mir_ops.console.images.indexes import Indexes
 from mir_ops.console.images.lookups import Lookup
 from mir_ops.console.images.matching import TRUTH, evaluated
 from mir_ops.evaluation.marks import MARK, MISSED, MISTAKE
@@ -51,9 +50,9 @@ class Facts:
     capture_time: str | None
 
 
-def read_facts(indexes: Indexes, version: Version, asset_id: str) -> Facts:
+def read_facts(lookup: Lookup, version: Version) -> Facts:
     """Attributes, names and the like."""
-    table = Lookup(indexes.memory, version.objects, asset_id).read(version.table("assets"))
+    table = lookup.read(version.table("assets"))
     row = table.to_pylist()[0] if table is not None else {}
     taken = row.get("capture_time")
     return Facts(
@@ -64,11 +63,8 @@ def read_facts(indexes: Indexes, version: Version, asset_id: str) -> Facts:
     )
 
 
-def read_annotations(
-    indexes: Indexes, version: Version, asset_id: str, layers: tuple[str, ...]
-) -> list[Annotation]:
+def read_annotations(lookup: Lookup, version: Version, layers: tuple[str, ...]) -> list[Annotation]:
     """All annotations of these layers, the most certain predictions of each first."""
-    lookup = Lookup(indexes.memory, version.objects, asset_id)
     names = dict(zip(version.taxonomy.ids, version.taxonomy.names, strict=True))
     found: list[Annotation] = []
     for layer in layers:

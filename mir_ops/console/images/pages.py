@@ -84,7 +84,7 @@ def send_masks(
     wanted = (asset_id, version.id, layers, selection.class_id, selection.confidence)
 
     def draw() -> bytes:
-        found = read_annotations(sources.indexes, version, asset_id, layers)
+        found = read_annotations(sources.lookup(asset_id), version, layers)
         shown = [one for one in found if _shows(one.shape, selection)]
         return draw_masks(shown, asset.width, asset.height)
 

@@ -99,11 +99,11 @@ def image_page(
 ) -> dict[str, Any]:
     """One image with its objects, its history, and the way to the next one."""
     selection = with_layers(version, selection)
-    indexes = sources.indexes
+    lookup = sources.lookup(asset_id)
     card = card_of(sources, version, asset_id, selection)
     annotations = [
         one
-        for one in read_annotations(indexes, version, asset_id, selection.layers or ())
+        for one in read_annotations(lookup, version, selection.layers or ())
         if (one.shape.confidence or 1.0) >= selection.confidence
     ]
     around = find_around(sources, version, asset_id, selection)
@@ -111,8 +111,8 @@ def image_page(
         **_about(project, version),
         "card": replace(card, shapes=tuple(one.shape for one in annotations[: len(card.shapes)])),
         "annotations": annotations,
-        "facts": read_facts(indexes, version, asset_id),
-        "history": sources.history(project, version, asset_id),
+        "facts": read_facts(lookup, version),
+        "history": sources.history(project, version, lookup),
         "layers": _layer_choices(version, selection),
         "selection": selection,
         "around": around,
