@@ -178,7 +178,8 @@ def _round(
 def _conclude(folder: DemoFolder, workspace: Workspace, display: Display) -> None:
     from mir_ops.cli.main import main as mir
     from mir_ops.console.report import write_report
-    from mir_ops.console.rounds.views import find_project, verdict
+    from mir_ops.console.rounds.charts import verdict
+    from mir_ops.console.rounds.views import find_project
     from mir_ops.demo.project import NAME
     from mir_ops.demo.stage import print_rounds
 
