@@ -323,7 +323,9 @@ def test_a_source_without_any_usable_image_commits_nothing(tmp_path: Path, store
         take(store, folder_of(tmp_path / "a", {"images/a.jpg": b"hello"}))
 
     assert caught.value.code == "no-images"
-    said = "images are not JPEG, PNG or BMP and were skipped: 1 [image-format], such as images/a.jpg"
+    said = (
+        "images are not JPEG, PNG or BMP and were skipped: 1 [image-format], such as images/a.jpg"
+    )
     assert said in str(caught.value)
     assert not store.branch("b").exists
 
