@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ ROUNDS = "/api/v1/projects/digits/rounds"
 class Console:
     """The app with a catalog of its own; `rights` are what its caller may."""
 
-    def __init__(self, shown: Shown, folder: Path) -> None:
+    def __init__(self, shown: Shown, folder: Path, made_catalog: Path) -> None:
         self.rights: set[Action] = {"read", "edit", "operate", "publish", "delete"}
-        self.catalog = Catalog.open(f"sqlite:///{folder / 'catalog.db'}")
+        copied = shutil.copy(made_catalog, folder / "catalog.db")
+        self.catalog = Catalog.open(f"sqlite:///{copied}")
         self.project = tell_story(self.catalog, shown)
         self.sources = Sources(shown.store, self.catalog, sharing_dir=folder)
         self.app = create_app(
@@ -50,14 +52,14 @@ class Console:
 
 
 @pytest.fixture(scope="module")
-def console(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Console:
+def console(shown: Shown, made_catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Console:
     """Nothing that a test asks of it changes it."""
-    return Console(shown, tmp_path_factory.mktemp("rounds"))
+    return Console(shown, tmp_path_factory.mktemp("rounds"), made_catalog)
 
 
 @pytest.fixture
-def own(shown: Shown, tmp_path: Path) -> Console:
-    return Console(shown, tmp_path)
+def own(shown: Shown, made_catalog: Path, tmp_path: Path) -> Console:
+    return Console(shown, tmp_path, made_catalog)
 
 
 def test_standings_say_targets_against_where_a_project_is(console: Console) -> None:
