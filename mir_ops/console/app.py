@@ -1,9 +1,8 @@
 """The console: one FastAPI app, the same alone on loopback and inside Airflow.
 
 Nothing here knows who is asking. Whoever mounts the app says with `may` what a request may do (see
-`access`), and with `open_runs` how it starts and ends DAG runs; `mir view` lets the person at the
-machine see everything, and change nothing. Pages only read; what changes something is the JSON API
-below them, by section.
+`access`), and with `open_runs` how it starts and ends DAG runs. Pages only read; what changes
+something is the JSON API below them, by section.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _STATUS: Final = ((NotFoundError, 404), (InvalidInputError, 400))
 
 
 def read_only(_request: Request, action: Action, _project: str | None) -> bool:
-    """For loopback only: whoever reaches the server can read its files anyway."""
+    """Where whoever mounts the app says nothing else."""
     return action == "read"
 
 
