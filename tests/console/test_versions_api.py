@@ -47,7 +47,7 @@ def test_filter_commits_what_the_preview_foretold(client: Asking, story: Story) 
     foretold = client.send("POST", f"{API}/versions/preview", {"recipe": recipe}).json()
 
     made = client.send(
-        "POST", f"{API}/versions", {"recipe": recipe, "dataset": "dogs", "message": "Dogs"}
+        "POST", f"{API}/versions", {"recipe": recipe, "to": "dogs", "message": "Dogs"}
     )
 
     assert made.status_code == 201
@@ -69,7 +69,7 @@ def test_filter_commits_what_the_preview_foretold(client: Asking, story: Story) 
 def test_each_operation_is_recorded_as_what_it_is(
     client: Asking, story: Story, kind: str, recipe: dict[str, Any]
 ) -> None:
-    asked = {"recipe": recipe, "dataset": f"made/{kind}"}
+    asked = {"recipe": recipe, "to": f"made/{kind}"}
 
     first = client.send("POST", f"{API}/versions", asked).json()
     again = client.send("POST", f"{API}/versions", asked).json()
@@ -83,14 +83,14 @@ def test_each_operation_is_recorded_as_what_it_is(
 @pytest.mark.parametrize(
     ("asked", "status", "message"),
     [
-        ({"recipe": {"sources": "secret/training"}, "dataset": "x"}, 404, "secret/training"),
-        ({"recipe": {"sources": "training"}, "dataset": "../x"}, 422, "cannot name a branch"),
-        ({"recipe": {"sources": "training"}, "dataset": "public/x"}, 422, "cannot be the name"),
+        ({"recipe": {"sources": "secret/training"}, "to": "x"}, 404, "secret/training"),
+        ({"recipe": {"sources": "training"}, "to": "../x"}, 422, "cannot name a branch"),
+        ({"recipe": {"sources": "training"}, "to": "public/x"}, 422, "cannot be the name"),
         ({"recipe": {"sources": "training"}}, 422, "A version needs a dataset"),
-        ({"recipe": {}, "dataset": "x"}, 422, "No version to start from is named"),
-        ({"recipe": {"sources": "training", "shell": "rm"}, "dataset": "x"}, 422, "`shell`"),
-        ({"recipe": {"sources": {"a": 1}}, "dataset": "x"}, 422, "`sources` is no text"),
-        ({"recipe": {"sources": "training"}, "dataset": "x", "op": 1}, 422, "`op`"),
+        ({"recipe": {}, "to": "x"}, 422, "No version to start from is named"),
+        ({"recipe": {"sources": "training", "shell": "rm"}, "to": "x"}, 422, "`shell`"),
+        ({"recipe": {"sources": {"a": 1}}, "to": "x"}, 422, "`sources` is no text"),
+        ({"recipe": {"sources": "training"}, "to": "x", "op": 1}, 422, "`op`"),
     ],
 )
 def test_what_cannot_be_made_is_refused_and_leaves_nothing(
@@ -107,7 +107,7 @@ def test_what_cannot_be_made_is_refused_and_leaves_nothing(
 
 
 def test_conflict_of_a_merge_names_what_differs(client: Asking) -> None:
-    asked = {"recipe": {"sources": "training;training@V1"}, "dataset": "x"}
+    asked = {"recipe": {"sources": "training;training@V1"}, "to": "x"}
     assert client.send("POST", f"{API}/versions/preview", asked["recipe"]).status_code == 200
     recipe = {"sources": "training@V1;secret/training"}
 
@@ -128,7 +128,7 @@ def test_published_data_may_be_taken_by_every_project(client: Asking, story: Sto
 def test_dataset_is_described_renamed_deleted_and_restored(client: Asking, story: Story) -> None:
     store = story.shown.store
     recipe = {"sources": "training", "count": 3}
-    client.send("POST", f"{API}/versions", {"recipe": recipe, "dataset": "life/a"})
+    client.send("POST", f"{API}/versions", {"recipe": recipe, "to": "life/a"})
 
     said = {"message": "Three of them", "keywords": "rain; night"}
     described = client.send("PATCH", f"{API}/datasets/digits/life/a", said).json()
@@ -281,7 +281,7 @@ def test_upload_that_is_not_taken_leaves_nothing(
 def test_import_starts_a_run_with_what_was_asked(story: Story) -> None:
     (story.shared / "set.zip").write_bytes(b"zip")
     runs = NotedRuns()
-    asked = {"path": "set.zip", "dataset": "new/rain", "unknown_classes": "add", "split": "val"}
+    asked = {"path": "set.zip", "to": "new/rain", "unknown_classes": "add", "split": "val"}
 
     started = story.ask(runs=runs).send("POST", f"{API}/imports", asked)
 
@@ -303,12 +303,12 @@ def test_import_starts_a_run_with_what_was_asked(story: Story) -> None:
 @pytest.mark.parametrize(
     ("asked", "code"),
     [
-        ({"path": "/etc/passwd", "dataset": "x"}, "outside-sharing-folder"),
-        ({"path": "none.zip", "dataset": "x"}, "no-such-source"),
-        ({"path": "public:none", "dataset": "x"}, "no-such-public-dataset"),
-        ({"path": "https://example.org/a.zip", "dataset": "x", "split": "dev"}, "bad-field"),
-        ({"path": "https://example.org/a.zip", "dataset": "-", "extra": 1}, "unknown-field"),
-        ({"dataset": "x"}, "bad-field"),
+        ({"path": "/etc/passwd", "to": "x"}, "outside-sharing-folder"),
+        ({"path": "none.zip", "to": "x"}, "no-such-source"),
+        ({"path": "public:none", "to": "x"}, "no-such-public-dataset"),
+        ({"path": "https://example.org/a.zip", "to": "x", "split": "dev"}, "bad-field"),
+        ({"path": "https://example.org/a.zip", "to": "-", "extra": 1}, "unknown-field"),
+        ({"to": "x"}, "bad-field"),
     ],
 )
 def test_import_of_what_callers_may_not_name_starts_nothing(
@@ -323,7 +323,7 @@ def test_import_of_what_callers_may_not_name_starts_nothing(
 
 
 def test_import_without_airflow_names_the_command(client: Asking) -> None:
-    asked = {"path": "https://example.org/a.zip", "dataset": "x"}
+    asked = {"path": "https://example.org/a.zip", "to": "x"}
 
     response = client.send("POST", f"{API}/imports", asked)
 
@@ -342,6 +342,6 @@ def test_who_makes_a_version_is_its_author(story: Story) -> None:
         await app(scope, receive, send)
 
     recipe = {"sources": "training", "count": 2}
-    Asking(as_ada).send("POST", f"{API}/versions", {"recipe": recipe, "dataset": "by/ada"})
+    Asking(as_ada).send("POST", f"{API}/versions", {"recipe": recipe, "to": "by/ada"})
 
     assert story.shown.store.resolve("digits/by/ada").author == "ada"

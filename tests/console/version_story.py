@@ -11,12 +11,14 @@ import httpx
 import numpy as np
 import pyarrow as pa
 from console_data import HOSTILE, Client, Shown, write_shown
+from PIL import Image, ImageDraw
 
 from mir_ops.catalog import Catalog
 from mir_ops.console.app import create_app
 from mir_ops.console.sources import Sources
-from mir_ops.dataset import Sampling, merge, sample
-from mir_ops.store import Commit, Operation
+from mir_ops.dataset import Conditions, Sampling, filter_dataset, import_dataset, merge, sample
+from mir_ops.dataset.keywords import set_keywords
+from mir_ops.store import Commit, Operation, Store
 
 KEY = "digits"
 HOME = f"/projects/{KEY}/versions"
@@ -131,3 +133,106 @@ def _change(shown: Shown, ids: list[bytes]) -> Commit:
         edit.put_assets(to_val)
         edit.put_layer("ground_truth", boxes.slice(0, 0), assets=[ids[3]])
     return edit.commit
+
+
+def write_street(folder: Path) -> Sources:
+    """A project as people have it: two imports, labels looked at again, the rainy part, a merge."""
+    store = Store.open((folder / "store").as_uri(), create=True)
+    imports = (
+        ("training", 36, "train", "Ring road, May"),
+        ("training", 14, "val", "Old town, at night"),
+        ("bridges", 12, "test", "Bridges"),
+    )
+    first = 0
+    for number, (dataset, count, split, message) in enumerate(imports):
+        files = folder / f"import-{number}"
+        _write_scenes(files, first, count)
+        first += count
+        (files / "images" / "broken.jpg").write_bytes(b"no picture")
+        import_dataset(
+            store,
+            files,
+            f"street/{dataset}",
+            op_id=f"import-{number}",
+            unknown_classes="add",
+            split=split,
+            message=message,
+            project="street",
+        )
+    tip = store.branch("street/training").tip()
+    set_keywords(store, "street/training", ["night", "checked"], op_id="keywords")
+    near = Conditions(include_classes=("person",))
+    filter_dataset(
+        store, tip.id, "street/people", near, op_id="people", message="Who walks", project="street"
+    )
+    _look_again(store)
+    merge(
+        store,
+        ["street/training", "street/bridges"],
+        "street/release",
+        strategy="host",
+        op_id="release",
+        message="For the first release",
+        project="street",
+    )
+    store.create_tag("street/release@r1", store.resolve("street/release").id)
+    return Sources(store, Catalog.open(f"sqlite:///{folder / 'catalog.db'}"))
+
+
+def _write_scenes(folder: Path, first: int, count: int) -> None:
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    (folder / "labels" / "classes.txt").write_text("car\nperson\nsign\n")
+    for number in range(first, first + count):
+        dice = np.random.default_rng(number)
+        scene, lines = _scene(dice)
+        scene.save(folder / "images" / f"frame-{number:03}.jpg", quality=88)
+        (folder / "labels" / f"frame-{number:03}.txt").write_text("".join(lines))
+
+
+def _scene(dice: np.random.Generator) -> tuple[Image.Image, list[str]]:
+    width, height = 320, 240
+    sky, road = (int(dice.integers(120, 220)) for _ in range(2))
+    scene = Image.new("RGB", (width, height), (sky - 60, sky - 20, sky))
+    brush = ImageDraw.Draw(scene)
+    brush.rectangle((0, 130, width, height), fill=(road // 2, road // 2, road // 2 + 8))
+    lines = []
+    sizes = ((70, 40), (18, 46), (20, 20))
+    for kind in dice.choice(3, int(dice.integers(1, 6)), p=[0.6, 0.25, 0.15]).tolist():
+        w, h = (side * dice.uniform(0.7, 1.3) for side in sizes[kind])
+        x, y = dice.uniform(2, width - w - 2), dice.uniform(90 if kind < 2 else 30, 190 - h / 2)
+        h = min(h, height - y - 2)
+        fill = tuple(dice.integers(30, 230, 3).tolist())
+        shape = brush.ellipse if kind == 2 else brush.rectangle
+        shape((x, y, x + w, y + h), fill=fill, outline=(20, 20, 20))
+        middle = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
+        lines.append(f"{kind} " + " ".join(f"{number:.6f}" for number in middle) + "\n")
+    return scene, lines
+
+
+def _look_again(store: Store) -> None:
+    """Of twelve images: boxes moved, one taken away, one more."""
+    version = store.read("street/training")
+    ids = version.layer_assets("ground_truth").slice(0, 12)
+    rows = version.layer("ground_truth", ids=ids).to_pylist()
+    seen: set[bytes] = set()
+    kept = []
+    for number, row in enumerate(rows):
+        if number % 4 == 1:
+            continue
+        moved = {"x": row["x"] + 6, "y": row["y"] - 4} if number % 4 == 2 else {}
+        kept.append({**row, **moved})
+        if row["asset_id"] not in seen:
+            seen.add(row["asset_id"])
+            more = {"annotation_id": 7, "x": 130.0, "y": 100.0, "w": 34.0, "h": 30.0}
+            kept.append({**row, **more})
+    kept.sort(key=lambda row: (row["asset_id"], row["annotation_id"]))
+    table = pa.Table.from_pylist(kept, schema=version.layer("ground_truth").schema)
+    with store.edit(
+        "street/training",
+        op_id="again",
+        operation=Operation(kind="relabel", inputs=(version.id,)),
+        message="Twelve images looked at again",
+        project="street",
+    ) as edit:
+        edit.put_layer("ground_truth", table, assets=ids)

@@ -7,7 +7,7 @@ document.getElementById("upload")?.addEventListener("sent", (event) => {
   told.textContent = told.dataset.text;
   told.hidden = false;
   document.getElementById("import").elements.path.value = event.detail.path;
-  document.getElementById("import").elements.dataset.focus();
+  document.getElementById("import").elements.to.focus();
 });
 
 document.getElementById("import")?.addEventListener("sent", (event) => {

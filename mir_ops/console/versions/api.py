@@ -201,7 +201,7 @@ def list_project_versions(
     "/versions",
     status_code=201,
     dependencies=[needs("edit")],
-    openapi_extra=_json_body(recipe=_RECIPE, dataset=_TEXT, message=_TEXT),
+    openapi_extra=_json_body(recipe=_RECIPE, to=_TEXT, message=_TEXT),
 )
 def make_project_version(
     request: Request, sources: Opened, project: ProjectKey, sent: Sent
@@ -339,7 +339,7 @@ async def upload_archive(
     status_code=201,
     dependencies=[needs("edit")],
     openapi_extra=_json_body(
-        path=_TEXT, dataset=_TEXT, annotations=_TEXT, unknown_classes=_TEXT, split=_TEXT
+        path=_TEXT, to=_TEXT, annotations=_TEXT, unknown_classes=_TEXT, split=_TEXT
     ),
 )
 def import_data(request: Request, sources: Opened, project: ProjectKey, sent: Sent) -> Started:

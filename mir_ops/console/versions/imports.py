@@ -42,18 +42,18 @@ def start_import(
 
 def read_import(sources: Sources, project: str, sent: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the run; what is not there, or not for callers, is refused at once."""
-    if unknown := sorted(sent.keys() - {"path", "dataset", *_CHOICES}):
+    if unknown := sorted(sent.keys() - {"path", "to", *_CHOICES}):
         raise InvalidInputError(
             f"There is no field `{unknown[0][:60]}` of an import",
             code="unknown-field",
-            hint=f"Fields are path, dataset, {', '.join(_CHOICES)}",
+            hint=f"Fields are path, to, {', '.join(_CHOICES)}",
         )
-    path, dataset = sent.get("path"), sent.get("dataset")
+    path, dataset = sent.get("path"), sent.get("to")
     if not isinstance(path, str) or not isinstance(dataset, str):
         raise InvalidInputError(
             "An import needs a path and a dataset",
             code="bad-field",
-            hint="Send the fields `path` and `dataset`, both texts",
+            hint="Send the fields `path` and `to`, both texts",
         )
     conf: dict[str, Any] = {"path": path, "branch": own_branch(sources, project, dataset)}
     for name, choices in _CHOICES.items():

@@ -119,16 +119,16 @@ def make(
     sources: Sources, store: Store, project: str, sent: Mapping[str, Any]
 ) -> tuple[str, Commit]:
     """Commit a recipe to a dataset of the project; the branch, and what is its newest version."""
-    if unknown := sorted(sent.keys() - {"recipe", "dataset", "message"}):
+    if unknown := sorted(sent.keys() - {"recipe", "to", "message"}):
         raise InvalidInputError(
             f"There is no field `{unknown[0][:60]}` here",
             code="unknown-field",
-            hint="Fields are recipe, dataset and message",
+            hint="Fields are recipe, to and message",
         )
-    dataset, message = sent.get("dataset"), sent.get("message")
+    dataset, message = sent.get("to"), sent.get("message")
     if not isinstance(dataset, str) or not isinstance(message, str | None):
         raise InvalidInputError(
-            "A version needs a dataset", code="bad-field", hint="Send the field `dataset`, a text"
+            "A version needs a dataset", code="bad-field", hint="Send the field `to`, a name"
         )
     recipe, branch = (
         _asked(sources, project, sent.get("recipe")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mir_ops.console.messages import _
+from mir_ops.console.rendering import layer_text
 
 if TYPE_CHECKING:
     from mir_ops.dataset.suggestions import Suggestion
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def suggestion_text(found: Suggestion) -> str:
     shown = ", ".join(found.names[:10]) + (" …" if len(found.names) > 10 else "")
-    about: dict[str, Any] = {"layer": found.layer, "names": shown, "count": found.count}
+    about: dict[str, Any] = {"layer": layer_text(found.layer), "names": shown, "count": found.count}
     texts = {
         "unlabelled-images": _("Images that are not labelled: %(count)s", **about),
         "images-without-split": _(
