@@ -64,6 +64,7 @@ def examine(
             stack.enter_context(closing(engine))
         yield finding
         yield _toolkit(driver, engine)
+        yield from _left_containers(engine)
         for image in images:
             yield _image(image, driver, engine)
         yield _work_dir_on_the_host(work_dir, engine)
@@ -142,6 +143,19 @@ def _toolkit(driver: Driver | None, engine: APIClient | None) -> Finding:
         advice="Install nvidia-container-toolkit, run `nvidia-ctk runtime configure`, and "
         "restart the engine",
     )
+
+
+def _left_containers(engine: APIClient | None) -> Iterator[Finding]:
+    from mir_ops.executor.reaping import abandoned
+
+    if engine is not None and (names := abandoned(engine)):
+        yield Finding(
+            part="left containers",
+            health="warning",
+            found=f"of commands that were killed: {', '.join(names)}",
+            advice="Repeat the command, which goes on with its container, or run "
+            f"`docker rm --force {' '.join(names)}`",
+        )
 
 
 def _image(image: str, driver: Driver | None, engine: APIClient | None) -> Finding:

@@ -58,11 +58,30 @@ def remove_orphans(engine: APIClient) -> list[str]:
     return removed
 
 
+def abandoned(engine: APIClient) -> list[str]:
+    """Containers of commands that were killed here and not repeated; their names.
+
+    The same command would go on with its container. Those of tasks are the reaper's.
+    """
+    found = engine.containers(all=True, filters={"label": "mir.operation"})
+    return sorted(
+        one["Names"][0].lstrip("/")
+        for one in found
+        if not {"mir.dag", _THROWAWAY} & one["Labels"].keys()
+        and any(folder.is_dir() for folder in _jobs_dirs(one))
+        and not _is_owned(one)
+    )
+
+
 def _is_owned(container: Mapping[str, Any]) -> bool:
-    outputs = [mount["Source"] for mount in container["Mounts"] if mount["Destination"] == "/out"]
-    jobs_dirs = [Path(one).parent.parent for one in outputs]
     op_id = container["Labels"].get("mir.operation", "")
-    return not op_id or any(is_owned(owner_path(one, op_id)) for one in jobs_dirs)
+    return not op_id or any(is_owned(owner_path(one, op_id)) for one in _jobs_dirs(container))
+
+
+def _jobs_dirs(container: Mapping[str, Any]) -> list[Path]:
+    """On the engine's host, which may be another."""
+    outputs = [mount["Source"] for mount in container["Mounts"] if mount["Destination"] == "/out"]
+    return [Path(one).parent.parent for one in outputs]
 
 
 def task_containers(engine: APIClient, deployment: str) -> Iterator[TaskContainer]:

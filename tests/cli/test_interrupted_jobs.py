@@ -16,7 +16,9 @@ import yaml
 from test_guide_sequence import write_set
 
 from mir_ops.cli.main import main
+from mir_ops.executor.engine import open_engine
 from mir_ops.executor.keeper import started_at
+from mir_ops.executor.reaping import abandoned
 
 GONE_SECONDS = 10.0
 PATIENCE = 120.0
@@ -133,13 +135,25 @@ def test_a_signal_takes_the_child_process_along(
 
 @pytest.mark.docker
 def test_the_same_command_takes_over_the_container_of_a_killed_one(
-    typed: Any, engine: Any, sample_image: str, tmp_path: Path
+    typed: Any,
+    engine: Any,
+    sample_image: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = typed("train", sample_image, idle_seconds=6)
     _until(lambda: _containers(engine, tmp_path), first)
-    first.kill()
-    first.communicate()
-    (left,) = _containers(engine, tmp_path)
+    with open_engine() as client:
+        assert _containers(engine, tmp_path)[0].name not in abandoned(client)
+        first.kill()
+        first.communicate()
+        (left,) = _containers(engine, tmp_path)
+        capsys.readouterr()
+        main(["doctor", "--json"])
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        (finding,) = [one for one in told if one["part"] == "left containers"]
+        assert left.name in finding["found"]
+        assert left.name in finding["advice"].partition("docker rm --force")[2]
 
     again = typed("train", sample_image, idle_seconds=6)
     said, told = again.communicate(timeout=PATIENCE)
