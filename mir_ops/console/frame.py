@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
-from starlette.routing import Route
 
 from mir_ops.catalog import Catalog
 from mir_ops.console.access import is_in_catalog, may
@@ -66,7 +65,6 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
         in_catalog=is_in_catalog(request),
         may=lambda action: may(request, action),
         runs=runs_of(request),
-        known={route.path[1:] for route in request.app.routes if isinstance(route, Route)},
         **values,
     )
     headers = {"Cache-Control": "no-store", "Vary": "Cookie, Accept-Language"}
