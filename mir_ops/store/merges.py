@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -123,6 +124,36 @@ class Merge:
         if self.conflicts:
             found = {name: rows.sorted_unique(ids) for name, ids in sorted(self.conflicts.items())}
             raise MergeConflictError.of(found)
+
+    def forget_orphans(self) -> None:
+        """What one side removed stays out of every layer, whatever the other said about it."""
+        gone = self._absent()
+        names = {*self.host.version.layers(), *self.changes.parts, *self.changes.adopted}
+        for name in sorted(names - {rows.ASSETS}) if len(gone) else ():
+            held = gone.filter(pa.array(self._holds(name, gone)))
+            self.changes.forget(name, held)
+
+    def _absent(self) -> pa.Array:
+        """Ids that the changes name, and that are no images of the result."""
+        parts = [part for name in self.changes.parts for part in self.changes.parts[name]]
+        named = rows.sorted_unique([part["asset_id"].combine_chunks() for part in parts])
+        if said := self.changes.parts.get(rows.ASSETS):  # most are here: no need to look them up
+            named = rows.without(named, rows.distinct(rows.covered_only(overlays.newest(said))))
+        return named.filter(pa.array(~self._holds(rows.ASSETS, named)))
+
+    def _holds(self, name: str, ids: pa.Array) -> Mask:
+        """Which of these assets a table of the result covers so far."""
+        host, adopted = self.host.version, self.changes.adopted
+        table = adopted[name][0] if name in adopted else host.table(name)
+        _, held = count_assets(host.objects, table, ids)
+        if said := self.changes.parts.get(name):
+            told = overlays.newest(said)
+            held = np.where(
+                rows.is_in(ids, rows.distinct(told)),
+                rows.is_in(ids, rows.distinct(rows.covered_only(told))),
+                held,
+            )
+        return held
 
     def _add_table(self, name: str, start: Version | None, guest: Source) -> None:
         if self._adopt(name, start, guest):
@@ -272,6 +303,7 @@ def plan_merge(
     for guest, split in zip(guests, given[1:], strict=True):
         merge.add(Source(version=guest, split=split))
     merge.check()
+    merge.forget_orphans()
     if len(excluded):
         merge.changes.remove_assets(excluded)
     return Plan(base=host, parents=[guest.commit for guest in guests], changes=merge.changes)

@@ -152,6 +152,24 @@ def test_strategy_settles_a_conflict(
     recount(version)
 
 
+@pytest.mark.parametrize("strategy", ["host", "guest", "union"])
+@pytest.mark.parametrize("removing", ["host", "guest"])
+def test_removed_image_leaves_no_labels(memory_store: Store, strategy: str, removing: str) -> None:
+    commit_assets(memory_store, "host", ONE, boxes=1, class_id=1)
+    fork(memory_store, "host", "guest")
+    other = "guest" if removing == "host" else "host"
+    with memory_store.edit(removing, op_id="out", operation=OPERATION, message="Out") as edit:
+        edit.remove_assets(ONE[4:])
+    label(memory_store, other, ONE[4:], class_id=2)
+
+    merge(memory_store, "host", "guest", strategy=strategy)
+
+    version = memory_store.read("merged")
+    strays = set(hex_ids(version.layer_assets("ground_truth"))) - set(hex_ids(version.asset_ids()))
+    assert strays == set()
+    recount(version)
+
+
 def test_same_change_on_both_sides_is_no_conflict(memory_store: Store) -> None:
     commit_assets(memory_store, "main", ONE, boxes=1)
     fork(memory_store, "main", "side")
