@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NO_PROJECT = "-"  # stands for "of no project" in addresses; only `mir view` serves it
 
 _COMMIT = re.compile(r"[0-9a-f]{8,64}")
-_ASSET = re.compile(r"[0-9a-f]{64}")
+_WHOLE = re.compile(r"[0-9a-f]{64}")
 
 
 class Sources:
@@ -87,8 +87,7 @@ class Sources:
         if not _COMMIT.fullmatch(commit_id):
             raise missing
         try:
-            # A whole id names the same commit forever.
-            commit = (self._resolve if len(commit_id) == 64 else self.store.resolve)(commit_id)
+            commit = self._commit(commit_id)
         except NotFoundError:
             raise missing from None
         if not self._belongs(commit, project):
@@ -98,7 +97,7 @@ class Sources:
     def revision(self, project: str, rev: str) -> Version:
         """The version that a branch, `branch@V3`, a tag or the start of an id names there."""
         try:
-            commit = self.store.resolve(rev)
+            commit = self._commit(rev)
         except (NotFoundError, InvalidInputError):
             commit = None
         if commit is None or not self._belongs(commit, project):
@@ -135,6 +134,10 @@ class Sources:
         parents = [self.store.commit(commit_id) for commit_id in version.commit.parents[:8]]
         return [commit for commit in parents if self._belongs(commit, project)]
 
+    def _commit(self, rev: str) -> Commit:
+        """The commit of a revision; a whole id names the same one forever."""
+        return (self._resolve if _WHOLE.fullmatch(rev) else self.store.resolve)(rev)
+
     def lookup(self, asset_id: str) -> Lookup:
         """What finds the rows of one image, in any version."""
         return Lookup(self.indexes.memory, self.store.objects, asset_id)
@@ -152,7 +155,7 @@ class Sources:
 
     def asset(self, version: Version, asset_id: str) -> Served:
         """What is needed to send the asset's bytes, if the version has it."""
-        if _ASSET.fullmatch(asset_id):
+        if _WHOLE.fullmatch(asset_id):
             assets = self.indexes.assets(version)
             if (place := assets.find(asset_id)) is not None:
                 size = int(assets.width[place]), int(assets.height[place])
