@@ -42,7 +42,7 @@ ONCE = {
     "in_tasks": ["mir"],
     "errors": {},
     "apps": ["/mir"],
-    "views": ["mir"],
+    "views": ["mir", "mir-round"],
 }
 
 
