@@ -219,7 +219,7 @@ class LabelTasks:
             return copy_of(LabelTask, row)
 
     def update(self, op_id: str, **values: object) -> None:
-        """Set `state`, `done`, `skipped`, `message`, `by`, `page`, `last_activity`."""
+        """Set `state`, `done`, `skipped`, `message`, `by`, `page`, `last_activity`, `enough_at`."""
         with writing(self.engine) as session:
             row = session.scalar(select(LabelTaskRow).where(LabelTaskRow.op_id == op_id))
             if row is None:

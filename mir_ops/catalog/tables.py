@@ -204,6 +204,7 @@ class LabelTaskRow(Table):
     by: Mapped[dict[str, Any] | None]  # images answered, by annotator
     page: Mapped[str | None]  # where people label
     last_activity: Mapped[datetime | None]
+    enough_at: Mapped[datetime | None]  # when somebody said that no more is waited for
     created_at: Mapped[datetime]
 
 

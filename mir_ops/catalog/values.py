@@ -165,7 +165,7 @@ class LabelTask:
     """A request to people (or the oracle), and how far they are.
 
     `by` counts the images that each of them answered; `page` is where they label, if that has an
-    address.
+    address. Since `enough_at` the round goes on with what is done.
     """
 
     round_id: int
@@ -180,6 +180,7 @@ class LabelTask:
     by: Mapping[str, int] | None
     page: str | None
     last_activity: datetime | None
+    enough_at: datetime | None
     created_at: datetime
 
 

@@ -198,7 +198,12 @@ def _follow(ws: Workspace, round_id: int, op_id: str, progress: LabelProgress) -
 
 
 def _stop_waiting(ws: Workspace, round_id: int) -> None:
-    """The wait is over when labels are taken, also when some are missing."""
+    """The wait is over when labels are taken, also when some are missing.
+
+    Whoever clears it waits again, whatever was said to be enough before.
+    """
+    for task in ws.catalog.label_tasks.list(round_id):
+        ws.catalog.label_tasks.update(task.op_id, enough_at=None)
     found = ws.catalog.steps.find(round_id, "wait_for_labels")
     if found is not None and found.state != "done":
         ws.catalog.steps.finish(round_id, found.step, found.op_id, {"partial": True})

@@ -129,6 +129,22 @@ def test_a_call_of_the_label_tool_ends_the_pause(
     assert event["message"] == "0 of 15 images labelled, 15 skipped"
 
 
+def test_what_is_done_is_enough_once_somebody_says_so(
+    in_airflow: Callable[..., str], asked: tuple[RoundWorld, int]
+) -> None:
+    world, round_id = asked
+    (task,) = world.people.iterdir()
+    image = next((task / "images").iterdir())
+    (task / "skipped").mkdir(exist_ok=True)
+    (task / "skipped" / image.stem).touch()
+    (asked_for,) = world.workspace.catalog.label_tasks.list(round_id)
+    world.workspace.catalog.label_tasks.update(asked_for.op_id, enough_at=datetime.now(UTC))
+
+    event = _wait(in_airflow, world, round_id, seconds=3600)
+
+    assert (event["status"], event["message"]) == ("done", "0 of 15 images labelled, 1 skipped")
+
+
 def test_a_label_tool_that_is_away_from_the_start_is_waited_for(
     in_airflow: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -208,6 +208,22 @@ def test_fetching_now_wakes_who_waits(own: Console) -> None:
     assert own.ask("POST", address).status_code == 403
 
 
+def test_what_is_labelled_may_be_enough(own: Console) -> None:
+    (task,) = own.get("/api/v1/projects/digits/labels")["tasks"]
+    address = f"/api/v1/projects/digits/labels/{task['id']}/enough"
+    turn = own.catalog.rounds.get_number("digits", 3)
+
+    assert own.ask("POST", address).status_code == 202
+    assert own.catalog.label_tasks.list(turn.id)[-1].enough_at is not None
+
+    own.catalog.label_tasks.update(task["id"], done=0)
+    assert own.problem(address) == (409, "nothing-labelled")
+    leave(own.catalog, turn, import_labels={"commit": None, "done": 2})
+    assert own.problem(address) == (409, "not-waiting")
+    own.rights -= {"operate"}
+    assert own.ask("POST", address).status_code == 403
+
+
 def test_a_page_of_a_label_tool_is_a_link_only_by_http(own: Console) -> None:
     turn = own.catalog.rounds.get_number("digits", 3)
     op_id = ask_for_labels(own.catalog, turn)

@@ -1,10 +1,13 @@
-"""Label tasks by the JSON API: how far they are; ask the tool now."""
+"""Label tasks by the JSON API: how far they are; ask the tool now, or go on with what is done."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from mir_ops.catalog import Catalog
 from mir_ops.console.access import ProjectKey, needs
 from mir_ops.console.frame import Kept, Opened
 from mir_ops.console.labels.views import LabelTaskView, find_task, label_tasks
@@ -32,13 +35,30 @@ def show_label_task(catalog: Kept, project: ProjectKey, task: str) -> LabelTaskV
 @api.post("/{task}/fetch", status_code=202, dependencies=[needs("operate")])
 def fetch_labels(sources: Opened, catalog: Kept, project: ProjectKey, task: str) -> LabelTaskView:
     """Let the round that waits ask the label tool now, within seconds."""
-    owner = catalog.projects.get(project)
-    found = find_task(catalog, owner, task)
+    _waiting(catalog, project, task)
+    sources.note_activity(task)
+    return find_task(catalog, catalog.projects.get(project), task)
+
+
+@api.post("/{task}/enough", status_code=202, dependencies=[needs("operate")])
+def end_wait(sources: Opened, catalog: Kept, project: ProjectKey, task: str) -> LabelTaskView:
+    """Let the round that waits go on with what is labelled, within seconds."""
+    found = _waiting(catalog, project, task)
+    if not found.done:
+        raise ConflictError(
+            "Nothing is labelled yet", code="nothing-labelled", hint="Stop the round instead"
+        )
+    catalog.label_tasks.update(task, enough_at=datetime.now(UTC))
+    sources.note_activity(task)
+    return find_task(catalog, catalog.projects.get(project), task)
+
+
+def _waiting(catalog: Catalog, project: str, task: str) -> LabelTaskView:
+    found = find_task(catalog, catalog.projects.get(project), task)
     if not found.waits:
         raise ConflictError(
             f"Round {found.round} does not wait for these labels",
             code="not-waiting",
             hint="Clear `import_labels` of its run in Airflow to take what was labelled later",
         )
-    sources.note_activity(task)
-    return find_task(catalog, owner, task)
+    return found

@@ -220,7 +220,10 @@ def last_activity(workspace: Workspace, round_id: int) -> datetime | None:
 
 
 def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
-    """Whether the labels of a round are ready, and how far they are."""
+    """Whether the labels of a round are ready, and how far they are.
+
+    They are when everything is labelled, and when somebody said that what is done is enough.
+    """
     from mir_ops.labeling import open_backend
     from mir_ops.rounds.steps import label_progress, renew_addresses
 
@@ -230,7 +233,9 @@ def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[b
     progress = label_progress(workspace, round_id, backend)
     renew_addresses(workspace, round_id, backend)
     requested = workspace.catalog.steps.result(round_id, "create_label_task")["requested"]
-    return progress.complete or requested == 0, progress
+    tasks = workspace.catalog.label_tasks.list(round_id)
+    enough = bool(tasks) and tasks[-1].enough_at is not None
+    return progress.complete or requested == 0 or enough, progress
 
 
 def ask_task(
