@@ -21,6 +21,7 @@ OPEN_RUN_KEY = "mir_open_run"
 
 _VERSION: Final = "mir_version"
 _GATE: Final = "mir_gate"
+_OPENED: Final = "mir_opened"
 
 
 def keep_version(operator: object, project: str, commit: str) -> None:
@@ -33,6 +34,11 @@ def keep_gate(operator: object, project: str, number: int, stage: str) -> None:
     setattr(operator, _GATE, (project, number, stage))
 
 
+def keep_opened(operator: object) -> None:
+    """That `OpenedRoundLink` leads to a round."""
+    setattr(operator, _OPENED, True)
+
+
 class RoundLink(BaseOperatorLink):
     """Opens the round of the task's run, in the console."""
 
@@ -43,6 +49,14 @@ class RoundLink(BaseOperatorLink):
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002
         dag_id, run_id = quote(ti_key.dag_id, safe=""), quote(ti_key.run_id, safe="")
         return f"{base_url()}/mir/runs/{dag_id}/{run_id}"
+
+
+class OpenedRoundLink(RoundLink):
+    """Of the task that opens a round: there is none where another run has the project."""
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        opened = getattr(operator, _OPENED, False)
+        return super().get_link(operator, ti_key=ti_key) if opened else ""
 
 
 class DatasetVersionLink(BaseOperatorLink):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 from round_worlds import RoundWorld, write_images
 
@@ -51,6 +52,23 @@ def typed(airflow: LocalAirflow) -> Callable[..., Any]:
         return json.loads(done.stdout)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def console(airflow: LocalAirflow) -> Iterator[Callable[..., Any]]:
+    """Asks the console's API, or for a page of it, as the admin."""
+    login = {"username": "admin", "password": airflow.passwords["admin"]}
+    with httpx.Client(trust_env=False, follow_redirects=True, timeout=120.0) as http:
+        token = http.post(f"{airflow.url}/auth/token", json=login).json()["access_token"]
+
+        def ask(method: str, path: str, sent: object = None, *, page: bool = False) -> Any:
+            address = f"{airflow.url}/mir/{path}" if page else f"{airflow.url}/mir/api/v1/{path}"
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = http.request(method, address, json=sent, headers=headers)
+            assert answer.is_success, answer.text
+            return answer if page else answer.json()
+
+        yield ask
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,7 +115,8 @@ def test_an_event_that_finds_a_round_open_is_skipped_and_links_it(
     assert ended.state == "success"
     assert set(airflow.client.task_states(DAG, event.run_id).values()) == {"skipped"}
     assert airflow.client.links(DAG, event.run_id, "open_round") == {
-        "Open round": f"{airflow.url}/dags/{DAG}/runs/{quote(first.run_id, safe='')}"
+        "Round": None,
+        "Open round": f"{airflow.url}/dags/{DAG}/runs/{quote(first.run_id, safe='')}",
     }
     assert len(world.workspace.catalog.rounds.list(PROJECT)) == 1
     print(f"skipped {time.monotonic() - started:.1f} s after the event")  # noqa: T201
@@ -114,11 +133,16 @@ def test_a_person_who_finds_a_round_open_is_told_which(
     assert f"error: `open_round`: Round 1 of `{PROJECT}` is open: run `{first.run_id}`" in said
     (run,) = airflow.client.runs(ANY, limit=1)
     links = airflow.client.links(ANY, run.run_id, "open_round")
-    assert links == {"Open round": f"{airflow.url}/dags/{DAG}/runs/{quote(first.run_id, safe='')}"}
+    there = f"{airflow.url}/dags/{DAG}/runs/{quote(first.run_id, safe='')}"
+    assert links == {"Round": None, "Open round": there}
 
 
 def test_a_continuous_project_goes_on_until_a_rule_stops_it(
-    airflow: LocalAirflow, world: RoundWorld, first: DagRun, typed: Callable[..., Any]
+    airflow: LocalAirflow,
+    world: RoundWorld,
+    first: DagRun,
+    typed: Callable[..., Any],
+    console: Callable[..., Any],
 ) -> None:
     typed("approve", RUN=quote(first.run_id, safe=""))
     done = airflow.client.wait_for_run(DAG, first.run_id, timeout=SECONDS)
@@ -126,7 +150,7 @@ def test_a_continuous_project_goes_on_until_a_rule_stops_it(
     run_id = _rounds(world)[1].run_id
     second = airflow.client.run(DAG, run_id)
     _until(lambda: _state(airflow, second, "approve_model") == "awaiting_input")
-    typed("approve", lambda text: text.replace("Approve", "Reject"), RUN=quote(run_id, safe=""))
+    console("POST", f"projects/{PROJECT}/rounds/2/answer", {"option": "Reject"})
     refused = airflow.client.wait_for_run(DAG, run_id, timeout=SECONDS)
 
     assert (done.state, refused.state) == ("success", "success")
@@ -193,13 +217,13 @@ def test_those_whom_the_project_names_are_told_that_a_gate_failed(
 
 
 def test_data_that_is_imported_starts_a_round_once_enough_of_it_is_labelled(
-    airflow: LocalAirflow, world: RoundWorld
+    airflow: LocalAirflow, world: RoundWorld, console: Callable[..., Any]
 ) -> None:
     dag, rounds = "round__lane", world.workspace.catalog.rounds
     world.apply("lane", schedule={"new_labels": 5})
     airflow.wait_for_dag(dag)
 
-    _import_labelled(airflow, world, 3, seed=1000)
+    _import_labelled(airflow, world, console, 3, seed=1000)
     _until(lambda: len(airflow.client.runs(dag)) == 1)
     (few,) = airflow.client.runs(dag)
     ended = airflow.client.wait_for_run(dag, few.run_id, timeout=SECONDS)
@@ -209,7 +233,7 @@ def test_data_that_is_imported_starts_a_round_once_enough_of_it_is_labelled(
     log = airflow.client.log(dag, few.run_id, "open_round")
     assert "3 of 5 images are newly labelled: not yet" in log
 
-    _import_labelled(airflow, world, 2, seed=1003)
+    _import_labelled(airflow, world, console, 2, seed=1003)
     _until(lambda: bool(rounds.list("lane")))
     (opened,) = rounds.list("lane")
     airflow.client.cancel(dag, opened.run_id)
@@ -233,16 +257,47 @@ def test_a_tick_starts_a_round_and_one_that_finds_it_open_is_skipped_and_links_i
     assert tick.run_id > opened.run_id
     assert set(airflow.client.task_states(clock, tick.run_id).values()) == {"skipped"}
     link = f"{airflow.url}/dags/{clock}/runs/{quote(opened.run_id, safe='')}"
-    assert airflow.client.links(clock, tick.run_id, "open_round") == {"Open round": link}
+    links = airflow.client.links(clock, tick.run_id, "open_round")
+    assert links == {"Round": None, "Open round": link}
 
 
-def _import_labelled(airflow: LocalAirflow, world: RoundWorld, count: int, *, seed: int) -> None:
+def _import_labelled(
+    airflow: LocalAirflow, world: RoundWorld, console: Callable[..., Any], count: int, *, seed: int
+) -> None:
     """So many more images into the training version of project `lane`."""
     name = f"lane-{seed}"
     write_images(world.root / "sharing" / name, count, seed=seed)
-    conf = {"path": name, "branch": "lane/training", "split": "train", "unknown_classes": "add"}
-    run = airflow.client.trigger("dataset_import", conf=conf)
-    assert airflow.client.wait_for_run(run.dag_id, run.run_id, timeout=SECONDS).state == "success"
+    asked = {"path": name, "to": "training", "split": "train", "unknown_classes": "add"}
+    run_id = console("POST", "projects/lane/imports", asked)["run_id"]
+    ended = airflow.client.wait_for_run("dataset_import", run_id, timeout=SECONDS)
+    assert ended.state == "success"
+
+
+def test_a_round_is_started_and_stopped_in_the_console(
+    airflow: LocalAirflow, world: RoundWorld, console: Callable[..., Any]
+) -> None:
+    world.apply("stopped", config={"hang": True}, time_seconds=3600)
+    airflow.wait_for_dag("round__stopped")
+    rounds = "projects/stopped/rounds"
+
+    started = console("POST", rounds, {"request": "ab" * 4, "budget": 2})
+    again = console("POST", rounds, {"request": "ab" * 4, "budget": 2})
+    _until(lambda: _training(airflow, started["run_id"]))
+    page = console(
+        "GET", f"runs/{started['dag_id']}/{quote(started['run_id'], safe='')}", page=True
+    )
+    stopped = console("POST", f"{rounds}/1/stop")
+
+    assert again == started
+    assert page.url.path.endswith("/mir/projects/stopped/rounds/1")
+    assert (page.status_code, stopped) == (200, {"number": 1, "state": "failed"})
+    ended = airflow.client.wait_for_run(started["dag_id"], started["run_id"], timeout=SECONDS)
+    assert (ended.state, ended.conf["budget"]) == ("failed", 2)
+    assert len(airflow.client.runs("round__stopped")) == 1
+
+
+def _training(airflow: LocalAirflow, run_id: str) -> bool:
+    return airflow.client.task_states("round__stopped", run_id).get("train") == "running"
 
 
 def _told(world: RoundWorld, project: str) -> list[list[str]]:

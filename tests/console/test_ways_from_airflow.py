@@ -66,16 +66,19 @@ def test_round_of_a_project_that_may_not_be_read_stays_unsaid(sources: Sources) 
 def test_tasks_of_a_round_lead_to_it() -> None:
     pytest.importorskip("airflow")
     from airflow.models.taskinstancekey import TaskInstanceKey
-    from mir_airflow.links import RoundLink
+    from mir_airflow.links import OpenedRoundLink, RoundLink, keep_opened
     from mir_airflow.operators.approval import ApproveModelOperator
     from mir_airflow.operators.executor import TrainOperator
     from mir_airflow.operators.opening import OpenRoundOperator
     from mir_airflow.operators.rounds import CloseRoundOperator, CreateLabelTaskOperator
 
     key = TaskInstanceKey("round__digits", "train", RUN, 1, -1)
+    opening = OpenRoundOperator(task_id="open_round", project="digits")
+    assert OpenedRoundLink().get_link(opening, ti_key=key) == ""
+    keep_opened(opening)
 
     for operator in (
-        *(OpenRoundOperator, TrainOperator, ApproveModelOperator),
+        *(opening, TrainOperator, ApproveModelOperator),
         *(CreateLabelTaskOperator, CloseRoundOperator),
     ):
         (link,) = (each for each in operator.operator_extra_links if isinstance(each, RoundLink))

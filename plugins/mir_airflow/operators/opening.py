@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from mir_airflow.assets import happenings
 from mir_airflow.hooks.mir import MirHook
-from mir_airflow.links import OPEN_RUN_KEY, OpenRunLink, RoundLink
+from mir_airflow.links import OPEN_RUN_KEY, OpenedRoundLink, OpenRunLink, keep_opened
 from mir_airflow.notifications import check_notifiers
 from mir_airflow.places import explained, place_of
 from mir_airflow.retries import OPENING_RETRIES
@@ -41,7 +41,7 @@ class OpenRoundOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("project",)
-    operator_extra_links = (RoundLink(), OpenRunLink())
+    operator_extra_links = (OpenedRoundLink(), OpenRunLink())
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class OpenRoundOperator(BaseOperator):
                 if not self._give_up_ended(context, workspace):
                     self._step_back(context, workspace, error)
                 opened = self._open(context, workspace)
+        keep_opened(self)
         self.log.info("Opened round %d of %s", opened["number"], opened["project"])
         return opened
 
