@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 
 class MirError(Exception):
     """Base class. `code` is stable and for programs, the message and the hint are for people."""
@@ -34,6 +36,21 @@ class ConflictError(MirError):
     """Somebody else was first: read again, then decide."""
 
     code = "conflict"
+
+
+class MergeConflictError(ConflictError):
+    """Both sides changed the same assets. `conflicts` has all their ids, in hex, by table."""
+
+    code = "merge-conflict"
+
+    def __init__(self, message: str, conflicts: Mapping[str, Sequence[str]] | None = None) -> None:
+        super().__init__(
+            message, hint="Choose whose changes win: strategy `host`, `guest` or `union`"
+        )
+        self.conflicts = conflicts or {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.conflicts)
 
 
 class StoreError(MirError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.errors import ConflictError, InvalidInputError
+from mir_ops.errors import InvalidInputError, MergeConflictError
 from mir_ops.store import overlays, rows
 from mir_ops.store.ancestry import find_merge_base
 from mir_ops.store.changesets import ChangeSet
@@ -27,34 +27,9 @@ if TYPE_CHECKING:
 
 Strategy = Literal["stop", "host", "guest", "union"]
 STRATEGIES: Final = ("stop", "host", "guest", "union")
-# When and under which name an image came in, and whether it was hashed, is no disagreement.
 _NAMED: Final = 10
+# When and under which name an image came in, and whether it was hashed, is no disagreement.
 _PROVENANCE: Final = ("added_at", "source_names", "perceptual_hash")
-
-
-class MergeConflictError(ConflictError):
-    """Both sides changed the same assets. `conflicts` has all their ids, in hex, by table."""
-
-    code = "merge-conflict"
-
-    def __init__(self, message: str, conflicts: Mapping[str, Sequence[str]] | None = None) -> None:
-        super().__init__(
-            message, hint="Choose whose changes win: strategy `host`, `guest` or `union`"
-        )
-        self.conflicts = conflicts or {}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.conflicts)
-
-    @classmethod
-    def of(cls, found: Mapping[str, pa.Array]) -> MergeConflictError:
-        """The message names a few of them."""
-        counts = ", ".join(f"{len(ids)} in `{name}`" for name, ids in found.items())
-        first = [f"`{name}` {i.as_py().hex()[:12]}" for name, ids in found.items() for i in ids[:5]]
-        return cls(
-            f"Both sides changed the same assets, {counts}: {', '.join(first[:_NAMED])}",
-            {name: [i.hex() for i in ids.to_pylist()] for name, ids in found.items()},
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +98,7 @@ class Merge:
         """Under `stop`, say what both sides changed."""
         if self.conflicts:
             found = {name: rows.sorted_unique(ids) for name, ids in sorted(self.conflicts.items())}
-            raise MergeConflictError.of(found)
+            raise _conflict(found)
 
     def forget_orphans(self) -> None:
         """What one side removed stays out of every layer, whatever the other said about it."""
@@ -307,6 +282,16 @@ def plan_merge(
     if len(excluded):
         merge.changes.remove_assets(excluded)
     return Plan(base=host, parents=[guest.commit for guest in guests], changes=merge.changes)
+
+
+def _conflict(found: Mapping[str, pa.Array]) -> MergeConflictError:
+    """The message names a few of them."""
+    counts = ", ".join(f"{len(ids)} in `{name}`" for name, ids in found.items())
+    first = [f"`{name}` {i.as_py().hex()[:12]}" for name, ids in found.items() for i in ids[:5]]
+    return MergeConflictError(
+        f"Both sides changed the same assets, {counts}: {', '.join(first[:_NAMED])}",
+        {name: [i.hex() for i in ids.to_pylist()] for name, ids in found.items()},
+    )
 
 
 def _descends(store: Store, version: Version, ancestor: Version) -> bool:

@@ -107,7 +107,9 @@ def naming(param: str, *, hint: str | None = None) -> Iterator[None]:
     try:
         yield
     except MirError as error:
-        raise type(error)(f"`{param}`: {error}", code=error.code, hint=hint or error.hint) from None
+        error.args = (f"`{param}`: {error}",)
+        error.hint = hint or error.hint
+        raise
 
 
 def read_version(ws: Workspace, rev: str, *, param: str = "dataset") -> Version:

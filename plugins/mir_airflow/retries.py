@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Final
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
-from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
+from mir_ops.errors import (
+    ConflictError,
+    InvalidInputError,
+    MergeConflictError,
+    NotFoundError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,6 +33,7 @@ _AWAY: Final = frozenset(
 _INPUT = [
     RetryRule(InvalidInputError, RetryAction.FAIL, reason="The input must change first"),
     RetryRule(NotFoundError, RetryAction.FAIL, reason="What was asked for does not exist"),
+    RetryRule(MergeConflictError, RetryAction.FAIL, reason="Whose changes win is a choice"),
 ]
 
 MIR_RETRIES = ExceptionRetryPolicy(

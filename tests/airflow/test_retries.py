@@ -10,7 +10,9 @@ import json
 from mir_airflow.retries import (
     LABEL_RETRIES, LABEL_TRIES, MIR_RETRIES, OPENING_RETRIES, STEP_RETRIES, STEP_TRIES,
 )
-from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
+from mir_ops.errors import (
+    ConflictError, InvalidInputError, MergeConflictError, NotFoundError, StoreError,
+)
 from mir_ops.quality import GateFailedError
 
 def decide(policy, error, try_number=1, max_tries=3):
@@ -18,7 +20,10 @@ def decide(policy, error, try_number=1, max_tries=3):
     delay = decision.retry_delay
     return [decision.action.value, delay and delay.total_seconds()]
 
-kinds = (InvalidInputError, GateFailedError, NotFoundError, ConflictError, StoreError, OSError)
+kinds = (
+    InvalidInputError, GateFailedError, MergeConflictError, NotFoundError, ConflictError,
+    StoreError, OSError,
+)
 print("\\n" + json.dumps({
     "steps": {kind.__name__: decide(MIR_RETRIES, kind("x")) for kind in kinds},
     "opening": {
@@ -45,8 +50,8 @@ def test_input_errors_fail_at_once_and_outages_are_tried_again(
 ) -> None:
     decided = json.loads(in_airflow(DECIDE).splitlines()[-1])
 
-    wrong = {name: ["fail", None] for name in ("InvalidInputError", "GateFailedError")}
-    always = {**wrong, "NotFoundError": ["fail", None]}
+    wrong = ("InvalidInputError", "GateFailedError", "MergeConflictError", "NotFoundError")
+    always = {name: ["fail", None] for name in wrong}
     outages = {"StoreError": ["default", None], "OSError": ["default", None]}
     assert decided["steps"] == {**always, "ConflictError": ["retry", 5.0], **outages}
     waits = [seconds for action, seconds in decided["outage"]]

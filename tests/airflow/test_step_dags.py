@@ -73,15 +73,15 @@ class Steps:
 @pytest.fixture(scope="module")
 def steps(airflow: LocalAirflow, world: RoundWorld) -> Steps:
     """All nine steps, one after the other where one needs what another left."""
-    world.apply("street", stop={"labelled_images": 1})
+    world.apply("alley", stop={"labelled_images": 1})
     text = (DAGS / "dataset_label.py").read_text().replace('"dataset_label"', '"people_label"')
     for operator in ("RequestLabelsOperator(", "LabelTaskSensor(", "TakeLabelsOperator("):
         text = text.replace(f"= {operator}", f'= {operator}labels_conn_id="people", ')
     (world.root / "dags" / "people_label.py").write_text(text)
     sharing = world.root / "sharing"
     for role in ("training", "validation", "pool"):
-        shutil.copytree(world.root / "data" / role, sharing / "street" / role)
-    shutil.copy(sharing / "street" / "pool" / "images" / "0200.png", sharing / "seen.png")
+        shutil.copytree(world.root / "data" / role, sharing / "alley" / role)
+    shutil.copy(sharing / "alley" / "pool" / "images" / "0200.png", sharing / "seen.png")
     for dag_id in LAST_TASK:
         airflow.wait_for_dag(dag_id)
     steps = Steps(airflow, world)
@@ -93,7 +93,7 @@ def _run_all(steps: Steps, sharing: Path) -> None:
     for roles in (("training",), ("validation", "pool")):  # the first makes the project's asset
         imports = [
             steps.start(
-                "dataset_import", path=f"street/{role}", branch=f"street/{role}",
+                "dataset_import", path=f"alley/{role}", branch=f"alley/{role}",
                 unknown_classes="add", annotations="none" if role == "pool" else "auto",
             )
             for role in roles
@@ -101,19 +101,19 @@ def _run_all(steps: Steps, sharing: Path) -> None:
         for run in imports:
             steps.end(run)
     people = steps.start(
-        "people_label", dataset="street/pool", branch="street/by-people", backend="folder",
+        "people_label", dataset="alley/pool", branch="alley/by-people", backend="folder",
         classes=["dog"], guide="Only dogs.", poll_seconds=1,
     )  # fmt: skip
     train = steps.start(
-        "model_train", training=["street/training"], validation=["street/validation"],
-        branch="street/trained", classes=["cat"], **JOB,
+        "model_train", training=["alley/training"], validation=["alley/validation"],
+        branch="alley/trained", classes=["cat"], **JOB,
     )  # fmt: skip
     prepare = steps.start(
-        "dataset_prepare", datasets=["tr:street/training", "va:street/validation"],
-        branch="street/prepared", include_classes=["cat"], count=7, seed=3,
+        "dataset_prepare", datasets=["tr:alley/training", "va:alley/validation"],
+        branch="alley/prepared", include_classes=["cat"], count=7, seed=3,
     )  # fmt: skip
     label = steps.start(
-        "dataset_label", dataset="street/pool", branch="street/labelled", backend="oracle",
+        "dataset_label", dataset="alley/pool", branch="alley/labelled", backend="oracle",
         classes=["dog", "cat"],
     )  # fmt: skip
     model = steps.model = steps.end(train)["model"]
@@ -122,12 +122,12 @@ def _run_all(steps: Steps, sharing: Path) -> None:
     looking = {"model": f"{model[:12]}@best", **JOB}
     rest = [
         steps.start(
-            "dataset_mine", dataset="street/pool", branch="street/picked", count=4,
-            exclude=["street/training"], **looking,
+            "dataset_mine", dataset="alley/pool", branch="alley/picked", count=4,
+            exclude=["alley/training"], **looking,
         ),
-        steps.start("dataset_infer", dataset="street/pool", branch="street/found", **looking),
+        steps.start("dataset_infer", dataset="alley/pool", branch="alley/found", **looking),
         steps.start(
-            "model_evaluate", dataset="street/validation", branch="street/measured", **looking
+            "model_evaluate", dataset="alley/validation", branch="alley/measured", **looking
         ),
         steps.start("model_verify", picture="seen.png", **looking),
         steps.start("model_import", path="model.tar.gz", promote="production"),
@@ -141,7 +141,7 @@ def _run_all(steps: Steps, sharing: Path) -> None:
 def test_what_each_step_left_is_in_the_store(steps: Steps) -> None:
     store, catalog = steps.world.workspace.store, steps.world.workspace.catalog
     images = {
-        name: store.branch(f"street/{name}").tip().stats.assets
+        name: store.branch(f"alley/{name}").tip().stats.assets
         for name in ("prepared", "picked", "found", "measured", "labelled", "by-people")
     }
     assert images == {
@@ -149,19 +149,19 @@ def test_what_each_step_left_is_in_the_store(steps: Steps) -> None:
     }  # fmt: skip
     assert catalog.packages.promotion("production").model_id == steps.model
     assert choose_model(steps.world.workspace, "production").package.classes == ("cat",)
-    picked = store.read("street/picked")
+    picked = store.read("alley/picked")
     assert set(picked.layer("scores:hybrid")["rank"].to_pylist()) == {0, 1, 2, 3}
-    by_people = store.read("street/by-people").layer("ground_truth")
+    by_people = store.read("alley/by-people").layer("ground_truth")
     dog = store.classes()["dog"]
     assert set(by_people["class_id"].to_pylist()) == {dog}
     assert all(
-        store.branch(f"street/{name}").tip().project == "street" for name in ("found", "labelled")
+        store.branch(f"alley/{name}").tip().project == "alley" for name in ("found", "labelled")
     )
 
 
 def test_people_are_waited_for_without_a_worker_and_read_their_guide(steps: Steps) -> None:
     run = steps.runs["people_label"]
-    (folder,) = steps.world.people.glob("street-by-people-*")
+    (folder,) = steps.world.people.glob("alley-by-people-*")
 
     said = steps.airflow.client.log(run.dag_id, run.run_id, "wait_for_labels")
 
@@ -182,7 +182,7 @@ def test_a_model_looks_at_a_picture(steps: Steps) -> None:
 def test_a_picture_that_is_sent_to_the_console_is_looked_at(steps: Steps) -> None:
     airflow, sharing = steps.airflow, steps.world.root / "sharing"
     login = {"username": "admin", "password": airflow.passwords["admin"]}
-    looks = f"{airflow.url}/mir/api/v1/projects/street/models/{steps.model}/looks"
+    looks = f"{airflow.url}/mir/api/v1/projects/alley/models/{steps.model}/looks"
     content = (sharing / "seen.png").read_bytes()
     with httpx.Client(trust_env=False, timeout=60) as http:
         token = http.post(f"{airflow.url}/auth/token", json=login).json()["access_token"]
@@ -201,15 +201,15 @@ def test_a_picture_that_is_sent_to_the_console_is_looked_at(steps: Steps) -> Non
     assert {box["class_name"] for box in said["boxes"]} == {"cat"}
     assert said["address"].endswith(f"/dags/model_verify/runs/console__{look}")
     assert shown == content
-    assert [path.suffix for path in (sharing / "looked-at" / "street").iterdir()] == [".png"]
+    assert [path.suffix for path in (sharing / "looked-at" / "alley").iterdir()] == [".png"]
 
 
 def test_what_was_predicted_before_is_measured_without_an_executor(steps: Steps) -> None:
-    run = steps.start("model_evaluate", dataset="street/measured", branch="street/again")
+    run = steps.start("model_evaluate", dataset="alley/measured", branch="alley/again")
 
     again = steps.end(run)
 
-    first = steps.world.workspace.store.branch("street/measured").tip().operation.parameters
+    first = steps.world.workspace.store.branch("alley/measured").tip().operation.parameters
     assert again["coco"] == first["coco"]
     states = steps.airflow.client.task_states(run.dag_id, run.run_id)
     assert states == {"infer_dataset": "skipped", "evaluate_model": "success"}
@@ -229,11 +229,11 @@ def test_a_run_that_is_cleared_does_nothing_twice(steps: Steps) -> None:
 
 def test_links_lead_to_the_version(steps: Steps) -> None:
     run, client = steps.runs["dataset_mine"], steps.airflow.client
-    tip = steps.world.workspace.store.branch("street/picked").tip()
+    tip = steps.world.workspace.store.branch("alley/picked").tip()
 
     links = client.links(run.dag_id, run.run_id, "mine_dataset")
 
-    address = f"{steps.airflow.url}/mir/projects/street/versions/{tip.id}"
+    address = f"{steps.airflow.url}/mir/projects/alley/versions/{tip.id}"
     assert links == {"Dataset version": address}
     with httpx.Client(trust_env=False) as http:
         assert http.get(address).status_code == 401
@@ -243,20 +243,20 @@ def test_bad_input_names_the_parameter_and_leaves_nothing(steps: Steps) -> None:
     before = _everything(steps.world)
     asked = {
         "`path`: `/etc` is not in the sharing folder": steps.start(
-            "dataset_import", path="/etc", branch="street/x"
+            "dataset_import", path="/etc", branch="alley/x"
         ),
         "`path`: The source `{{ 7*7 }}` does not exist": steps.start(
             "model_import", path="{{ 7*7 }}"
         ),
-        "`datasets`: No branch, tag or commit is called `street/trainin`": steps.start(
-            "dataset_prepare", datasets=["street/trainin"], branch="street/x"
+        "`datasets`: No branch, tag or commit is called `alley/trainin`": steps.start(
+            "dataset_prepare", datasets=["alley/trainin"], branch="alley/x"
         ),
         "`executor`: No executor is called `/bin/sh`": steps.start(
-            "dataset_infer", dataset="street/pool", model="production", branch="street/x",
+            "dataset_infer", dataset="alley/pool", model="production", branch="alley/x",
             executor="/bin/sh",
         ),
         "Unknown run parameter: `strateg`": steps.start(
-            "dataset_mine", dataset="street/pool", model="production", branch="street/x", count=1,
+            "dataset_mine", dataset="alley/pool", model="production", branch="alley/x", count=1,
             strateg="random", **JOB,
         ),
     }  # fmt: skip
@@ -301,16 +301,16 @@ def signed_in(steps: Steps) -> Iterator[Page]:
         yield tab.page
 
 
-NEEDED = {"branch": "street/by-form", "executor": "sample"}
+NEEDED = {"branch": "alley/by-form", "executor": "sample"}
 FORMS: dict[str, dict[str, str]] = {
-    "dataset_import": {"path": "by-hand", "branch": "street/by-hand"},
-    "dataset_prepare": {"datasets": "nowhere", "branch": "street/by-form"},
-    "dataset_label": {"dataset": "nowhere", "branch": "street/by-form"},
+    "dataset_import": {"path": "by-hand", "branch": "alley/by-hand"},
+    "dataset_prepare": {"datasets": "nowhere", "branch": "alley/by-form"},
+    "dataset_label": {"dataset": "nowhere", "branch": "alley/by-form"},
     "dataset_infer": {"dataset": "nowhere", "model": "none", **NEEDED},
     "dataset_mine": {"dataset": "nowhere", "model": "none", "count": "3", **NEEDED},
     "model_train": {"training": "nowhere", **NEEDED},
     "model_import": {"path": "nowhere.tar.gz"},
-    "model_evaluate": {"dataset": "nowhere", "branch": "street/by-form"},
+    "model_evaluate": {"dataset": "nowhere", "branch": "alley/by-form"},
     "model_verify": {"model": "none", "picture": "nowhere.png", "executor": "sample"},
 }
 
@@ -351,7 +351,7 @@ def test_a_person_fills_the_form(
     assert {n: str(v[0] if isinstance(v, list) else v) for n, v in given.items()} == typed
     if dag_id == "dataset_import":
         steps.end(run)
-        assert world.workspace.store.branch("street/by-hand").tip().stats.assets == 3
+        assert world.workspace.store.branch("alley/by-hand").tip().stats.assets == 3
     else:
         airflow.client.cancel(dag_id, run.run_id)
 
@@ -382,8 +382,8 @@ def _everything(world: RoundWorld) -> dict[str, Any]:
 
 def _label(people: Path) -> None:
     """What a person does: one dog on each image."""
-    _until(lambda: bool(list(people.glob("street-by-people-*"))))
-    (task,) = people.glob("street-by-people-*")
+    _until(lambda: bool(list(people.glob("alley-by-people-*"))))
+    (task,) = people.glob("alley-by-people-*")
     for image in (task / "images").iterdir():
         box = VocObject(name="dog", box=(2.0, 2.0, 10.0, 10.0))
         file = VocFile(filename=image.name, size=(32, 32), objects=(box,))

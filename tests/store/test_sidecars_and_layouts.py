@@ -18,11 +18,10 @@ from sample_tables import (
     recount,
 )
 
-from mir_ops.errors import ConflictError, StoreError
+from mir_ops.errors import ConflictError, MergeConflictError, StoreError
 from mir_ops.store import Operation, Store, keys, revisions, segments, sidecars
 from mir_ops.store.lookups import count_assets
 from mir_ops.store.manifests import TableSegments
-from mir_ops.store.merges import MergeConflictError
 from mir_ops.store.objects import MemoryObjects
 from mir_ops.taxonomy import ClassName, Taxonomy
 

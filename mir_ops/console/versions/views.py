@@ -315,9 +315,21 @@ def _parameters(parameters: Mapping[str, Any]) -> dict[str, str]:
     for name, value in parameters.items():
         if name in ("report", "class_ids") or value in (None, "", [], {}):
             continue
-        text = value if isinstance(value, str) else repr(value)
+        text = _words(value)
         shown[name] = text if len(text) <= 300 else text[:299] + "…"
     return shown
+
+
+def _words(value: object) -> str:
+    match value:
+        case float():
+            return f"{value:.4g}"
+        case dict():
+            return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
+        case list() | tuple():
+            return ", ".join(map(_words, value))
+        case _:
+            return str(value)
 
 
 def _layers(stats: Stats) -> list[tuple[str, LayerStats]]:

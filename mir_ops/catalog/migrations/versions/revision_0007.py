@@ -10,4 +10,6 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    op.add_column("mir_label_tasks", sa.Column("enough_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "mir_label_tasks", sa.Column("enough_at", sa.DateTime(timezone=True), nullable=True)
+    )
