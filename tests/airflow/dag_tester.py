@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
+from contextlib import suppress
 from typing import Any
 from unittest import mock
 
@@ -30,6 +30,7 @@ from airflow.utils.db import initdb  # noqa: E402
 from airflow.utils.session import create_session  # noqa: E402
 from airflow.utils.types import DagRunType  # noqa: E402
 from sqlalchemy import select  # noqa: E402
+from sqlalchemy.exc import OperationalError  # noqa: E402
 
 
 def main() -> None:
@@ -43,9 +44,8 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     """One run of a DAG: what became of it and its tasks, and the XComs of the first."""
     os.environ.update(asked["env"])
     (dag,) = (each for each in DagBag(asked["file"]).dags.values() if each.dag_id == asked["dag"])
-    with mock.patch.object(dagrun, "get_or_create_dagrun", made_by(asked)), hurried():
-        if (answer := asked.get("answer")) is not None:
-            threading.Thread(target=respond, args=(answer,), daemon=True).start()
+    made = mock.patch.object(dagrun, "get_or_create_dagrun", made_by(asked))
+    with made, hurried(asked.get("answer")):
         found = dag.test(run_conf=asked["conf"])
     with create_session() as session:
         query = select(TaskInstance).where(TaskInstance.run_id == found.run_id)
@@ -55,10 +55,18 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     return {"run_id": found.run_id, "state": found.state, "tasks": tasks, "opening": xcoms}
 
 
-def hurried() -> Any:
-    """`dag.test()` waits a second wherever a task was skipped."""
+def hurried(answer: str | None) -> Any:
+    """`dag.test()` waits a second wherever a task was skipped, and between looks for a person's
+    word: it is said then, when nothing else writes."""
     sleep = time.sleep
-    return mock.patch.object(time, "sleep", lambda seconds: sleep(min(seconds, 0.05)))
+
+    def briefly(seconds: float) -> None:
+        if answer is not None:
+            with suppress(OperationalError):
+                respond(answer)
+        sleep(min(seconds, 0.05))
+
+    return mock.patch.object(time, "sleep", briefly)
 
 
 def made_by(asked: dict[str, Any]) -> Any:
@@ -79,13 +87,10 @@ def made_by(asked: dict[str, Any]) -> Any:
 
 def respond(answer: str) -> None:
     """What a person says once a task asks."""
-    while True:
-        time.sleep(0.1)
-        with create_session() as session:
-            query = select(TaskInstance).join(HITLDetail)
-            ti = session.scalar(query.where(HITLDetail.responded_at.is_(None)))
-            if ti is None or ti.state != "awaiting_input":
-                continue
+    with create_session() as session:
+        query = select(TaskInstance).join(HITLDetail)
+        ti = session.scalar(query.where(HITLDetail.responded_at.is_(None)))
+        if ti is not None and ti.state == "awaiting_input":
             update_hitl_detail(
                 dag_id=ti.dag_id,
                 dag_run_id=ti.run_id,
@@ -94,7 +99,6 @@ def respond(answer: str) -> None:
                 user=SimpleAuthManagerUser(username="ada", role="admin"),
                 session=session,
             )
-            return
 
 
 if __name__ == "__main__":
