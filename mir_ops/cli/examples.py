@@ -70,6 +70,7 @@ EXAMPLES: Final = {
     "models verify": "mir models verify production street.jpg --executor detector --to seen.png",
     "executor list": "mir executor list",
     "executor add": "mir executor add mine:1 --name mine",
+    "executor remove": "mir executor remove mine",
     "executor templates": "mir executor templates mine --type training --output training.yaml",
     "executor check": "mir executor check ./mine\nmir executor check mine:1",
     "executor new": "mir executor new mine",

@@ -54,7 +54,7 @@ def test_a_round_measures_on_the_test_sets_and_targets_go_by_them(tmp_path: Path
 
     project = find_project(house.ws.catalog, house.ws.store, "digits")
     assert project is not None
-    (told_there,) = [note for note in project.rounds[0].notes if "golden" in note]
+    (told_there,) = [note for note in project.notes if "golden" in note]
     assert told_there.startswith("On test set golden, 3 images: mAP50 ")
 
     judgement = results["check_targets"]

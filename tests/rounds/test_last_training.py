@@ -34,7 +34,10 @@ def test_the_last_round_ends_with_a_model_of_its_own_labels(tmp_path: Path) -> N
     trained, evaluated = (run.task(task) for task in LAST)
     closed = run.task("close_round")
 
-    assert end == {"last": True, "code": "rounds", "reason": "All 1 rounds are done"}
+    assert end == {
+        "last": True, "code": "rounds", "reason": "All 1 rounds are done",
+        "labelled": {"images": 10, "boxes": 20},
+    }  # fmt: skip
     models = run.ws.catalog.models.list("digits")
     assert [model.op_id for model in models][1] == trained["op_id"]
     assert models[1].training == closed["training"]
@@ -47,7 +50,7 @@ def test_the_last_round_ends_with_a_model_of_its_own_labels(tmp_path: Path) -> N
     view = find_project(run.ws.catalog, run.ws.store, "digits")
     assert view is not None
     assert view.rounds[0].model == models[0].model_id
-    assert view.rounds[0].notes[-1].startswith("With the labels of this round, a last model")
+    assert view.notes[-1].startswith("With the labels of this round, a last model")
     assert view.rounds[0].cost[0] == "People: 4 images, 8 boxes, 0 seconds."
 
     again = Run(run.house, "run-1")
