@@ -51,7 +51,7 @@ def test_the_last_round_ends_with_a_model_of_its_own_labels(tmp_path: Path) -> N
     assert view is not None
     assert view.rounds[0].model == models[0].model_id
     assert view.notes[-1].startswith("With the labels of this round, a last model")
-    assert view.rounds[0].cost[0] == "People: 4 images, 8 boxes, 0 seconds."
+    assert view.rounds[0].cost_lines[0] == "People: 4 images, 8 boxes, 0 seconds."
 
     again = Run(run.house, "run-1")
     again.round_id = run.round_id
