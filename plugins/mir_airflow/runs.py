@@ -6,9 +6,11 @@ whoever is asking, so that Airflow decides what they may do, and its audit log n
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ from starlette.types import ASGIApp
 from mir_airflow.links import base_url
 from mir_ops.console.runs import Approval
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
+from mir_ops.rounds.airflow_api import RETRY_AFTER_SECONDS
 
 _KEPT: Final = ("authorization", "cookie")
 
@@ -42,7 +45,9 @@ class AirflowRuns:
     headers: Mapping[str, str]
 
     def start(self, dag_id: str, conf: Mapping[str, Any], *, run_id: str | None = None) -> str:
-        wanted = {"conf": dict(conf), "logical_date": None, "dag_run_id": run_id}
+        # Named here: what a busy Airflow is asked again is the same run.
+        named = run_id or f"console__{token_hex(8)}"
+        wanted = {"conf": dict(conf), "logical_date": None, "dag_run_id": named}
         made = self._ask("POST", f"/dags/{_part(dag_id)}/dagRuns", wanted)
         return str(made["dag_run_id"])
 
@@ -74,17 +79,22 @@ class AirflowRuns:
         return f"{self.run_address(dag_id, run_id)}/tasks/{_part(task_id)}{mapped}"
 
     def _ask(self, method: str, path: str, content: object = None) -> Any:
-        return anyio.from_thread.run(self._send, method, path, content)
-
-    async def _send(self, method: str, path: str, content: object) -> Any:
-        transport = httpx.ASGITransport(app=self.server)
-        async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
-            answer = await client.request(
-                method, f"/api/v2{path}", json=content, headers=self.headers
-            )
+        answer = anyio.from_thread.run(self._send, method, path, content)
+        for seconds in RETRY_AFTER_SECONDS:
+            if not answer.is_server_error:
+                break
+            time.sleep(seconds)
+            answer = anyio.from_thread.run(self._send, method, path, content)
         if answer.is_success:
             return answer.json()
         raise _refusal(answer)
+
+    async def _send(self, method: str, path: str, content: object) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.server)
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
+            return await client.request(
+                method, f"/api/v2{path}", json=content, headers=self.headers
+            )
 
 
 def _refusal(answer: httpx.Response) -> Exception:
