@@ -62,8 +62,12 @@ def without(ids: pa.Array, excluded: Sequence[pa.Array]) -> pa.Array:
     return ids
 
 
+def content(ids: pa.Array) -> bytes:
+    """These ids, one after the other."""
+    width = ids.type.byte_width
+    return bytes(memoryview(ids.buffers()[1])[ids.offset * width : (ids.offset + len(ids)) * width])
+
+
 def digest(ids: pa.Array) -> str:
     """Of these ids in this order."""
-    width = ids.type.byte_width
-    content = memoryview(ids.buffers()[1])[ids.offset * width : (ids.offset + len(ids)) * width]
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content(ids)).hexdigest()

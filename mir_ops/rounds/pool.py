@@ -113,8 +113,12 @@ class Pool:
 
 def round_pool(ws: Workspace, round_id: int) -> Pool:
     """The pool of this round, as it was when the round opened."""
+    return pool_of(ws, round_id, *prepared(ws, round_id))
+
+
+def pool_of(ws: Workspace, round_id: int, commit: str, candidates: pa.Array) -> Pool:
+    """These candidates of a version, and the model by which this round looks at them."""
     steps = ws.catalog.steps
-    commit, candidates = prepared(ws, round_id)
     looks = not is_draw(ws, round_id) and not takes_all(ws, round_id)
     return Pool(
         ws=ws,

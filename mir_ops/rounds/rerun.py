@@ -167,7 +167,8 @@ class _Player:
             self.ws.catalog.steps.finish(self.round_id, step, "0" * 64, result)
         elif step in _WORKED:
             if step == "mine":
-                for number in steps.shard_numbers(self.ws, self.round_id):
+                plan = steps.plan_shards(self.ws, self._place("plan_shards"), self.round_id)
+                for number in range(len(plan["shards"])):
                     place = self._place(f"mine_shard_{number}")
                     self._work(steps.shard_step(self.ws, place, self.round_id, number))
             self._work(_WORKED[step](self.ws, self._place(step), self.round_id))

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mir_ops.errors import ConflictError, InvalidInputError
-from mir_ops.rounds.candidates import digest
+from mir_ops.rounds.candidates import content, digest
 from mir_ops.rounds.executing import class_ids
-from mir_ops.rounds.ledger import Entry, new_entry
+from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.place import Place
-from mir_ops.rounds.pool import Pool, round_pool
-from mir_ops.store.schema import PREDICTIONS
+from mir_ops.rounds.pool import Pool, pool_of, round_pool
+from mir_ops.store.schema import ASSET_ID, PREDICTIONS
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -89,19 +89,34 @@ class ShardStep:
         return result
 
 
-def shard_numbers(ws: Workspace, round_id: int) -> list[int]:
-    """The shards of this round's mining; none when one container does it all."""
-    return list(range(_count(round_pool(ws, round_id))))
+def plan_shards(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+    """Cut this round's pool into shards; into none when one container looks at it all.
+
+    The ids of a shard are kept as a blob, whose name is their digest: who looks at a shard reads
+    that and not the pool.
+    """
+    pool = round_pool(ws, round_id)
+    parts = [_part(pool, number) for number in range(_count(pool))]
+    inputs = {"pool": pool.commit, "shards": [digest(part) for part in parts]}
+
+    def work(entry: Entry) -> dict[str, Any]:
+        return {"pool": pool.commit, "shards": entry.ws.store.put_blobs(map(content, parts))}
+
+    return once(new_entry(ws, place, round_id, "plan_shards", inputs), work)
 
 
 def shard_step(ws: Workspace, place: Place, round_id: int, number: int) -> ShardStep:
     """The look at one shard of this round's pool."""
-    pool = round_pool(ws, round_id)
-    if number not in range(_count(pool)):
+    plan = ws.catalog.steps.result(round_id, "plan_shards")
+    if number not in range(len(plan["shards"])):
         raise InvalidInputError(
             f"The mining of this round has no shard {number}", code="no-such-shard"
         )
-    part = _part(pool, number)
+    ids = ws.store.get_blob(plan["shards"][number])
+    part = pa.FixedSizeBinaryArray.from_buffers(
+        ASSET_ID, len(ids) // ASSET_ID.byte_width, [None, pa.py_buffer(ids)]
+    )
+    pool = pool_of(ws, round_id, plan["pool"], part)
     entry = new_entry(ws, place, round_id, _name(number), pool.inputs(part))
     return ShardStep(entry=entry, pool=pool, part=part)
 

@@ -24,7 +24,7 @@ from mir_ops.rounds.mining import mining_step
 from mir_ops.rounds.opening import fail_round, open_round
 from mir_ops.rounds.place import Place
 from mir_ops.rounds.preparing import prepare_pool
-from mir_ops.rounds.sharding import shard_numbers, shard_step
+from mir_ops.rounds.sharding import plan_shards, shard_step
 from mir_ops.rounds.starting import check_start
 from mir_ops.rounds.targets import check_end, check_targets
 from mir_ops.rounds.training import training_step
@@ -49,9 +49,9 @@ __all__ = [
     "merge_training",
     "mining_step",
     "open_round",
+    "plan_shards",
     "prepare_pool",
     "renew_addresses",
-    "shard_numbers",
     "shard_step",
     "training_step",
 ]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from round_data import House, Run
-from test_sharded_mining import BEFORE, _round, _run_shard
+from test_sharded_mining import BEFORE, _planned, _run_shard
 
 from mir_ops.catalog import apply_project
 from mir_ops.errors import InvalidInputError
@@ -21,7 +21,7 @@ SAMPLE = {"name": "sample", "config": {"infer": {"vector_size": 6}}}
 def mined(root: Path, mining: dict[str, Any], executor: dict[str, Any]) -> tuple[Run, pa.Table]:
     run = Run(House(root, {"mining": mining, "executor": executor}), "run")
     run.all(BEFORE)
-    for number in steps.shard_numbers(*_round(run)):
+    for number in _planned(run):
         _run_shard(run, number)
     result = run.task("mine")
     return run, run.ws.store.read(result["mining"]).layer(result["scores"])

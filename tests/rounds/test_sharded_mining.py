@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from round_data import House, Run
@@ -11,6 +11,7 @@ from round_data import House, Run
 from mir_ops.errors import ConflictError, InvalidInputError, NotFoundError
 from mir_ops.rounds import steps
 from mir_ops.rounds.steps import Place
+from mir_ops.store import Version
 
 BEFORE = ("open_round", "import_data", "merge_training", "train", "evaluate", "check_targets")
 
@@ -19,7 +20,7 @@ def test_shards_find_what_one_job_finds(tmp_path: Path) -> None:
     whole, sharded = _before_mining(tmp_path / "whole", None), _before_mining(tmp_path / "cut", 5)
 
     one = whole.task("mine")
-    shards = [_run_shard(sharded, number) for number in steps.shard_numbers(*_round(sharded))]
+    shards = [_run_shard(sharded, number) for number in _planned(sharded)]
     together = sharded.task("mine")
 
     assert [shard["images"] for shard in shards] == [5, 5, 2]
@@ -42,6 +43,19 @@ def test_a_shard_that_was_done_is_not_done_again(tmp_path: Path) -> None:
     step = steps.shard_step(run.ws, _place(run, 0), run.round_id, 0)
 
     assert step.finished == first
+
+
+def test_a_shard_reads_its_plan_and_not_the_pool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _before_mining(tmp_path, 5)
+
+    def whole(version: Version, name: str) -> NoReturn:
+        raise AssertionError(f"a shard read all of `{name}` of {version.id}")
+
+    monkeypatch.setattr(Version, "layer_assets", whole)
+
+    assert [_run_shard(run, number)["images"] for number in range(3)] == [5, 5, 2]
 
 
 def test_mining_waits_for_every_shard(tmp_path: Path) -> None:
@@ -70,7 +84,7 @@ def test_a_shard_of_other_images_is_refused(tmp_path: Path) -> None:
 def test_small_pools_have_no_shards(tmp_path: Path) -> None:
     run = _before_mining(tmp_path, 12)
 
-    assert steps.shard_numbers(*_round(run)) == []
+    assert not _planned(run)
     with pytest.raises(InvalidInputError, match="has no shard 0"):
         _run_shard(run, 0)
 
@@ -79,11 +93,14 @@ def _before_mining(root: Path, shard_size: int | None) -> Run:
     mining = {"strategy": "entropy", "budget": 4, "shard_size": shard_size}
     run = Run(House(root, {"mining": mining}), "run")
     run.all(BEFORE)
+    _planned(run)
     return run
 
 
-def _round(run: Run) -> tuple[Any, int]:
-    return run.ws, run.round_id
+def _planned(run: Run) -> range:
+    """The numbers of the shards."""
+    plan = steps.plan_shards(run.ws, run.place("plan_shards"), run.round_id)
+    return range(len(plan["shards"]))
 
 
 def _place(run: Run, number: int) -> Place:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import AssetAlias, BaseOperator
 from airflow.sdk.bases.branch import BranchMixIn
 
+from mir_airflow import metrics
 from mir_airflow.assets import PROJECTS, tell
 from mir_airflow.hooks.mir import LabelsHook, MirHook
 from mir_airflow.links import (
@@ -17,7 +19,7 @@ from mir_airflow.links import (
     keep_gate,
     keep_version,
 )
-from mir_airflow.places import explained, place_of
+from mir_airflow.places import explained, open_workspace, place_of
 from mir_airflow.retries import MIR_RETRIES
 
 if TYPE_CHECKING:
@@ -52,11 +54,14 @@ class StepOperator(BaseOperator):
         self.mir_conn_id = mir_conn_id
 
     def execute(self, context: Context) -> Any:
+        started = datetime.now(UTC)
         with explained(self.log):
-            workspace = MirHook(self.mir_conn_id).workspace()
+            workspace = open_workspace(context, self.mir_conn_id)
             place = place_of(context, workspace.deployment)
             with workspace.catalog.kept_open():
                 result = self.run_step(workspace, place, int(self.round_id))
+                if metrics.is_on():
+                    self.send(workspace, result, started)
                 self.leave(context, workspace, result)
         self.log.info("Done: %s", result)
         return result
@@ -64,6 +69,12 @@ class StepOperator(BaseOperator):
     def leave(self, context: Context, workspace: Workspace, result: dict[str, Any]) -> None:
         """Leave what the task's links and the DAGs of others need."""
         push_version(context, workspace, int(self.round_id), result)
+
+    def send(self, workspace: Workspace, result: dict[str, Any], since: datetime) -> None:
+        """Send the metrics of what was done since then; what was found done is none."""
+        if commit := result.get("commit"):
+            project = metrics.project_of(workspace, int(self.round_id))
+            metrics.send_commit(workspace, project, self.task_id, commit, since)
 
     def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
         raise NotImplementedError
@@ -76,6 +87,11 @@ class ImportDataOperator(StepOperator):
         from mir_ops.rounds.steps import import_data
 
         return import_data(workspace, place, round_id)
+
+    def send(self, workspace: Workspace, result: dict[str, Any], since: datetime) -> None:
+        project = metrics.project_of(workspace, int(self.round_id))
+        images = [(result[role], count) for role, count in result["images"].items()]
+        metrics.send_import(workspace, project, images, since)
 
 
 class GateOperator(StepOperator):
@@ -179,13 +195,13 @@ class PreparePoolOperator(StepOperator):
 class PlanShardsOperator(StepOperator):
     """The numbers of the shards of this round's mining; none when one container does it all."""
 
-    def execute(self, context: Context) -> list[int]:  # noqa: ARG002
-        from mir_ops.rounds.steps import shard_numbers
+    def execute(self, context: Context) -> list[int]:
+        return list(range(len(super().execute(context)["shards"])))
 
-        with explained(self.log):
-            shards = shard_numbers(MirHook(self.mir_conn_id).workspace(), int(self.round_id))
-        self.log.info("Mining in %d shards", len(shards))
-        return shards
+    def run_step(self, workspace: Workspace, place: Place, round_id: int) -> dict[str, Any]:
+        from mir_ops.rounds.steps import plan_shards
+
+        return plan_shards(workspace, place, round_id)
 
 
 class LabelStepOperator(StepOperator):
@@ -226,6 +242,11 @@ class ImportLabelsOperator(LabelStepOperator):
         from mir_ops.rounds.steps import import_labels
 
         return import_labels(workspace, place, round_id, self.backend(workspace, round_id))
+
+    def send(self, workspace: Workspace, result: dict[str, Any], since: datetime) -> None:
+        super().send(workspace, result, since)
+        # Also when the time for labelling was over before everything was labelled.
+        metrics.send_labels(metrics.project_of(workspace, int(self.round_id)), None)
 
 
 class MergeLabelsOperator(StepOperator):
@@ -269,7 +290,11 @@ class CloseRoundOperator(LabelStepOperator):
 
         asked = workspace.catalog.label_tasks.list(round_id)
         tool = self.backend(workspace, round_id) if asked else None
-        return close_round(workspace, place, round_id, tool)
+        before = workspace.catalog.rounds.get(round_id)
+        result = close_round(workspace, place, round_id, tool)
+        if before.state != "closed":
+            metrics.send_closed(before.project_key, result["metrics"])
+        return result
 
 
 def push_version(
