@@ -19,6 +19,8 @@ ROUNDS ?= 2
 SEED ?= 0
 KEEP ?= 1
 MIR_STORE ?=
+FIRST_ADMIN ?=
+YMIR_PATH ?=
 DIR ?=
 CLASSES ?=
 IMAGES ?= sample detector
@@ -102,18 +104,38 @@ images: ## Build the executors' images, and the base they are made of, with no r
 clean: ## Remove what make demo, make try and make install left in this checkout
 	@rm -rf .mir-demo .mir-try .mir-test .mir-label-studio $(VENV) build *.egg-info
 
-## Deploy it (docker-compose.yaml; needs a filled-in .env, see .env.example)
+## Deploy it (docker-compose.yaml; docs/deployment.md)
+
+.PHONY: env
+env: ## Write .env with fresh secrets, unless there is one
+#> FIRST_ADMIN=e-mail address  YMIR_PATH=work folder (default: ymir-workplace in this checkout)
+	@FIRST_ADMIN='$(FIRST_ADMIN)' YMIR_PATH='$(YMIR_PATH)' bash scripts/make-env.sh
+
+.PHONY: stack-images
+stack-images: ## Build all images of the stack, with no registry
+#> docker-compose.build.yaml says of what; BASE_IMAGE=…
+	@docker image inspect '$(BASE_IMAGE)' >/dev/null 2>&1 || docker/base/build.sh '$(BASE_IMAGE)'
+	@BASE_IMAGE='$(BASE_IMAGE)' sh docker/build.sh
 
 .PHONY: config
 config: ## Check docker-compose.yaml and .env
-	@test -f .env || { echo "error: no .env; hint: cp .env.example .env and fill it in" >&2; exit 1; }
+	@test -f .env || { echo "error: no .env; hint: make env" >&2; exit 1; }
 	@sh docker/check-env.sh .env
 	@$(COMPOSE) config --quiet && echo "docker-compose.yaml and .env: valid"
 
 .PHONY: up
-up: config ## Start Airflow, PostgreSQL and the S3 server on 127.0.0.1:12001
-	@$(COMPOSE) up -d
+up: config ## Start the stack, and wait until all of it is healthy: http://127.0.0.1:12001
+#> Label Studio, too, where LABEL_TOOL=label_studio in .env: http://127.0.0.1:12007
+	@COMPOSE='$(COMPOSE)' sh docker/stack.sh up
 
 .PHONY: down
-down: ## Stop them; the data stays
-	@$(COMPOSE) down
+down: ## Stop it; the data stays
+	@COMPOSE='$(COMPOSE)' sh docker/stack.sh down
+
+.PHONY: status
+status: ## What of it runs, how healthy it is, and what `mir doctor` says in it
+	@COMPOSE='$(COMPOSE)' sh docker/stack.sh status
+
+.PHONY: logs
+logs: ## Follow what its services say: make logs ARGS="--tail 100 airflow-scheduler"
+	@$(COMPOSE) logs --follow $(ARGS)
