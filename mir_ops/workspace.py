@@ -25,6 +25,7 @@ class Workspace:
     are not the shell's user name sources below `sharing_dir`. People's label tools load images
     from the S3 store, or from the console at `console_url`, where `image_secret` signs addresses.
     `engine` is the Docker engine for containers; without it the one that the environment names.
+    Commits name `author`.
     """
 
     store_url: str
@@ -39,6 +40,7 @@ class Workspace:
     image_secret: str | None = field(default=None, repr=False)
     images_from: ImagesFrom = "store"
     engine: APIClient | None = field(default=None, repr=False, compare=False)
+    author: str = "mir"
 
     @classmethod
     def around(cls, store: Store, catalog: Catalog) -> Workspace:
@@ -51,7 +53,8 @@ class Workspace:
     def store(self) -> Store:
         from mir_ops.store import Store
 
-        return Store.open(self.store_url, access_key=self.access_key, secret_key=self.secret_key)
+        store = Store.open(self.store_url, access_key=self.access_key, secret_key=self.secret_key)
+        return store.by(self.author)
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -15,6 +15,7 @@ from mir_ops.console.rendering import render
 from mir_ops.console.runs import runs_of
 from mir_ops.console.sources import Sources
 from mir_ops.errors import StoreError
+from mir_ops.store import Store
 
 
 def open_sources(request: Request) -> Sources:
@@ -24,6 +25,15 @@ def open_sources(request: Request) -> Sources:
 
 
 Opened = Annotated[Sources, Depends(open_sources)]
+
+
+def _own_store(request: Request, sources: Opened) -> Store:
+    author: str | None = getattr(request.state, "mir_author", None)
+    return sources.store.by(author) if author else sources.store
+
+
+OwnStore = Annotated[Store, Depends(_own_store)]
+"""To write to: commits name the caller, where whoever mounts the console says who that is."""
 
 
 def _catalog(sources: Opened) -> Catalog:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mir_airflow.hooks.mir import MirHook
 from mir_ops.errors import MirError
 
 if TYPE_CHECKING:
@@ -13,6 +15,14 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from mir_ops.rounds.place import Place
+    from mir_ops.workspace import Workspace
+
+
+def open_workspace(context: Context, mir_conn_id: str) -> Workspace:
+    """The connection's; commits name who started the run, where a person did."""
+    workspace = MirHook(mir_conn_id).workspace()
+    person = context["dag_run"].triggering_user_name
+    return replace(workspace, author=person) if person else workspace
 
 
 def place_of(context: Context, deployment: str) -> Place:

@@ -159,6 +159,13 @@ def test_what_each_step_left_is_in_the_store(steps: Steps) -> None:
     )
 
 
+def test_versions_name_who_started_the_run(steps: Steps) -> None:
+    store = steps.world.workspace.store
+    made = ("training", "trained", "prepared", "picked", "found", "measured", "labelled")
+
+    assert {store.resolve(f"alley/{name}").author for name in made} == {"admin"}
+
+
 def test_people_are_waited_for_without_a_worker_and_read_their_guide(steps: Steps) -> None:
     run = steps.runs["people_label"]
     (folder,) = steps.world.people.glob("alley-by-people-*")

@@ -39,8 +39,12 @@ class Console:
         )
 
     def ask(self, method: str, path: str, sent: object = None, **more: Any) -> httpx.Response:
+        async def as_ada(scope: Any, receive: Any, answer: Any) -> None:
+            scope.setdefault("state", {})["mir_author"] = "ada"
+            await self.app(scope, receive, answer)
+
         async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.app)
+            transport = httpx.ASGITransport(app=as_ada)
             async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
                 return await client.request(method, path, json=sent, **more)
 
@@ -80,6 +84,7 @@ def test_renamed_class_keeps_its_id_and_its_old_name(console: Console) -> None:
     tip = console.store.branch("digits/pool").tip()
     assert tip.message == "Class `cat` is `kitten`"
     assert (tip.parents, tip.project, tip.stats) == ((before.id,), "digits", before.stats)
+    assert tip.author == "ada"
 
 
 def test_the_same_change_again_commits_nothing(console: Console) -> None:

@@ -15,7 +15,7 @@ from mir_ops.console.classes.views import (
     list_classes,
     taxonomy_of,
 )
-from mir_ops.console.frame import Opened
+from mir_ops.console.frame import Opened, OwnStore
 from mir_ops.console.sources import Sources
 from mir_ops.dataset.classes import change_class, check_free, check_name, renamed
 from mir_ops.errors import ConflictError, NotFoundError
@@ -85,7 +85,12 @@ def add_class(request: Request, sources: Opened, wanted: NewClass) -> ClassAnswe
 
 @api.patch("/projects/{project}/classes/{class_id}", dependencies=[needs("edit")])
 def change_words(
-    request: Request, sources: Opened, project: ProjectKey, class_id: int, wanted: NewWords
+    request: Request,
+    sources: Opened,
+    store: OwnStore,
+    project: ProjectKey,
+    class_id: int,
+    wanted: NewWords,
 ) -> ClassAnswer:
     """Rename a class, or change its aliases, in every dataset of a project: a commit on each.
 
@@ -106,7 +111,7 @@ def change_words(
     for branch, tip in tips.items():
         asked = {"tip": tip.id, "class": class_id, **wanted.model_dump()}
         change_class(
-            sources.store,
+            store,
             branch,
             class_id,
             name=wanted.name,

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from mir_ops.catalog import Project, ProjectSpec, create_project, edit_project
 from mir_ops.console.access import ProjectKey, may, needs
-from mir_ops.console.frame import Kept, Opened, Sent
+from mir_ops.console.frame import Kept, Opened, OwnStore, Sent
 from mir_ops.console.projects.vetting import vet_project
 from mir_ops.console.projects.views import Standing, standings
 from mir_ops.errors import InvalidInputError
@@ -82,7 +82,9 @@ def show_project(catalog: Kept, project: ProjectKey) -> ProjectAnswer:
 
 
 @api.post("/projects", status_code=201, dependencies=[needs("edit")], openapi_extra=_SPEC)
-def add_project(request: Request, sources: Opened, catalog: Kept, sent: Sent) -> ProjectAnswer:
+def add_project(
+    request: Request, sources: Opened, store: OwnStore, catalog: Kept, sent: Sent
+) -> ProjectAnswer:
     """Create a project. Relative paths are in the sharing folder."""
     made = create_project(
         catalog,
@@ -92,7 +94,7 @@ def add_project(request: Request, sources: Opened, catalog: Kept, sent: Sent) ->
             before, after, sharing_dir=sources.sharing_dir, publishes=may(request, "publish")
         ),
     )
-    begin_training(sources.store, made.key)
+    begin_training(store, made.key)
     return _answer(made)
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from mir_ops.console.access import ProjectKey, needs
-from mir_ops.console.frame import Opened, Sent
+from mir_ops.console.frame import Opened, OwnStore, Sent
 from mir_ops.console.sources import Sources
 from mir_ops.console.versions import datasets, views
 from mir_ops.console.versions.imports import start_import
@@ -19,7 +19,7 @@ from mir_ops.console.versions.uploads import keep_upload
 from mir_ops.dataset.counting import counts
 from mir_ops.dataset.diff_records import diff_record
 from mir_ops.dataset.history import Moment, Past
-from mir_ops.store import Commit, Store, Version
+from mir_ops.store import Commit, Version
 
 api = APIRouter(prefix="/projects/{project}")
 
@@ -157,10 +157,10 @@ def list_datasets(sources: Opened, project: ProjectKey, deleted: bool = False) -
     openapi_extra=_json_body(name=_TEXT, message=_TEXT, keywords=_TEXT),
 )
 def change_dataset(
-    request: Request, sources: Opened, project: ProjectKey, dataset: str, sent: Sent
+    sources: Opened, store: OwnStore, project: ProjectKey, dataset: str, sent: Sent
 ) -> Made:
     """Rename a dataset (`name`), or describe its newest version (`message`, `keywords`)."""
-    made = datasets.change(sources, _store(request, sources), project, dataset, sent)
+    made = datasets.change(sources, store, project, dataset, sent)
     return _made(made, datasets.name_after(sources, project, dataset, sent))
 
 
@@ -172,9 +172,9 @@ def delete_dataset(sources: Opened, project: ProjectKey, dataset: str) -> Datase
 
 
 @api.post("/datasets/{dataset:path}/restore", dependencies=[needs("delete")])
-def restore_dataset(request: Request, sources: Opened, project: ProjectKey, dataset: str) -> Made:
+def restore_dataset(sources: Opened, store: OwnStore, project: ProjectKey, dataset: str) -> Made:
     """Undo a deletion."""
-    made = datasets.restore(sources, _store(request, sources), project, dataset)
+    made = datasets.restore(sources, store, project, dataset)
     return _made(made, dataset)
 
 
@@ -203,11 +203,9 @@ def list_project_versions(
     dependencies=[needs("edit")],
     openapi_extra=_json_body(recipe=_RECIPE, to=_TEXT, message=_TEXT),
 )
-def make_project_version(
-    request: Request, sources: Opened, project: ProjectKey, sent: Sent
-) -> Made:
+def make_project_version(sources: Opened, store: OwnStore, project: ProjectKey, sent: Sent) -> Made:
     """Merge, filter or draw, and commit; the same again from the same versions is done once."""
-    branch, commit = make(sources, _store(request, sources), project, sent)
+    branch, commit = make(sources, store, project, sent)
     return _made(commit, branch)
 
 
@@ -346,12 +344,6 @@ def import_data(request: Request, sources: Opened, project: ProjectKey, sent: Se
     """Start a run of `dataset_import` in Airflow, with your own rights."""
     run_id, address = start_import(request, sources, project, sent)
     return Started(run_id=run_id, address=address)
-
-
-def _store(request: Request, sources: Sources) -> Store:
-    """The store, for the caller: commits say who made them."""
-    author: str | None = getattr(request.state, "mir_author", None)
-    return sources.store.by(author) if author else sources.store
 
 
 def _file_name(sources: Sources, project: str, version: Version) -> str:

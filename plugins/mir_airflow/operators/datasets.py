@@ -10,7 +10,7 @@ from airflow.sdk import AssetAlias, BaseOperator
 from mir_airflow.assets import PROJECTS, tell
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import DatasetVersionLink
-from mir_airflow.places import explained
+from mir_airflow.places import explained, open_workspace
 from mir_airflow.retries import MIR_RETRIES
 from mir_airflow.single_steps import leave_version, task_of
 
@@ -75,7 +75,7 @@ class ImportDatasetOperator(BaseOperator):
         from mir_ops.tasks.datasets import import_shared
 
         with explained(self.log):
-            task = task_of(self, context, MirHook(self.mir_conn_id).workspace())
+            task = task_of(self, context, open_workspace(context, self.mir_conn_id))
             result = import_shared(
                 task,
                 self.source,
@@ -152,7 +152,7 @@ class PrepareDatasetOperator(BaseOperator):
         from mir_ops.tasks.datasets import prepare_dataset, read_conditions, read_sampling
 
         with explained(self.log):
-            task = task_of(self, context, MirHook(self.mir_conn_id).workspace())
+            task = task_of(self, context, open_workspace(context, self.mir_conn_id))
             result = prepare_dataset(
                 task,
                 datasets=self.datasets,

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import DatasetVersionLink, RoundLink
 from mir_airflow.operators.rounds import push_version
-from mir_airflow.places import explained, place_of
+from mir_airflow.places import explained, open_workspace, place_of
 from mir_airflow.retries import MIR_RETRIES
 from mir_airflow.states import OVER, task_state
 from mir_ops.errors import InvalidInputError, MirError, StoreError
@@ -106,7 +106,7 @@ class ExecutorOperator(DockerOperator):
             with ExitStack() as stack:
                 stack.enter_context(explained(self.log))
                 stack.enter_context(dying_with_parent())
-                workspace = self._workspace()
+                workspace = self._workspace(context)
                 stack.enter_context(workspace.catalog.kept_open())
                 place = place_of(context, workspace.deployment)
                 step = self.open_step(workspace, place)
@@ -164,8 +164,8 @@ class ExecutorOperator(DockerOperator):
                 self.log.warning("%s", error)
             return result
 
-    def _workspace(self) -> Workspace:
-        workspace = MirHook(self.mir_conn_id).workspace()
+    def _workspace(self, context: Context) -> Workspace:
+        workspace = open_workspace(context, self.mir_conn_id)
         return replace(workspace, engine=self.cli) if workspace.runner == "docker" else workspace
 
     def _check_gpus(self, job: Job) -> None:

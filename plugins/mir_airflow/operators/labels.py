@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from mir_airflow.hooks.mir import LabelsHook, MirHook
 from mir_airflow.links import DatasetVersionLink
-from mir_airflow.places import explained
+from mir_airflow.places import explained, open_workspace
 from mir_airflow.retries import MIR_RETRIES
 from mir_airflow.single_steps import leave_version, task_of
 
@@ -87,7 +87,7 @@ class RequestLabelsOperator(BaseOperator):
         from mir_ops.tasks.labels import LabelsAsked, guide_of, request_labels
 
         with explained(self.log):
-            task = task_of(self, context, MirHook(self.mir_conn_id).workspace())
+            task = task_of(self, context, open_workspace(context, self.mir_conn_id))
             asked = LabelsAsked(
                 classes=tuple(self.classes or ()),
                 prelabels=self.prelabels,
@@ -139,7 +139,7 @@ class TakeLabelsOperator(BaseOperator):
         from mir_ops.tasks.labels import take_labels
 
         with explained(self.log):
-            task = task_of(self, context, MirHook(self.mir_conn_id).workspace())
+            task = task_of(self, context, open_workspace(context, self.mir_conn_id))
             backend = LabelsHook(self.labels_conn_id).backend(self.asked["backend"])
             result = take_labels(task, self.asked, backend)
             leave_version(context, task, result)

@@ -9,7 +9,7 @@ from airflow.sdk import BaseOperator
 
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import DatasetVersionLink
-from mir_airflow.places import explained
+from mir_airflow.places import explained, open_workspace
 from mir_airflow.retries import MIR_RETRIES
 from mir_airflow.single_steps import leave_version, refuse_unknown, task_of
 
@@ -126,7 +126,7 @@ class EvaluateModelOperator(BaseOperator):
         from mir_ops.tasks.models import evaluate_dataset
 
         with explained(self.log):
-            task = task_of(self, context, MirHook(self.mir_conn_id).workspace())
+            task = task_of(self, context, open_workspace(context, self.mir_conn_id))
             result = evaluate_dataset(
                 task,
                 dataset=self.dataset,

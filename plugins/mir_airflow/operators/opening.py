@@ -12,7 +12,7 @@ from mir_airflow.assets import happenings
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import OPEN_RUN_KEY, OpenedRoundLink, OpenRunLink, keep_opened
 from mir_airflow.notifications import check_notifiers
-from mir_airflow.places import explained, place_of
+from mir_airflow.places import explained, open_workspace, place_of
 from mir_airflow.retries import OPENING_RETRIES
 from mir_ops.errors import ConflictError
 
@@ -57,7 +57,7 @@ class OpenRoundOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         with explained(self.log):
-            workspace = MirHook(self.mir_conn_id).workspace()
+            workspace = open_workspace(context, self.mir_conn_id)
             try:
                 opened = self._open(context, workspace)
             except ConflictError as error:
