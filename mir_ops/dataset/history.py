@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mir_ops.store.refs import Ref
 
 _THREADS: Final = 16
+_AHEAD: Final = 4096  # versions of a branch that are read together
 _PARENTS_SHOWN: Final = 8
 
 
@@ -150,14 +151,19 @@ class History:
         return self._ended[key]
 
     def _learn(self, heads: Iterable[Ref], ends: Iterable[str]) -> None:
-        """Read all commits that these lead to and that are not known; the newest 64 at once."""
+        """Read all commits that these lead to and that are not known, many at a time."""
         waiting = {*ends, *(commit for ref in heads for _, commit in ref.recent)}
         with ThreadPoolExecutor(_THREADS) as pool:
             while missing := [commit for commit in waiting if commit not in self._known]:
-                waiting = set()
-                for commit in pool.map(self._store.commit, missing):
-                    self._known[commit.id] = _moment(commit)
-                    waiting.update(commit.parents)
+                read = list(pool.map(self._store.commit, missing))
+                self._known |= {commit.id: _moment(commit) for commit in read}
+                oldest = [one for one in read if any(p not in self._known for p in one.parents)]
+                waiting = {parent for commit in oldest for parent in commit.parents}
+                if len(oldest) < _THREADS:
+                    for commit in oldest:
+                        before = self._store.read_before(commit, _AHEAD)
+                        self._known |= {each.id: _moment(each) for each in before}
+                        waiting.update(parent for each in before for parent in each.parents)
 
 
 def _moment(commit: Commit) -> Moment:

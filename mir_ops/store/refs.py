@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,7 @@ from mir_ops.store.objects import (
 
 WRITER: Final = secrets.token_hex(8)  # tells this process's writes from all others
 _KEPT: Final = 64
+_THREADS: Final = 16
 _CHECKED: Final = 10  # bytes at the end of a ref: tag, length and value of its checksum
 
 
@@ -131,6 +134,27 @@ def find_deleted(objects: ObjectStore, ref: Ref) -> str | None:
         if move.deleted and move.seq == ref.seq:
             return move.old_commit.hex() or None
     return None
+
+
+def find_moves_before(objects: ObjectStore, commit: str, op_id: str, most: int) -> list[str]:
+    """Commits that a ref had before an operation moved it to this one, as far as is recorded.
+
+    Up to `most` of them, the newest first; several records are read at a time. Nothing that is
+    missing here is missing in the history: this only says what to read early.
+    """
+    record = find_record(objects, op_id)
+    if record is None or record.commit.hex() != commit:
+        return []
+    prefix = keys.reflog(record.ref, 0, "").partition(f"{0:012d}")[0]
+    first = keys.reflog(record.ref, max(0, record.seq - most), "")
+    last = keys.reflog(record.ref, record.seq, "")
+    asked = [key for key in objects.list(prefix) if first <= key < last]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        moves = [
+            store_pb2.RefMove.FromString(body) for body in pool.map(objects.find, asked) if body
+        ]
+    kept = itertools.takewhile(lambda move: not move.deleted, reversed(moves))
+    return [move.new_commit.hex() for move in kept]
 
 
 def logged_name(key: str) -> str:

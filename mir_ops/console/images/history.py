@@ -12,13 +12,13 @@ from typing import Any, Final
 import pyarrow as pa
 
 from mir_ops.console.images.lookups import Lookup
-from mir_ops.store import Commit, Store, Version, rows
+from mir_ops.store import Commit, Store, rows
 from mir_ops.store.comparisons import compare
-from mir_ops.store.manifests import Segment, TableSegments, read_taxonomy
+from mir_ops.store.manifests import Segment, TableSegments, read_manifest, read_taxonomy
 from mir_ops.store.schema import layer_kind
 
 MOST_COMMITS: Final = 256  # looked through at a time
-_THREADS: Final = 8
+_THREADS: Final = 16
 _EACH: Final = 600  # bytes of a segment or a commit in memory, about
 _LAYERS: Final = ("ground_truth", "predictions")
 _FACTS: Final = ("split", "attributes", "source_names", "group_id")
@@ -122,13 +122,11 @@ def history_of(
 
 def _line(store: Store, commit_id: str, most: int) -> Line:
     """The commits along first parents, one more than `most` if there is one."""
-    commits = [store.commit(commit_id)]
-    while len(commits) <= most and commits[-1].parents:
-        commits.append(store.commit(commits[-1].parents[0]))
+    commits = store.line(commit_id, most + 1)
     known: dict[object, Any] = {}  # what commits share is kept once
 
     def step(commit: Commit) -> Step:
-        manifest = Version(store.objects, commit).manifest
+        manifest = read_manifest(store.objects, commit.manifest)
         tables = {name: _shared(known, table) for name, table in manifest.tables.items()}
         return Step(commit=commit, tables=tables, taxonomy=manifest.taxonomy)
 
