@@ -136,6 +136,10 @@ down: ## Stop it; the data stays
 status: ## What of it runs, how healthy it is, and what `mir doctor` says in it
 	@COMPOSE='$(COMPOSE)' sh docker/stack.sh status
 
+.PHONY: mir
+mir: ## Run `mir` in the stack: make mir ARGS="project list"
+	@$(COMPOSE) exec -T airflow-scheduler mir $(ARGS)
+
 .PHONY: logs
 logs: ## Follow what its services say: make logs ARGS="--tail 100 airflow-scheduler"
 	@$(COMPOSE) logs --follow $(ARGS)

@@ -43,6 +43,6 @@ case "$1" in
   down) $compose down ;;
   status)
     states
-    $compose exec -T airflow-scheduler sh /opt/mir-ops/docker/airflow/doctor.sh
+    $compose exec -T airflow-scheduler python /opt/mir-ops/docker/airflow/doctor.py
     ;;
 esac

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the databases up to date, makes the first admin and the store. Safe to run again.
+# Brings the databases up to date, makes the first admin, the bucket and the store. Safe to run again.
 set -eu
 
 airflow db migrate
@@ -9,4 +9,4 @@ airflow users list -o plain | grep -qwF "$FIRST_ADMIN" || airflow users create -
 case "$SERVER_RUNTIME" in
   nvidia) airflow pools set gpu "${GPU_COUNT:-1}" "One slot for each GPU" ;;
 esac
-python /opt/mir-ops/docker/airflow/make_store.py
+python /opt/mir-ops/docker/airflow/prepare.py

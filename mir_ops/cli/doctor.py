@@ -39,7 +39,8 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         action="append",
         type=int,
         metavar="N",
-        help=f"Ports that a deployment takes (default: {WEB_PORT} and {LABEL_PORT})",
+        help=f"Ports that a deployment takes (default: {WEB_PORT} and {LABEL_PORT}, in a "
+        "container none)",
     )
     doctor.set_defaults(run=run_doctor)
 
@@ -51,7 +52,7 @@ def run_doctor(arguments: argparse.Namespace, output: Output) -> int:
         examine(
             work_dir=(arguments.work_dir or Path.cwd()).resolve(),
             images=arguments.image,
-            ports=arguments.port or (WEB_PORT, LABEL_PORT),
+            ports=arguments.port or _ports(),
             label_tool=arguments.label_tool,
             open_store=_store(arguments),
         )
@@ -59,6 +60,11 @@ def run_doctor(arguments: argparse.Namespace, output: Output) -> int:
     rows = [(one.part, one.health, one.found, one.advice) for one in findings]
     output.table(["part", "health", "found", "advice"], rows)
     return int(any(one.health == "failed" for one in findings))
+
+
+def _ports() -> tuple[int, ...]:
+    """Those of a deployment; none in a container, where ports are its own."""
+    return () if Path("/.dockerenv").exists() else (WEB_PORT, LABEL_PORT)
 
 
 def _store(arguments: argparse.Namespace) -> Callable[[], Store] | None:
