@@ -53,11 +53,17 @@ def fail_round(ws: Workspace, run_id: str, reason: str) -> dict[str, Any]:
     """Give up the round of a run, so that the next may open. Without a round there is nothing."""
     found = ws.catalog.rounds.find_run(ws.deployment, run_id)
     if found is None:
-        return {"round_id": None, "state": None}
+        return {"round_id": None, "state": None, "given_up": False}
     now = ws.catalog.rounds.fail(found.id, reason=reason)
     if now.state == "failed":
         ws.catalog.steps.fail_running(found.id, reason)
-    return {"round_id": now.id, "number": now.number, "project": now.project, "state": now.state}
+    return {
+        "round_id": now.id,
+        "number": now.number,
+        "project": now.project,
+        "state": now.state,
+        "given_up": (found.state, now.state) == ("open", "failed"),
+    }
 
 
 def opened(ws: Workspace, round_id: int) -> Mapping[str, Any]:

@@ -46,14 +46,19 @@ class Task:
     @property
     def project(self) -> str | None:
         """The project that the branch is one of, whose people see it in the console."""
-        key, slash, _ = self.branch.partition("/")
-        known = {each.key for each in self.ws.catalog.projects.list()} if slash else set()
-        return key if key in known else None
+        return project_of(self.ws, self.branch)
 
     @property
     def provenance(self) -> dict[str, Any]:
         """What the commit says of where it comes from."""
         return {"project": self.project, "run": self.place.run_id}
+
+
+def project_of(ws: Workspace, branch: str) -> str | None:
+    """The key of the project that a branch is one of."""
+    key, slash, _ = branch.partition("/")
+    known = {each.key for each in ws.catalog.projects.list()} if slash else set()
+    return key if key in known else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

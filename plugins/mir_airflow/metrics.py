@@ -176,9 +176,11 @@ def send_executor(project: str, step: str, usage: Mapping[str, Any] | None) -> N
         send(EXECUTOR_SECONDS, usage["seconds"], project=project, step=step)
 
 
-def send_labels(project: str, progress: LabelProgress | None, since: datetime | None = None) -> None:
+def send_labels(
+    project: str, progress: LabelProgress | None, since: datetime | None = None
+) -> None:
     """How far people are whom somebody waits for; None: nobody does."""
-    waiting = 0 if progress is None else progress.total - progress.done - progress.skipped
+    waiting = progress.total - progress.done - progress.skipped if progress else 0
     send(LABELS_WAITING, waiting, project=project)
     send(LABELS_AGE, _seconds(since) if waiting and since else 0.0, project=project)
 

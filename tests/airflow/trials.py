@@ -82,7 +82,9 @@ class Trials:
 
 
 @contextmanager
-def open_trials(world: RoundWorld, files: Mapping[str, str]) -> Iterator[Trials]:
+def open_trials(
+    world: RoundWorld, files: Mapping[str, str], *, env: Mapping[str, str] | None = None
+) -> Iterator[Trials]:
     """The process, with an Airflow home, a database and these DAG files of its own."""
     home, dags, log = world.root / "home", world.root / "dags", world.root / "tester.log"
     for folder in (home, dags):
@@ -99,7 +101,7 @@ def open_trials(world: RoundWorld, files: Mapping[str, str]) -> Iterator[Trials]
         log.open("w") as said,
         subprocess.Popen(
             [sys.executable, str(TESTER)],
-            env={**clean, **settings},
+            env={**clean, **settings, **(env or {})},
             cwd=home,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

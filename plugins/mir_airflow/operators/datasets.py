@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias, BaseOperator
 
+from mir_airflow import metrics
 from mir_airflow.assets import PROJECTS, tell
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import DatasetVersionLink
@@ -74,6 +76,7 @@ class ImportDatasetOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from mir_ops.tasks.datasets import import_shared
 
+        started = datetime.now(UTC)
         with explained(self.log):
             task = task_of(self, context, open_workspace(context, self.mir_conn_id))
             result = import_shared(
@@ -85,7 +88,10 @@ class ImportDatasetOperator(BaseOperator):
             )
             found = {"commit": result.commit.id, "report": result.report.to_dict()}
             leave_version(context, task, found)
-        if (project := task.project) is not None:
+        project = task.project
+        taken = [(result.commit.id, result.report.taken.get("images", 0))]
+        metrics.send_import(task.ws, project or metrics.NO_PROJECT, taken, started)
+        if project is not None:
             tell(context, project, "data", {"branch": self.branch, "commit": found["commit"]})
         for line in result.report.lines():
             self.log.info("%s", line)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from airflow.providers.docker.operators.docker import DockerOperator
 from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
+from mir_airflow import metrics
+from mir_airflow.callbacks import give_up_round
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import DatasetVersionLink, RoundLink
 from mir_airflow.operators.rounds import push_version
@@ -93,6 +96,10 @@ class ExecutorOperator(DockerOperator):
     def give_up(self, context: Context, workspace: Workspace) -> None:
         """A person ended the run: Airflow calls nobody else back."""
 
+    def project(self, workspace: Workspace) -> str:
+        """The key of the project that this is done for, as metrics have it."""
+        raise NotImplementedError
+
     def reached(self, boundary: str) -> None:
         """Log how far this try has come."""
         self.log.info("Reached: %s", boundary)
@@ -107,6 +114,7 @@ class ExecutorOperator(DockerOperator):
                 stack.enter_context(explained(self.log))
                 stack.enter_context(dying_with_parent())
                 workspace = self._workspace(context)
+                metrics.send_work_dir(workspace)
                 stack.enter_context(workspace.catalog.kept_open())
                 place = place_of(context, workspace.deployment)
                 step = self.open_step(workspace, place)
@@ -143,7 +151,7 @@ class ExecutorOperator(DockerOperator):
             try:
                 self.reached("prepared")
                 self._run(step, job, run)
-                result = step.collect(job)
+                result = self._collect(workspace, step, job)
                 self.reached("committed")
             except Interrupted as interrupted:
                 self._end(context, workspace, step, run, interrupted)
@@ -163,6 +171,15 @@ class ExecutorOperator(DockerOperator):
             except StoreError as error:  # what counts is committed
                 self.log.warning("%s", error)
             return result
+
+    def _collect(self, workspace: Workspace, step: Step, job: Job) -> dict[str, Any]:
+        started = datetime.now(UTC)
+        result = step.collect(job)
+        if metrics.is_on():
+            project = self.project(workspace)
+            metrics.send_executor(project, self.task_id, result.get("usage"))
+            metrics.send_commit(workspace, project, self.task_id, result.get("commit"), started)
+        return result
 
     def _workspace(self, context: Context) -> Workspace:
         workspace = open_workspace(context, self.mir_conn_id)
@@ -332,10 +349,11 @@ class RoundExecutorOperator(ExecutorOperator):
         push_version(context, workspace, int(self.round_id), result)
 
     def give_up(self, context: Context, workspace: Workspace) -> None:
-        from mir_ops.rounds.steps import fail_round
-
         # If there is another try, it takes up the round.
-        fail_round(workspace, context["run_id"], "The run was ended from outside")
+        give_up_round(workspace, context["run_id"], "The run was ended from outside")
+
+    def project(self, workspace: Workspace) -> str:
+        return metrics.project_of(workspace, int(self.round_id))
 
 
 class TrainOperator(RoundExecutorOperator):

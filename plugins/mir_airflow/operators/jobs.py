@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from mir_airflow import metrics
 from mir_airflow.links import DatasetVersionLink
 from mir_airflow.operators.executor import ExecutorOperator
 from mir_airflow.places import explained, place_of
@@ -70,6 +71,11 @@ class JobOperator(ExecutorOperator):
     def leave(self, context: Context, workspace: Workspace, result: dict[str, Any]) -> None:
         task = task_at(self, workspace, place_of(context, workspace.deployment))
         leave_version(context, task, result)
+
+    def project(self, workspace: Workspace) -> str:
+        from mir_ops.tasks.asking import project_of
+
+        return project_of(workspace, getattr(self, "branch", "")) or metrics.NO_PROJECT
 
     def _asked(self) -> JobAsked:
         from mir_ops.tasks.asking import JobAsked

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
+from mir_airflow import metrics
 from mir_airflow.assets import happenings
+from mir_airflow.callbacks import give_up_round
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.links import OPEN_RUN_KEY, OpenedRoundLink, OpenRunLink, keep_opened
 from mir_airflow.notifications import check_notifiers
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.retry_policy import RetryPolicy
 
     from mir_ops.catalog import Round
+    from mir_ops.rounds.place import Place
     from mir_ops.workspace import Workspace
 
 # Runs that nobody waits for: a tick, or an event.
@@ -77,13 +80,22 @@ class OpenRoundOperator(BaseOperator):
         check_notifiers(spec.notify)
         if happenings(context) == {"data"} and not spec.schedule.new_data:
             self._check_labels(context, workspace, spec.schedule.new_labels)
-        return open_round(
+        place = place_of(context, workspace.deployment)
+        before = metrics.is_on() and self._opened_before(workspace, place)
+        opened = open_round(
             workspace,
-            place_of(context, workspace.deployment),
+            place,
             project=self.project,
             # Not the run's params: their defaults are of the time when the file was parsed.
             conf=dict(context["dag_run"].conf or {}),
         )
+        if not before:
+            metrics.send_opened(workspace, opened["round_id"])
+        return opened
+
+    def _opened_before(self, workspace: Workspace, place: Place) -> bool:
+        found = workspace.catalog.rounds.find_run(place.deployment, place.run_id, place.dag_id)
+        return found is not None
 
     def _check_labels(self, context: Context, workspace: Workspace, enough: int | None) -> None:
         """Data came, and the project waits for labels."""
@@ -122,8 +134,6 @@ class OpenRoundOperator(BaseOperator):
 
     def _give_up_ended(self, context: Context, workspace: Workspace) -> bool:
         """Whether the open round's run has ended: Airflow tells nobody when a person does that."""
-        from mir_ops.rounds.steps import fail_round
-
         holder = self._holder(workspace)
         if holder is None or holder.deployment != workspace.deployment:
             return False
@@ -135,5 +145,5 @@ class OpenRoundOperator(BaseOperator):
         if state not in ("success", "failed"):
             return False
         self.log.warning("Giving up round %d: its run has ended (%s)", holder.number, state)
-        fail_round(workspace, holder.run_id, "The run ended before the round was closed")
+        give_up_round(workspace, holder.run_id, "The run ended before the round was closed")
         return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from mir_airflow import metrics
 from mir_airflow.hooks.mir import MirHook
 from mir_airflow.places import explained
 from mir_airflow.states import OVER, task_state
@@ -38,6 +39,7 @@ class ReapContainersOperator(BaseOperator):
         from mir_ops.executor.reaping import reap, remove_orphans
 
         workspace = MirHook(self.mir_conn_id).workspace()
+        metrics.send_work_dir(workspace)
         if workspace.runner != "docker":
             self.log.info("Nothing to do: executors are child processes and end by themselves")
             return 0

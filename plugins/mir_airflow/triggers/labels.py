@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from mir_airflow import metrics
+from mir_airflow.callbacks import give_up_round
 from mir_airflow.hooks.mir import LabelsHook, MirHook
 from mir_airflow.links import LABELS_KEY
 from mir_ops.errors import InvalidInputError, NotFoundError
@@ -208,10 +210,8 @@ def as_told(progress: LabelProgress) -> dict[str, Any]:
 
 
 def give_up(workspace: Workspace, round_id: int) -> None:
-    from mir_ops.rounds.steps import fail_round
-
     run_id = workspace.catalog.rounds.get(round_id).run_id
-    fail_round(workspace, run_id, "The run was ended from outside")
+    give_up_round(workspace, run_id, "The run was ended from outside")
 
 
 def last_activity(workspace: Workspace, round_id: int) -> datetime | None:
@@ -227,15 +227,17 @@ def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[b
     from mir_ops.labeling import open_backend
     from mir_ops.rounds.steps import label_progress, renew_addresses
 
-    backend = open_backend(
-        workspace.catalog.rounds.get(round_id).spec.labels.backend, options=options
-    )
+    round_ = workspace.catalog.rounds.get(round_id)
+    backend = open_backend(round_.spec.labels.backend, options=options)
     progress = label_progress(workspace, round_id, backend)
     renew_addresses(workspace, round_id, backend)
     requested = workspace.catalog.steps.result(round_id, "create_label_task")["requested"]
     tasks = workspace.catalog.label_tasks.list(round_id)
     enough = bool(tasks) and tasks[-1].enough_at is not None
-    return progress.complete or requested == 0 or enough, progress
+    ready = progress.complete or requested == 0 or enough
+    since = tasks[-1].created_at if tasks else None
+    metrics.send_labels(round_.project_key, None if ready else progress, since)
+    return ready, progress
 
 
 def ask_task(
