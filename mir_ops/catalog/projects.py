@@ -65,6 +65,20 @@ class ExecutorLimits(Section):
     shm_bytes: int | None = Field(default=None, gt=0)
 
 
+class WorkerSpec(Section):
+    """Whose tasks these are, by the names of the deployment; what is absent is its default."""
+
+    queue: str | None = Field(default=None, pattern=NAME)
+    pool: str | None = Field(default=None, pattern=NAME)
+
+
+class ExecutorWorkers(Section):
+    """Who trains; who infers and mines."""
+
+    train: WorkerSpec = Field(default_factory=WorkerSpec)
+    infer: WorkerSpec = Field(default_factory=WorkerSpec)
+
+
 class ExecutorSpec(Section):
     """The image that trains and infers; `folder` is what the process runner starts.
 
@@ -80,6 +94,7 @@ class ExecutorSpec(Section):
     protocol: str | None = None
     config: ExecutorConfig = Field(default_factory=ExecutorConfig)
     limits: ExecutorLimits = Field(default_factory=ExecutorLimits)
+    workers: ExecutorWorkers = Field(default_factory=ExecutorWorkers)
 
 
 class MiningSpec(Section):

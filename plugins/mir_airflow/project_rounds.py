@@ -89,6 +89,7 @@ def project_dag(key: str, file: Mapping[str, Any], mir_conn_id: str) -> DAG:
         tags=spec.tags,
         mir_conn_id=mir_conn_id,
         default_args={"owner": ", ".join(spec.owners)} if spec.owners else {},
+        executor=spec.executor,
     )
 
 

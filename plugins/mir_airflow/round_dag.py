@@ -18,7 +18,6 @@ from mir_airflow.operators.executor import (
     MineOperator,
     MineShardOperator,
     TrainOperator,
-    gpu_slots,
 )
 from mir_airflow.operators.opening import OpenRoundOperator
 from mir_airflow.operators.rounds import (
@@ -43,11 +42,14 @@ from mir_airflow.retries import (
     STEP_TRIES,
 )
 from mir_airflow.sensors.labels import LabelsSensor
+from mir_airflow.workers import WORKER, worker_for, worker_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset, BaseOperator
     from airflow.sdk.bases.timetable import BaseTimetable
     from airflow.sdk.definitions.asset import BaseAsset
+
+    from mir_ops.catalog.projects import ExecutorSpec
 
 DOC: Final = """
 ### Active-learning round
@@ -74,8 +76,12 @@ def round_dag(
     mir_conn_id: str = MirHook.default_conn_name,
     labels_conn_id: str = LabelsHook.default_conn_name,
     default_args: Mapping[str, Any] | None = None,
+    executor: ExecutorSpec | None = None,
 ) -> DAG:
-    """The DAG whose runs are rounds of `project`: a name, a key, or a template of one."""
+    """The DAG whose runs are rounds of `project`: a name, a key, or a template of one.
+
+    Its `executor` says whose workers train and infer; without it they are the deployment's.
+    """
     with DAG(
         dag_id=dag_id,
         dag_display_name=display_name or dag_id,
@@ -95,7 +101,7 @@ def round_dag(
             **(default_args or {}),
         },
     ) as dag:
-        _add_steps(project, mir_conn_id, labels_conn_id, inlets)
+        _add_steps(project, mir_conn_id, labels_conn_id, inlets, executor)
     # Earlier, and each task would carry a copy, which Airflow checks twice wherever it is
     # serialized: nine tenths of what the parse of a project's DAG costs.
     dag.params = ParamsDict(dict(params))
@@ -103,7 +109,11 @@ def round_dag(
 
 
 def _add_steps(
-    project: str, mir_conn_id: str, labels_conn_id: str, inlets: Sequence[Asset]
+    project: str,
+    mir_conn_id: str,
+    labels_conn_id: str,
+    inlets: Sequence[Asset],
+    executor: ExecutorSpec | None,
 ) -> None:
     """All tasks of a round, in the DAG that is open."""
     open_round = OpenRoundOperator(
@@ -118,6 +128,8 @@ def _add_steps(
         "round_id": "{{ ti.xcom_pull(task_ids='open_round')['round_id'] }}",
         "mir_conn_id": mir_conn_id,
     }
+    training = {**of_round, **worker_for(executor, "train")}
+    inferring = {**of_round, **worker_for(executor, "infer")}
     check_start = CheckStartOperator(
         task_id="check_start",
         train="train",
@@ -140,18 +152,24 @@ def _add_steps(
         "a project does not end with labels that no model has seen.",
         **of_round,
     )
-    measured = _data_to_metrics(of_round, after=open_round, start=check_start)
-    picked = _pool_to_picks(of_round, after=[check_start, check_targets])
+    trained = TrainOperator(
+        task_id="train", doc_md="Trains a model on the training version.", **training
+    )
+    measured = EvaluateOperator(
+        task_id="evaluate",
+        doc_md="Predicts on the validation images and measures the model.",
+        **inferring,
+    )
+    merged_training = _data_to_training(of_round, after=open_round)
+    picked = _pool_to_picks(of_round, inferring, after=[check_start, check_targets])
     merged = _picks_to_labels(of_round, labels_conn_id, after=picked)
-    last = _last_model(of_round, after=check_end)
-    measured >> check_targets
+    last = _last_model(training, inferring, after=check_end)
+    merged_training >> check_start >> trained >> measured >> check_targets
     merged >> check_end
     _end(of_round, labels_conn_id, opened=open_round, after=[check_targets, check_end, last])
 
 
-def _data_to_metrics(
-    of_round: Mapping[str, Any], *, after: BaseOperator, start: BaseOperator
-) -> BaseOperator:
+def _data_to_training(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOperator:
     import_data = ImportDataOperator(
         task_id="import_data",
         doc_md="Imports the project's sources and the run's new data; unchanged bytes are not "
@@ -170,19 +188,13 @@ def _data_to_metrics(
         doc_md="Merges what came in into the training version.",
         **of_round,
     )
-    train = TrainOperator(
-        task_id="train", doc_md="Trains a model on the training version.", **of_round
-    )
-    evaluate = EvaluateOperator(
-        task_id="evaluate",
-        doc_md="Predicts on the validation images and measures the model.",
-        **of_round,
-    )
-    after >> import_data >> gate_data >> merge_training >> start >> train >> evaluate
-    return evaluate
+    after >> import_data >> gate_data >> merge_training
+    return merge_training
 
 
-def _pool_to_picks(of_round: Mapping[str, Any], *, after: list[BaseOperator]) -> BaseOperator:
+def _pool_to_picks(
+    of_round: Mapping[str, Any], inferring: Mapping[str, Any], *, after: list[BaseOperator]
+) -> BaseOperator:
     prepare_pool = PreparePoolOperator(
         task_id="prepare_pool",
         trigger_rule="none_failed_min_one_success",
@@ -194,18 +206,19 @@ def _pool_to_picks(of_round: Mapping[str, Any], *, after: list[BaseOperator]) ->
         doc_md="Divides a pool larger than the project's `mining.shard_size`; else into nothing.",
         **of_round,
     )
+    # Airflow does not make the operator of mapped tasks to look where they go.
+    slots = worker_of(**{name: inferring[name] for name in WORKER if name in inferring})
     mine_shard = MineShardOperator.partial(
         task_id="mine_shard",
         doc_md="Predicts on one part of a large pool. Skipped when `mine` does it all.",
-        **of_round,
-        **gpu_slots(),
+        **{**inferring, **slots},
     ).expand(shard=plan_shards.output)
     mine = MineOperator(
         task_id="mine",
         trigger_rule="none_failed_min_one_success",
         doc_md="Predicts on the pool, or takes what the shards predicted; scores each image and "
         "picks what is worth labelling.",
-        **of_round,
+        **inferring,
     )
     after >> prepare_pool >> plan_shards >> [mine_shard, mine]
     mine_shard >> mine
@@ -251,18 +264,20 @@ def _picks_to_labels(
     return merge_labels
 
 
-def _last_model(of_round: Mapping[str, Any], *, after: BaseOperator) -> BaseOperator:
+def _last_model(
+    training: Mapping[str, Any], inferring: Mapping[str, Any], *, after: BaseOperator
+) -> BaseOperator:
     train_last = TrainOperator(
         task_id="train_last",
         last=True,
         doc_md="Trains on the version with this round's labels.",
-        **of_round,
+        **training,
     )
     evaluate_last = EvaluateOperator(
         task_id="evaluate_last",
         last=True,
         doc_md="Measures that model, and compares it with the one before.",
-        **of_round,
+        **inferring,
     )
     after >> train_last >> evaluate_last
     return evaluate_last

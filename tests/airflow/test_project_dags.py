@@ -27,7 +27,13 @@ def described(dag):
     table = dag.timetable
     assets = getattr(table, "asset_condition", None)
     params = {name: dag.params.get_param(name) for name in dag.params}
+    workers = ("train", "train_last", "evaluate", "mine_shard", "mine", "merge_labels")
+    tasks = {name: dag.get_task(name) for name in workers}
     return {
+        "workers": {
+            name: [task.queue or "default", task.pool or "default_pool", task.pool_slots or 1]
+            for name, task in tasks.items()
+        },
         "tags": sorted(dag.tags),
         "owner": dag.owner,
         "cron": getattr(getattr(table, "timetable", table), "expression", None),
@@ -92,6 +98,14 @@ def seen(
         mining={"strategy": "margin", "budget": 7, "control": 0.2},
         pretrained="production",
         train_after_merge=True,
+        executor={
+            "name": "sample",
+            "limits": {"gpus": 2},
+            "workers": {
+                "train": {"queue": "a100", "pool": "gpu-a100"},
+                "infer": {"queue": "t4", "pool": "gpu-t4"},
+            },
+        },
     )
     world.apply("gone")
     world.workspace.catalog.projects.delete("gone")
@@ -108,6 +122,14 @@ def test_a_projects_dag_has_its_schedule_its_owners_and_its_defaults(seen: dict[
     assert (well["selects"], well["errors"], well["missing"], well["others"]) == (1, [], [], [])
     assert sorted(well["dags"]) == ["round__busy", "round__plain"]
     assert well["dags"]["round__busy"] == {
+        "workers": {
+            "train": ["a100", "gpu-a100", 2],
+            "train_last": ["a100", "gpu-a100", 2],
+            "evaluate": ["t4", "gpu-t4", 2],
+            "mine_shard": ["t4", "gpu-t4", 2],
+            "mine": ["t4", "gpu-t4", 2],
+            "merge_labels": ["default", "default_pool", 1],
+        },
         "tags": ["mir", "night shift", "round"],
         "owner": "vision, ops",
         "cron": "0 3 * * 1",
@@ -132,6 +154,7 @@ def test_a_projects_dag_has_its_schedule_its_owners_and_its_defaults(seen: dict[
     }
     plain = well["dags"]["round__plain"]
     assert (plain["cron"], plain["events"], plain["owner"]) == (None, [], "airflow")
+    assert set(map(tuple, plain["workers"].values())) == {("default", "default_pool", 1)}
 
 
 def test_a_task_makes_the_dag_of_its_project_alone(seen: dict[str, Any]) -> None:

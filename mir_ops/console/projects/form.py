@@ -129,6 +129,11 @@ def _more() -> list[Fields]:
         "disk_bytes": _("Disk, bytes"), "cpus": _("CPUs"), "pids": _("Processes"),
         "gpus": _("GPUs"), "shm_bytes": _("Shared memory, bytes"),
     }  # fmt: skip
+    workers = {
+        "train.queue": _("Queue of trainings"), "train.pool": _("Pool of trainings"),
+        "infer.queue": _("Queue of inference and mining"),
+        "infer.pool": _("Pool of inference and mining"),
+    }  # fmt: skip
     return [
         Fields(title=_("When rounds start"), fields=[
             Field(key="schedule.cron", label=_("Schedule"),
@@ -183,6 +188,9 @@ def _more() -> list[Fields]:
             *(Field(key=f"executor.limits.{name}", label=label, kind="number",
                     least=0, step="any" if name in ("time_seconds", "cpus") else "1")
               for name, label in limits.items()),
+            *(Field(key=f"executor.workers.{name}", label=label,
+                    hint=_("As the deployment names it; empty: its own"))
+              for name, label in workers.items()),
             Field(key="seed", label=_("Seed"), kind="number", least=0),
         ]),
         Fields(title=_("Models and people"), fields=[

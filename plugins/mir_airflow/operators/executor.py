@@ -13,7 +13,6 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.docker.operators.docker import DockerOperator
-from airflow.sdk.configuration import conf
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout
 
 from mir_airflow import metrics
@@ -24,6 +23,7 @@ from mir_airflow.operators.rounds import push_version
 from mir_airflow.places import explained, open_workspace, place_of
 from mir_airflow.retries import MIR_RETRIES
 from mir_airflow.states import OVER, task_state
+from mir_airflow.workers import GPU_POOL, worker_of
 from mir_ops.errors import InvalidInputError, MirError, StoreError
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 16_384
 KEEP_SECONDS = 900.0
-GPU_POOL = "gpu"
 OWNER_SECONDS = 60.0
 ANSWER_SECONDS = 2.0
 PR_SET_PDEATHSIG = 1
@@ -55,9 +54,10 @@ class ExecutorOperator(DockerOperator):
 
     :param mir_conn_id: Connection to the workspace.
     :param keep_seconds: How long an executor waits for the next try when its task was killed.
-    :param gpus: How many slots of the pool ``gpu`` the task takes, as many as its executor may use
-        GPUs. By default what ``[mir] gpus`` says in Airflow's settings (``AIRFLOW__MIR__GPUS``),
-        or none.
+    :param gpus: How many slots of its pool the task takes, as many as its executor may use GPUs. By
+        default what ``[mir] gpus`` says in Airflow's settings (``AIRFLOW__MIR__GPUS``), or none.
+    :param queue: Which workers run it. By default those of ``[mir] queue``, or of Airflow's queue.
+    :param pool: Whose slots it takes. By default those of ``gpu``, where it may use GPUs.
     """
 
     template_fields: Sequence[str] = ()
@@ -69,17 +69,19 @@ class ExecutorOperator(DockerOperator):
         mir_conn_id: str = MirHook.default_conn_name,
         keep_seconds: float = KEEP_SECONDS,
         gpus: int | None = None,
+        queue: str | None = None,
+        pool: str | None = None,
         retry_policy: RetryPolicy | None = MIR_RETRIES,
         **kwargs: Any,
     ) -> None:
-        slots = gpu_slots(gpus)
-        self.gpus = slots.get("pool_slots", 0)
+        worker = worker_of(queue=queue, pool=pool, gpus=gpus)
+        self.gpus = worker.get("pool_slots", 0)
         super().__init__(
             image="",  # the step's, once the job is prepared
             mount_tmp_dir=False,
             auto_remove="force",
             retry_policy=retry_policy,
-            **{**kwargs, **slots},
+            **{**kwargs, **worker},
         )
         self.mir_conn_id = mir_conn_id
         self.keep_seconds = keep_seconds
@@ -237,15 +239,6 @@ class ExecutorOperator(DockerOperator):
             step.progress(said.percent, said.message)
         except MirError as error:
             self.log.warning("Could not write the progress down: %s", error)
-
-
-def gpu_slots(gpus: int | None = None) -> dict[str, Any]:
-    """The pool of a task whose executor uses GPUs, and its slots; by default the deployment's.
-
-    Only mapped tasks must be given them: Airflow does not make their operator to look.
-    """
-    count = conf.getint("mir", "gpus", fallback=0) if gpus is None else gpus
-    return {"pool": GPU_POOL, "pool_slots": count} if count else {}
 
 
 class Interrupted(BaseException):

@@ -16,6 +16,7 @@ from mir_airflow.links import OPEN_RUN_KEY, OpenedRoundLink, OpenRunLink, keep_o
 from mir_airflow.notifications import check_notifiers
 from mir_airflow.places import explained, open_workspace, place_of
 from mir_airflow.retries import OPENING_RETRIES
+from mir_airflow.workers import check_workers
 from mir_ops.errors import ConflictError
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ class OpenRoundOperator(BaseOperator):
     def _open(self, context: Context, workspace: Workspace) -> dict[str, Any]:
         from mir_ops.rounds.steps import open_round
 
-        spec = workspace.catalog.projects.get(self.project).spec
+        project = workspace.catalog.projects.get(self.project)
+        spec = project.spec
+        check_workers(context["dag"], spec.executor, own_dag=project.dag_id, log=self.log)
         check_notifiers(spec.notify)
         if happenings(context) == {"data"} and not spec.schedule.new_data:
             self._check_labels(context, workspace, spec.schedule.new_labels)
