@@ -1,5 +1,7 @@
 """A real S3 server for tests: Ceph's object gateway with one monitor and one disk in memory.
 
+A million objects need a disk that is a file: in memory each of them takes 22 kB.
+
 On Debian: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd ceph-mgr ceph-common
 """
 
@@ -47,8 +49,9 @@ log file = {folder}/log/$name.log
 pid file = {folder}/run/$name.pid
 ms bind ipv6 = false
 public addr = 127.0.0.1
-osd objectstore = memstore
+osd objectstore = {kept_in}
 memstore device bytes = 4294967296
+bluestore block size = 42949672960
 mon warn on pool no redundancy = false
 mgr data = {folder}/mgr
 osd data = {folder}/osd
@@ -76,6 +79,11 @@ class Gateway:
     endpoint: str
     command: list[str]
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def counters(self) -> Path:
+        """The socket at which it tells how often it was asked for what."""
+        return Path(self.command[-1]).parent / "run/client.rgw.asok"
 
     def start(self) -> None:
         self._process = _start(*self.command)
@@ -109,25 +117,27 @@ class Gateway:
 
 
 @contextmanager
-def running() -> Iterator[Gateway]:
+def running(*, on_disk: bool = False) -> Iterator[Gateway]:
     """A gateway on the loopback that keeps its state in a folder of its own; 15 s to start."""
     folder = Path(tempfile.mkdtemp(prefix="mir-ceph-"))  # paths of its sockets have to be short
     try:
-        with _running(folder) as gateway:
+        with _running(folder, "bluestore" if on_disk else "memstore") as gateway:
             yield gateway
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _running(folder: Path) -> Iterator[Gateway]:
+def _running(folder: Path, kept_in: str) -> Iterator[Gateway]:
     for name in ("mon", "osd", "run", "log"):
         (folder / name).mkdir(parents=True)
     first, second, gateway = _free_ports(3)
     fsid = str(uuid.uuid4())
     configuration = folder / "ceph.conf"
     configuration.write_text(
-        _CONFIGURATION.format(fsid=fsid, folder=folder, first=first, second=second, gateway=gateway)
+        _CONFIGURATION.format(
+            fsid=fsid, folder=folder, first=first, second=second, gateway=gateway, kept_in=kept_in
+        )
     )
     base = ["-c", str(configuration)]
     monitors = f"[v2:127.0.0.1:{first},v1:127.0.0.1:{second}]"

@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import postgres_server
 import pytest
-from sqlalchemy import create_engine, text
 
 from mir_ops.catalog import Catalog, ProjectSpec, read_project
 
 
-def _find_binaries() -> Path | None:
-    if on_path := shutil.which("initdb"):
-        return Path(on_path).parent
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
-
-
-def _command(binaries: Path, name: str, *arguments: str) -> list[str]:
-    """PostgreSQL refuses to run as root: then it runs as its own user."""
-    command = [str(binaries / name), *arguments]
-    return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
-
-
-def _has_user() -> bool:
-    try:
-        pwd.getpwnam("postgres")
-    except KeyError:
-        return False
-    return True
-
-
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A throw-away server on a socket in a folder of its own: no port, no password."""
+def server() -> Iterator[str]:
+    """The address of a PostgreSQL's databases."""
     pytest.importorskip("psycopg2")
-    binaries = _find_binaries()
-    if binaries is None or (os.geteuid() == 0 and not _has_user()):
+    if postgres_server.is_missing():
         pytest.skip("PostgreSQL's server is not installed here (initdb not found)")
-    home = Path(tempfile.mkdtemp(prefix="mir-pg-", dir="/tmp"))  # short: sockets have 107 bytes
-    data = home / "data"
-    if os.geteuid() == 0:
-        shutil.chown(home, "postgres")
-
-    def run(name: str, *arguments: str) -> None:
-        command = _command(binaries, name, *arguments)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=home)
-
-    run("initdb", "-D", str(data), "-A", "trust", "-U", "mir", "--no-sync")
-    options = f"-c listen_addresses= -k {home} -F"
-    run("pg_ctl", "-D", str(data), "-w", "-l", str(home / "log"), "-o", options, "start")
-    try:
-        yield f"postgresql+psycopg2://mir@/{{name}}?host={home}"
-    finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(home, ignore_errors=True)
+    with postgres_server.running() as address:
+        yield address
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -69,13 +27,8 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a database that has nothing in it."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'catalog.db'}"
-    server: str = request.getfixturevalue("postgres_server")
-    name = f"catalog_{uuid4().hex}"
-    engine = create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.format(name=name)
+    server: str = request.getfixturevalue("server")
+    return postgres_server.create_database(server, f"catalog_{uuid4().hex}")
 
 
 @pytest.fixture
