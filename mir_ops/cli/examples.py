@@ -77,6 +77,12 @@ EXAMPLES: Final = {
     "executor": "mir executor templates detector --type training --output training.yaml\n"
     "mir executor new mine\nmir executor check ./mine",
     "doctor": "mir doctor",
+    "backup": "mir backup backups/2026-11-22\n"
+    "mir backup backups/2026-11-22 --objects s3://copies/street?endpoint_url=http://host:9000",
+    "restore": "mir restore backups/2026-11-22 --dry-run\nmir restore backups/2026-11-22",
+    "catalog rebuild": "mir catalog rebuild --dry-run\nmir catalog rebuild",
+    "catalog keep": "mir catalog keep",
+    "catalog": "mir catalog rebuild --dry-run",
     "project apply": "mir project apply -f projects/digits.yaml",
     "project create": "mir project create digits --classes zero,one --training train.zip "
     "--validation val.zip --pool pool.zip",

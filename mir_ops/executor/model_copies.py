@@ -30,9 +30,14 @@ def models_of(commit: Commit) -> list[str]:
 
 def copy_models(source: Workspace, commit: Commit, target: Workspace) -> list[Package]:
     """Those models of a commit that `source` has; one that `target` has stays as it is there."""
+    from mir_ops.catalog.pages import keep_registry
+
     named = models_of(commit)
     found = [package for name in named if (package := source.catalog.packages.find(name))]
-    return [_copy(source.store, package, target) for package in found]
+    copied = [_copy(source.store, package, target) for package in found]
+    if copied:
+        keep_registry(target.catalog, target.store, target.deployment)
+    return copied
 
 
 def _copy(source: Store, package: Package, target: Workspace) -> Package:

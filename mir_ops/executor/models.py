@@ -85,7 +85,7 @@ def import_model(
         model = read_model(path, Path(folder))
         if project_classes is not None:
             check_classes(model.class_names, project_classes)
-        return ws.catalog.packages.add(
+        imported = ws.catalog.packages.add(
             model_id=model.model_id,
             package=ws.store.put_blob(model.package),
             classes=model.class_names,
@@ -100,6 +100,8 @@ def import_model(
                 **({"curves": ws.store.put_blob(model.curves)} if model.curves else {}),
             },
         )
+    _keep(ws)
+    return imported
 
 
 def keep_training(
@@ -112,7 +114,7 @@ def keep_training(
         for name, path in blobs.items()
         if path is not None and path.is_file() and not path.is_symlink()
     }
-    return ws.catalog.packages.add(
+    package = ws.catalog.packages.add(
         model_id=trained.model_id,
         package=ws.store.put_blob(trained.package),
         classes=trained.class_names,
@@ -122,6 +124,8 @@ def keep_training(
         origin={"producer": "mir-ops", **origin, **kept},
         state=state,
     )
+    _keep(ws)
+    return package
 
 
 def export_model(ws: Workspace, package: Package, target: Path) -> Path:
@@ -143,7 +147,9 @@ def promote_model(ws: Workspace, chosen: ChosenModel, name: str) -> Promotion:
             code="failed-model",
             hint="Train it again, and promote what comes out",
         )
-    return ws.catalog.packages.promote(name, chosen.package.model_id, chosen.stage)
+    promotion = ws.catalog.packages.promote(name, chosen.package.model_id, chosen.stage)
+    _keep(ws)
+    return promotion
 
 
 def copy_tensorboard(package_folder: Path, target: Path) -> None:
@@ -155,6 +161,13 @@ def copy_tensorboard(package_folder: Path, target: Path) -> None:
                 copy = target / path.relative_to(package_folder)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
+
+
+def _keep(ws: Workspace) -> None:
+    """Let the store know, too: a model that no round trained is in no round's page."""
+    from mir_ops.catalog.pages import keep_registry
+
+    keep_registry(ws.catalog, ws.store, ws.deployment)
 
 
 def _find(ws: Workspace, name: str, location: Path | None) -> Package | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from mir_ops.catalog.pages import keep_registry, keep_round
 from mir_ops.errors import ConflictError
 from mir_ops.labeling import LabelBackend
 from mir_ops.rounds.labels import close_label_tasks
@@ -44,10 +45,12 @@ def close_round(
             "next": record["next"],
         }
 
-    if backend is not None:
-        close_label_tasks(ws, round_id, backend)
+    told = close_label_tasks(ws, round_id, backend) if backend is not None else []
     result = once(new_entry(ws, place, round_id, "close_round", inputs), work)
     ws.catalog.rounds.close(round_id, record=result["record"])
+    for changed in (*told, round_id):
+        keep_round(ws.catalog, ws.store, changed)
+    keep_registry(ws.catalog, ws.store, ws.deployment)
     return result
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mir_ops.catalog import Round
+from mir_ops.catalog.pages import keep_round
 from mir_ops.errors import ConflictError
 from mir_ops.rounds.place import Branches, Place
 from mir_ops.workspace import Workspace
@@ -76,7 +77,10 @@ class Entry:
         )
 
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        return self.ws.catalog.steps.finish(self.round.id, self.step, self.op_id, result)
+        """The operation is done; the store gets to know what the round has come to."""
+        kept = self.ws.catalog.steps.finish(self.round.id, self.step, self.op_id, result)
+        keep_round(self.ws.catalog, self.ws.store, self.round.id)
+        return kept
 
     def fail(self, message: str) -> None:
         self.ws.catalog.steps.fail(self.round.id, self.step, self.op_id, message[:_MESSAGE_LIMIT])

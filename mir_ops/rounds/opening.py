@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from mir_ops.catalog import ProjectSpec, Round, RoundConf
 from mir_ops.catalog.changes import check_project
+from mir_ops.catalog.pages import keep_registry, keep_round
 from mir_ops.catalog.projects import ExecutorSpec, MiningSpec, PoolSpec, read_conf
-from mir_ops.errors import InvalidInputError
+from mir_ops.errors import InvalidInputError, MirError
 from mir_ops.evaluation.frozen import find_frozen, frozen_sets
 from mir_ops.executor.jobs import bundled_folder
 from mir_ops.rounds.beginning import begin_training, find_training
@@ -41,6 +43,7 @@ def open_round(
         conf=asked.model_dump(exclude_none=True),
         first=0 if _starts_empty(spec, asked) else 1,
     )
+    keep_registry(ws.catalog, ws.store, ws.deployment)
 
     def work(entry: Entry) -> dict[str, Any]:
         said = said_now(conf_of(round_), before, owner.spec, round_.number)
@@ -57,6 +60,8 @@ def fail_round(ws: Workspace, run_id: str, reason: str) -> dict[str, Any]:
     now = ws.catalog.rounds.fail(found.id, reason=reason)
     if now.state == "failed":
         ws.catalog.steps.fail_running(found.id, reason)
+    with suppress(MirError):  # without its store, too, a round can be given up
+        keep_round(ws.catalog, ws.store, found.id)
     return {
         "round_id": now.id,
         "number": now.number,

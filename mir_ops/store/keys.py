@@ -15,6 +15,7 @@ HEADS: Final = "refs/heads/"
 TAGS: Final = "refs/tags/"
 SHARING: Final = "meta/stores/"  # in a shared asset root: the stores that keep blobs there
 SEGMENTS: Final = "seg/"
+PAGES: Final = "catalog/"  # what a lost catalog is made from again
 GC_EPOCH: Final = "gc/epoch"  # reserved for garbage collection, with gc/plan/ and purged/
 
 _LONGEST: Final = 200  # of an encoded name: file systems stop at 255 bytes
@@ -76,6 +77,16 @@ def reflog(ref: str, seq: int, op_id: str) -> str:
 def purged(sha256: str) -> str:
     """That a blob was erased by law or on request."""
     return f"purged/{sha256}"
+
+
+def page(*names: str) -> str:
+    """A document of the catalog that is kept in the store."""
+    return PAGES + "/".join(encode(name) for name in names)
+
+
+def names_of_page(key: str) -> tuple[str, ...]:
+    """The names that `page` made this key of."""
+    return tuple(decode(part) for part in key.removeprefix(PAGES).split("/"))
 
 
 def sharing_store(store_id: str) -> str:

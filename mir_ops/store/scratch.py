@@ -11,7 +11,16 @@ from typing import Final
 from mir_ops.store import keys
 from mir_ops.store.objects import Entry, ObjectStore, PreconditionError, Versioned
 
-_OWN: Final = (keys.HEADS, keys.TAGS, "ops/", "reflog/", "pins/", "gc/")  # never looked up below
+# Never looked up below.
+_OWN: Final = (
+    keys.HEADS,
+    keys.TAGS,
+    keys.PAGES,
+    "ops/",
+    "reflog/",
+    "pins/",
+    "gc/",
+)
 
 
 @dataclass(frozen=True, slots=True)

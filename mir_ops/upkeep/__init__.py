@@ -1,0 +1,1 @@
+"""What keeps a deployment going: backups, restoring them, cleaning up."""
