@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from mir_ops.errors import ConflictError, InvalidInputError, StoreError
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 VERSION_TABLE: Final = "mir_catalog_version"  # Airflow's own is `alembic_version`
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 

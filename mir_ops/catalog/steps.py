@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Select, or_, select, update
+from sqlalchemy import ColumnElement, Engine, Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from mir_ops.catalog.connections import reading, writing
+from mir_ops.catalog.project_rows import project_row
 from mir_ops.catalog.tables import (
     GateReportRow,
     LabelTaskRow,
@@ -207,16 +208,24 @@ class LabelTasks:
     def add(
         self, *, round_id: int, op_id: str, backend: str, external_id: str, requested: int
     ) -> LabelTask:
+        """The request of a round; the first answer stays."""
         with writing(self.engine) as session:
-            row = session.scalar(select(LabelTaskRow).where(LabelTaskRow.op_id == op_id))
-            if row is None:
-                row = LabelTaskRow(
-                    round_id=round_id, op_id=op_id, backend=backend, external_id=external_id,
-                    requested=requested, state="open", done=0, skipped=0, created_at=utc_now(),
-                )  # fmt: skip
-                session.add(row)
-                session.flush()
-            return copy_of(LabelTask, row)
+            return _asked(
+                session, op_id, round_id=round_id, backend=backend, external_id=external_id,
+                requested=requested,
+            )  # fmt: skip
+
+    def add_outside(
+        self, *, project: str | None, branch: str, dag_id: str, run_id: str, op_id: str,
+        backend: str, external_id: str, requested: int,
+    ) -> LabelTask:  # fmt: skip
+        """The request of a run for a dataset; of a project, if the branch is one of it."""
+        with writing(self.engine) as session:
+            owner = project_row(session, project).id if project else None
+            return _asked(
+                session, op_id, project_id=owner, branch=branch, dag_id=dag_id, run_id=run_id,
+                backend=backend, external_id=external_id, requested=requested,
+            )  # fmt: skip
 
     def update(self, op_id: str, **values: object) -> None:
         """Set `state`, `done`, `skipped`, `message`, `by`, `page`, `last_activity`, `enough_at`."""
@@ -227,11 +236,22 @@ class LabelTasks:
             for name, value in values.items():
                 setattr(row, name, value)
 
-    def list(self, round_id: int) -> list[LabelTask]:
-        query = select(LabelTaskRow).where(LabelTaskRow.round_id == round_id)
+    def find(self, op_id: str) -> LabelTask | None:
+        found = self._all(LabelTaskRow.op_id == op_id)
+        return found[0] if found else None
+
+    def list(self, round_id: int) -> builtins.list[LabelTask]:
+        """Requests of a round, oldest first."""
+        return self._all(LabelTaskRow.round_id == round_id)
+
+    def list_outside(self, project_id: int) -> builtins.list[LabelTask]:
+        """Requests for a project's datasets that no round made, oldest first."""
+        return self._all(LabelTaskRow.project_id == project_id)
+
+    def _all(self, wanted: ColumnElement[bool]) -> builtins.list[LabelTask]:
+        query = select(LabelTaskRow).where(wanted).order_by(LabelTaskRow.id)
         with reading(self.engine) as session:
-            rows = session.scalars(query.order_by(LabelTaskRow.id))
-            return [copy_of(LabelTask, row) for row in rows]
+            return [copy_of(LabelTask, row) for row in session.scalars(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +286,16 @@ class Gates:
         with reading(self.engine) as session:
             rows = session.scalars(query.order_by(GateReportRow.created_at, GateReportRow.id))
             return [copy_of(GateReport, row) for row in rows]
+
+
+def _asked(session: Session, op_id: str, **values: object) -> LabelTask:
+    row = session.scalar(select(LabelTaskRow).where(LabelTaskRow.op_id == op_id))
+    if row is None:
+        fresh = {"state": "open", "done": 0, "skipped": 0, "created_at": utc_now()}
+        row = LabelTaskRow(op_id=op_id, **fresh, **values)
+        session.add(row)
+        session.flush()
+    return copy_of(LabelTask, row)
 
 
 def _steps(round_id: int, step: str | None = None, op_id: str | None = None) -> Select[Any]:

@@ -189,10 +189,16 @@ class ExecutorRow(Table):
 
 
 class LabelTaskRow(Table):
+    """Of a round, or of a run that labels a dataset by itself; then of a project, if of one."""
+
     __tablename__ = "mir_label_tasks"
     __table_args__ = (UniqueConstraint("op_id"),)
 
-    round_id: Mapped[int] = mapped_column(ForeignKey("mir_rounds.id"), index=True)
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("mir_rounds.id"), index=True)
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("mir_projects.id"), index=True)
+    branch: Mapped[str | None]  # where the labels of such a run go
+    dag_id: Mapped[str | None]
+    run_id: Mapped[str | None]
     op_id: Mapped[str]
     backend: Mapped[str]
     external_id: Mapped[str]

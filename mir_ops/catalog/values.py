@@ -165,10 +165,14 @@ class LabelTask:
     """A request to people (or the oracle), and how far they are.
 
     `by` counts the images that each of them answered; `page` is where they label, if that has an
-    address. Since `enough_at` the round goes on with what is done.
+    address. Since `enough_at` nobody is waited for. One that no round asked for is of a run, which
+    labels a dataset onto `branch`.
     """
 
-    round_id: int
+    round_id: int | None
+    branch: str | None
+    dag_id: str | None
+    run_id: str | None
     op_id: str
     backend: str
     external_id: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,6 +34,19 @@ def follow(
     if progress.complete:
         return _without_refused(progress, backend.fetch(task_id, request))
     return progress
+
+
+def noted(progress: LabelProgress) -> dict[str, Any]:
+    """What the catalog keeps of it."""
+    return {
+        "state": "done" if progress.complete else "open",
+        "done": progress.done,
+        "skipped": progress.skipped,
+        "message": progress.message or None,
+        "by": dict(progress.by),
+        "page": progress.page,
+        "last_activity": progress.last_activity,
+    }
 
 
 def read_guide(path: Path) -> str:

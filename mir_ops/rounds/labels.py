@@ -22,7 +22,7 @@ from mir_ops.labeling import (
     ShowsImages,
 )
 from mir_ops.labeling.addresses import find_addresses, wake_url
-from mir_ops.labeling.following import digest_of, follow, read_guide, seconds_of
+from mir_ops.labeling.following import digest_of, follow, noted, read_guide, seconds_of
 from mir_ops.rounds.candidates import without
 from mir_ops.rounds.importing import split_of_labels
 from mir_ops.rounds.ledger import Entry, new_entry, once
@@ -78,16 +78,7 @@ def label_progress(ws: Workspace, round_id: int, backend: LabelBackend) -> Label
         return LabelProgress(total=0, done=0, message="Nothing to label")
     request = _asked(ws, round_id)
     progress = follow(backend, asked["task"], request, clear="create_label_task")
-    ws.catalog.label_tasks.update(
-        asked["op_id"],
-        state="done" if progress.complete else "open",
-        done=progress.done,
-        skipped=progress.skipped,
-        message=progress.message or None,
-        by=dict(progress.by),
-        page=progress.page,
-        last_activity=progress.last_activity,
-    )
+    ws.catalog.label_tasks.update(asked["op_id"], **noted(progress))
     _follow(ws, round_id, asked["op_id"], progress)
     return progress
 
@@ -160,19 +151,17 @@ def merge_labels(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     return once(new_entry(ws, place, round_id, "merge_labels", inputs), work)
 
 
-def close_label_tasks(ws: Workspace, round_id: int, backend: LabelBackend) -> list[int]:
-    """Tell the tool that these requests are over, each once; the rounds that have one.
+def close_label_tasks(ws: Workspace, round_id: int, backend: LabelBackend) -> None:
+    """Tell the tool that these requests are over, each once.
 
     Its answers are in the store: a tool that is away or has lost the task holds up no round. What
     it could not be told stays open in the catalog, and it is told with the next round's end.
     """
     round_ = ws.catalog.rounds.get(round_id)
-    told = []
     for each in [*earlier_rounds(ws, round_), round_]:
         for task in ws.catalog.label_tasks.list(each.id):
             if task.state == "closed" or task.backend != backend.kind:
                 continue
-            told.append(each.id)
             try:
                 backend.close(task.external_id)
             except NotFoundError:
@@ -181,7 +170,6 @@ def close_label_tasks(ws: Workspace, round_id: int, backend: LabelBackend) -> li
                 ws.catalog.label_tasks.update(task.op_id, message=f"Not closed: {error}")
             else:
                 ws.catalog.label_tasks.update(task.op_id, state="closed")
-    return told
 
 
 def _follow(ws: Workspace, round_id: int, op_id: str, progress: LabelProgress) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mir_ops.errors import InvalidInputError
+from mir_ops.errors import InvalidInputError, NotFoundError
 from mir_ops.labeling import LabelBackend, LabelProgress, LabelRequest, ShowsImages
-from mir_ops.labeling.following import digest_of, follow, read_guide, seconds_of
+from mir_ops.labeling.addresses import find_addresses, wake_url
+from mir_ops.labeling.following import digest_of, follow, noted, read_guide, seconds_of
 from mir_ops.store import Operation
 from mir_ops.store.schema import PREDICTIONS
 from mir_ops.tasks.asking import Task, naming, read_version
@@ -58,20 +61,33 @@ def request_labels(
         "asked_at": pinned.created_at.isoformat(),
         "asked": _plain(asked),
     }
-    request = replace(_request(task.ws, found), guide=asked.guide)
+    called = wake_url(task.ws, task.op_id)
+    request = replace(_request(task.ws, found), guide=asked.guide, wake_url=called)
     if isinstance(backend, ShowsImages) and request.find_addresses is None:
         raise InvalidInputError(
             f"`branch`: `{task.branch}` is of no project, and people see images of projects alone",
             code="images-out-of-reach",
             hint="Let the branch start with a project's name, such as `street/labelled`",
         )
-    return {**found, "task": backend.create(request)}
+    external_id = backend.create(request)
+    task.ws.catalog.label_tasks.add_outside(
+        project=task.project,
+        branch=task.branch,
+        dag_id=task.place.dag_id,
+        run_id=task.place.run_id,
+        op_id=task.op_id,
+        backend=backend.kind,
+        external_id=external_id,
+        requested=pinned.stats.assets,
+    )
+    return {**found, "task": external_id}
 
 
 def follow_labels(ws: Workspace, asked: Mapping[str, Any], backend: LabelBackend) -> LabelProgress:
-    """How far people are; addresses of images that end soon are renewed."""
+    """How far people are, also written into the catalog; addresses that end soon are renewed."""
     request = _request(ws, asked)
     progress = follow(backend, asked["task"], request, clear=_TASK)
+    _note(ws, asked, **noted(progress))
     if isinstance(backend, ShowsImages) and request.find_addresses and not progress.complete:
         backend.renew_addresses(asked["task"], request.find_addresses)
     return progress
@@ -81,6 +97,7 @@ def take_labels(task: Task, asked: Mapping[str, Any], backend: LabelBackend) -> 
     """Commit the images that are labelled. More labels later are another operation."""
     ws = task.ws
     result = backend.fetch(asked["task"], _request(ws, asked))
+    _note(ws, asked, state="closed", enough_at=None)
     counts = {
         "done": len(result.done),
         "skipped": len(result.skipped),
@@ -98,6 +115,23 @@ def take_labels(task: Task, asked: Mapping[str, Any], backend: LabelBackend) -> 
     return {**told(task, commit), **counts}
 
 
+def is_enough(ws: Workspace, asked: Mapping[str, Any]) -> bool:
+    """Whether somebody said that what is labelled is enough."""
+    found = ws.catalog.label_tasks.find(asked["key"])
+    return found is not None and found.enough_at is not None
+
+
+def last_activity(ws: Workspace, asked: Mapping[str, Any]) -> datetime | None:
+    """When somebody last did something at the label tool, or asked to look there now."""
+    found = ws.catalog.label_tasks.find(asked["key"])
+    return found.last_activity if found else None
+
+
+def give_up_labels(ws: Workspace, asked: Mapping[str, Any], reason: str) -> None:
+    """Nobody waits for them any more."""
+    _note(ws, asked, state="closed", message=reason)
+
+
 def guide_of(ws: Workspace, text: str | None, file: str | None) -> str:
     """The guide that people read: a text or the address of a page, or a file's text."""
     from mir_ops.dataset.sharing import shared_file
@@ -112,6 +146,11 @@ def guide_of(ws: Workspace, text: str | None, file: str | None) -> str:
         return text or ""
     with naming("guide_file"), shared_file(file, ws) as path:
         return read_guide(path)
+
+
+def _note(ws: Workspace, asked: Mapping[str, Any], **values: Any) -> None:
+    with suppress(NotFoundError):  # asked for when the catalog did not keep such requests yet
+        ws.catalog.label_tasks.update(asked["key"], **values)
 
 
 def _pin(task: Task, dataset: str, backend: LabelBackend) -> Commit:
@@ -142,8 +181,6 @@ def _pin(task: Task, dataset: str, backend: LabelBackend) -> Commit:
 
 def _request(ws: Workspace, found: Mapping[str, Any]) -> LabelRequest:
     """The request, made again from what its first task left."""
-    from mir_ops.labeling.addresses import find_addresses
-
     version, asked = ws.store.read(found["version"]), found["asked"]
     project = version.commit.project
     presigned = ws.images_from == "store" and not ws.store_url.startswith("file:")

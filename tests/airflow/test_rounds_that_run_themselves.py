@@ -19,6 +19,7 @@ from round_worlds import RoundWorld, write_images
 from mir_ops.catalog import Round, edit_project
 from mir_ops.cli.main import main
 from mir_ops.demo.local_airflow import LocalAirflow
+from mir_ops.formats.voc import VocFile, VocObject, write_voc
 from mir_ops.rounds.airflow_api import DagRun
 from mir_ops.rounds.record import read_record
 
@@ -294,6 +295,53 @@ def test_a_round_is_started_and_stopped_in_the_console(
     ended = airflow.client.wait_for_run(started["dag_id"], started["run_id"], timeout=SECONDS)
     assert (ended.state, ended.conf["budget"]) == ("failed", 2)
     assert len(airflow.client.runs("round__stopped")) == 1
+
+
+def test_people_are_asked_now_told_enough_and_their_model_approved_in_the_console(
+    airflow: LocalAirflow, world: RoundWorld, console: Callable[..., Any]
+) -> None:
+    labels, rounds = "projects/crossing/labels", "projects/crossing/rounds"
+    world.apply(
+        "crossing",
+        labels={"backend": "folder", "poll_seconds": 3600},  # nothing happens by itself
+        stop={"rounds": 1},
+        promote="crossing",
+        approve_model=True,
+    )
+    run = airflow.client.trigger("people_round", conf={"project": "crossing"})
+    _until(lambda: _state(airflow, run, "wait_for_labels") == "deferred")
+    _until(lambda: console("GET", labels)["tasks"][0]["waits"])
+    _label(world, "crossing", 2)
+
+    (task,) = console("GET", labels)["tasks"]
+    console("POST", f"{labels}/{task['id']}/fetch")
+    _until(lambda: console("GET", labels)["tasks"][0]["done"] == 2)
+    still = _state(airflow, run, "wait_for_labels")
+    console("POST", f"{labels}/{task['id']}/enough")
+    _until(lambda: _state(airflow, run, "approve_model") == "awaiting_input")
+    waiting = console("GET", f"{rounds}/1")["round"]["waiting"]
+    page = console("GET", "projects/crossing/rounds/1", page=True).text
+    console("POST", f"{rounds}/1/answer", {"option": "Approve"})
+    ended = airflow.client.wait_for_run(run.dag_id, run.run_id, timeout=SECONDS)
+
+    assert (task["done"], task["requested"], still, ended.state) == (0, 5, "deferred", "success")
+    assert waiting["what"] == "approval"
+    assert 'value="Approve"' in page
+    (turn,) = world.workspace.catalog.rounds.list("crossing")
+    steps = read_record(world.workspace, turn.record)["steps"]
+    assert (steps["import_labels"]["done"], steps["approve_model"]["by"]) == (2, "admin")
+    model = steps["approve_model"]["model"]
+    assert world.workspace.catalog.packages.promotion("crossing").model_id == model
+    assert console("GET", labels)["tasks"][0]["waits"] is False
+
+
+def _label(world: RoundWorld, project: str, count: int) -> None:
+    """What a person does: a box on so many images."""
+    (task,) = world.people.glob(f"{project}-*")
+    for image in sorted((task / "images").iterdir())[:count]:
+        box = VocObject(name="dog", box=(2.0, 2.0, 10.0, 10.0))
+        file = VocFile(filename=image.name, size=(32, 32), objects=(box,))
+        (task / "done" / f"{image.stem}.xml").write_bytes(write_voc(file))
 
 
 def _training(airflow: LocalAirflow, run_id: str) -> bool:

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,23 @@ class Steps:
         done = self.airflow.client.wait_for_run(run.dag_id, run.run_id, timeout=SECONDS)
         assert done.state == "failed"
         return self.failures(done)
+
+    def label_tasks(self) -> list[dict[str, Any]]:
+        """As the console lists them."""
+        with self.console() as http:
+            found = http.get("projects/alley/labels").raise_for_status().json()["tasks"]
+        return list(found)
+
+    @contextmanager
+    def console(self) -> Iterator[httpx.Client]:
+        """The console's API, as the admin."""
+        url, login = self.airflow.url, {"username": "admin"}
+        login["password"] = self.airflow.passwords["admin"]
+        with httpx.Client(trust_env=False, timeout=60) as http:
+            token = http.post(f"{url}/auth/token", json=login).json()["access_token"]
+            http.headers["Authorization"] = f"Bearer {token}"
+            http.base_url = f"{url}/mir/api/v1/"
+            yield http
 
     def failures(self, run: DagRun) -> str:
         client = self.airflow.client
@@ -172,7 +190,16 @@ def test_people_are_waited_for_without_a_worker_and_read_their_guide(steps: Step
 
     said = steps.airflow.client.log(run.dag_id, run.run_id, "wait_for_labels")
 
+    (by_oracle, by_people) = (
+        each
+        for branch in ("alley/labelled", "alley/by-people")
+        for each in steps.label_tasks()
+        if each["branch"] == branch
+    )
     assert "0 of 15 images labelled" in said
+    assert (by_people["done"], by_people["requested"], by_people["state"]) == (15, 15, "closed")
+    assert (by_people["dag_id"], by_people["run_id"]) == (run.dag_id, run.run_id)
+    assert (by_oracle["backend"], by_oracle["state"]) == ("oracle", "closed")
     assert "Only dogs." in (folder / "README.txt").read_text()
     assert (folder / "classes.txt").read_text() == "dog\n"
 
@@ -187,14 +214,9 @@ def test_a_model_looks_at_a_picture(steps: Steps) -> None:
 
 
 def test_a_picture_that_is_sent_to_the_console_is_looked_at(steps: Steps) -> None:
-    airflow, sharing = steps.airflow, steps.world.root / "sharing"
-    login = {"username": "admin", "password": airflow.passwords["admin"]}
-    looks = f"{airflow.url}/mir/api/v1/projects/alley/models/{steps.model}/looks"
+    sharing, looks = steps.world.root / "sharing", f"projects/alley/models/{steps.model}/looks"
     content = (sharing / "seen.png").read_bytes()
-    with httpx.Client(trust_env=False, timeout=60) as http:
-        token = http.post(f"{airflow.url}/auth/token", json=login).json()["access_token"]
-        http.headers["Authorization"] = f"Bearer {token}"
-
+    with steps.console() as http:
         sent = http.post(looks, params={"executor": "sample"}, content=content)
 
         assert sent.status_code == 202, sent.text

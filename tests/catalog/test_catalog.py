@@ -268,6 +268,26 @@ def test_label_tasks_and_gate_reports_are_kept(catalog: Catalog, spec: ProjectSp
     assert (gate.blocked, gate.message) == (True, "too few")
 
 
+def test_label_tasks_of_no_round_are_of_their_branchs_project(
+    catalog: Catalog, spec: ProjectSpec
+) -> None:
+    project = catalog.projects.apply(spec)
+    for project_key, op_id in (("digits", "ours"), ("digits", "ours"), (None, "nobodys")):
+        catalog.label_tasks.add_outside(
+            project=project_key, branch="digits/seen", dag_id="dataset_label", run_id="run",
+            op_id=op_id, backend="folder", external_id="t", requested=5,
+        )  # fmt: skip
+    catalog.label_tasks.update("ours", done=2)
+
+    (task,) = catalog.label_tasks.list_outside(project.id)
+    assert (task.round_id, task.branch, task.dag_id, task.done) == (
+        None, "digits/seen", "dataset_label", 2,
+    )  # fmt: skip
+    assert catalog.label_tasks.find("ours") == task
+    assert catalog.label_tasks.find("nobodys") is not None
+    assert catalog.label_tasks.find("nothing") is None
+
+
 def test_catalog_may_share_a_database_with_airflow(catalog_url: str) -> None:
     engine = create_engine(catalog_url)
     with engine.begin() as connection:

@@ -301,6 +301,14 @@ def test_catalog_of_the_version_before_is_migrated(catalog_url: str, spec: Proje
                 {"id": number, "run": f"run-{name}", "at": datetime(2026, 1, 3, tzinfo=UTC),
                  "spec": spec.model_dump_json()},
             )  # fmt: skip
+            session.execute(
+                text(
+                    "INSERT INTO mir_label_tasks (round_id, op_id, backend, external_id, state,"
+                    " requested, done, skipped, created_at)"
+                    " VALUES (:id, :op, 'folder', 't', 'open', 5, 2, 1, :at)"
+                ),
+                {"id": number, "op": f"op-{name}", "at": datetime(2026, 1, 3, tzinfo=UTC)},
+            )
     engine.dispose()
 
     catalog = Catalog.open(catalog_url)
@@ -313,6 +321,8 @@ def test_catalog_of_the_version_before_is_migrated(catalog_url: str, spec: Proje
         ("digits", "open"),
         ("letters", "open"),
     ]
+    (asked,) = catalog.label_tasks.list(1)
+    assert (asked.op_id, asked.done, asked.skipped, asked.branch) == ("op-digits", 2, 1, None)
     with pytest.raises(ConflictError, match="is open"):
         catalog.projects.delete("letters")
     catalog.close()

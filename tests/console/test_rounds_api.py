@@ -194,6 +194,30 @@ def test_label_tasks_say_how_far_people_are(console: Console) -> None:
     assert console.get(f"/api/v1/projects/digits/labels/{task['id']}") == task
 
 
+def test_label_tasks_of_no_round_are_listed_too(own: Console) -> None:
+    address = "/api/v1/projects/digits/labels"
+    own.catalog.label_tasks.add_outside(
+        project="digits", branch=f"digits/{HOSTILE}", dag_id="dataset_label", run_id="by-hand",
+        op_id="ab" * 32, backend="folder", external_id="18", requested=7,
+    )  # fmt: skip
+
+    task, of_round = own.get(address)["tasks"]
+    page = own.ask("GET", "/projects/digits/labels").text
+    assert own.problem(f"{address}/{task['id']}/enough") == (409, "nothing-labelled")
+    own.catalog.label_tasks.update(task["id"], done=3)
+    said = own.ask("POST", f"{address}/{task['id']}/enough")
+    own.catalog.label_tasks.update(task["id"], state="closed")
+
+    assert (task["round"], task["branch"], task["run_id"], task["requested"], task["waits"]) == (
+        None, f"digits/{HOSTILE}", "by-hand", 7, True,
+    )  # fmt: skip
+    assert (of_round["round"], of_round["branch"], of_round["run_id"]) == (3, None, "run-3")
+    assert "digits/&#34;&gt;&lt;script&gt;" in page
+    assert said.status_code == 202
+    assert own.catalog.label_tasks.find(task["id"]).enough_at is not None  # type: ignore[union-attr]
+    assert own.problem(f"{address}/{task['id']}/fetch") == (409, "not-waiting")
+
+
 def test_fetching_now_wakes_who_waits(own: Console) -> None:
     (task,) = own.get("/api/v1/projects/digits/labels")["tasks"]
     address = f"/api/v1/projects/digits/labels/{task['id']}/fetch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -15,6 +16,8 @@ from mir_ops.errors import ConflictError
 
 api = APIRouter(prefix="/projects/{project}/labels")
 
+_TAKEN_BY: Final = ("import_labels", "take_labels")  # in a round, outside of one
+
 
 class LabelTasks(BaseModel):
     tasks: list[LabelTaskView]
@@ -22,19 +25,19 @@ class LabelTasks(BaseModel):
 
 @api.get("", dependencies=[needs("read")])
 def list_label_tasks(catalog: Kept, project: ProjectKey) -> LabelTasks:
-    """What people were asked in the project's rounds, the newest first."""
+    """What people were asked, in rounds and by runs of `dataset_label`, the newest first."""
     return LabelTasks(tasks=label_tasks(catalog, catalog.projects.get(project)))
 
 
 @api.get("/{task}", dependencies=[needs("read")])
 def show_label_task(catalog: Kept, project: ProjectKey, task: str) -> LabelTaskView:
-    """One of them, as the round last heard of it."""
+    """One of them, as the catalog last heard of it."""
     return find_task(catalog, catalog.projects.get(project), task)
 
 
 @api.post("/{task}/fetch", status_code=202, dependencies=[needs("operate")])
 def fetch_labels(sources: Opened, catalog: Kept, project: ProjectKey, task: str) -> LabelTaskView:
-    """Let the round that waits ask the label tool now, within seconds."""
+    """Let what waits ask the label tool now, within seconds."""
     _waiting(catalog, project, task)
     sources.note_activity(task)
     return find_task(catalog, catalog.projects.get(project), task)
@@ -42,11 +45,11 @@ def fetch_labels(sources: Opened, catalog: Kept, project: ProjectKey, task: str)
 
 @api.post("/{task}/enough", status_code=202, dependencies=[needs("operate")])
 def end_wait(sources: Opened, catalog: Kept, project: ProjectKey, task: str) -> LabelTaskView:
-    """Let the round that waits go on with what is labelled, within seconds."""
+    """Let what waits go on with what is labelled, within seconds."""
     found = _waiting(catalog, project, task)
     if not found.done:
         raise ConflictError(
-            "Nothing is labelled yet", code="nothing-labelled", hint="Stop the round instead"
+            "Nothing is labelled yet", code="nothing-labelled", hint="Stop the run instead"
         )
     catalog.label_tasks.update(task, enough_at=datetime.now(UTC))
     sources.note_activity(task)
@@ -57,8 +60,9 @@ def _waiting(catalog: Catalog, project: str, task: str) -> LabelTaskView:
     found = find_task(catalog, catalog.projects.get(project), task)
     if not found.waits:
         raise ConflictError(
-            f"Round {found.round} does not wait for these labels",
+            "Nothing waits for these labels any more",
             code="not-waiting",
-            hint="Clear `import_labels` of its run in Airflow to take what was labelled later",
+            hint=f"Clear `{_TAKEN_BY[found.round is None]}` of its run in Airflow to take what was "
+            "labelled later",
         )
     return found

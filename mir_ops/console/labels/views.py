@@ -1,4 +1,4 @@
-"""Label tasks for people: how far they are, who labels, where."""
+"""Label tasks for people: how far they are, who labels, where, in rounds and outside of them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from mir_ops.errors import NotFoundError
 class LabelTaskView:
     """One request; `by` counts the images that each annotator answered.
 
-    `page` is where they label, `waits` whether its round waits for it now.
+    Of a round, or else of the run that labels a dataset onto `branch`. `page` is where they label,
+    `waits` whether the round or the run waits for it now.
     """
 
     id: str
-    round: int
+    round: int | None
+    branch: str | None
+    dag_id: str
+    run_id: str
     backend: str
     external_id: str
     state: str
@@ -42,10 +46,22 @@ class LabelTaskView:
 
 
 def task_view(found: FoundRound, task: LabelTask) -> LabelTaskView:
+    """Of a round."""
     waiting = found.view.waiting is not None and found.view.waiting.what == "labels"
+    return _view(
+        task,
+        round=found.line.number,
+        dag_id=found.line.dag_id,
+        run_id=found.line.run_id,
+        asked=found.project.spec.labels.annotators,
+        waits=waiting and task is found.line.tasks[-1],
+    )
+
+
+def _view(task: LabelTask, **more: Any) -> LabelTaskView:
     return LabelTaskView(
         id=task.op_id,
-        round=found.line.number,
+        branch=task.branch,
         backend=task.backend,
         external_id=task.external_id,
         state=task.state,
@@ -53,12 +69,11 @@ def task_view(found: FoundRound, task: LabelTask) -> LabelTaskView:
         done=task.done,
         skipped=task.skipped,
         by=task.by or {},
-        asked=found.project.spec.labels.annotators,
         page=_safe(task.page),
         message=task.message,
         created_at=task.created_at,
         last_activity=task.last_activity,
-        waits=waiting and task is found.line.tasks[-1],
+        **more,
     )
 
 
@@ -70,7 +85,19 @@ def label_tasks(catalog: Catalog, project: Project) -> list[LabelTaskView]:
         if line.tasks
     ]
     tasks = [task_view(each, task) for each in found for task in each.line.tasks]
-    return tasks[::-1]
+    tasks += [_outside(task) for task in catalog.label_tasks.list_outside(project.id)]
+    return sorted(tasks, key=lambda task: task.created_at, reverse=True)
+
+
+def _outside(task: LabelTask) -> LabelTaskView:
+    return _view(
+        task,
+        round=None,
+        dag_id=task.dag_id or "",
+        run_id=task.run_id or "",
+        asked=(),
+        waits=task.state == "open",
+    )
 
 
 def find_task(catalog: Catalog, project: Project, op_id: str) -> LabelTaskView:

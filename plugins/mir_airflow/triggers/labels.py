@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SLOWEST_SECONDS: Final = 600.0
 WAKE_SECONDS: Final = 3.0
+ENDED: Final = "The run was ended from outside"
 
 
 class LabelsEvent(TypedDict):
@@ -194,6 +195,16 @@ class LabelTaskTrigger(WaitingTrigger):
     def ask(self, workspace: Workspace, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
         return ask_task(workspace, self.asked, options)
 
+    def last_activity(self, workspace: Workspace) -> datetime | None:
+        from mir_ops.tasks.labels import last_activity
+
+        return last_activity(workspace, self.asked)
+
+    def give_up(self, workspace: Workspace) -> None:
+        from mir_ops.tasks.labels import give_up_labels
+
+        give_up_labels(workspace, self.asked, ENDED)
+
 
 def as_told(progress: LabelProgress) -> dict[str, Any]:
     """How far people are, as an XCom."""
@@ -211,7 +222,7 @@ def as_told(progress: LabelProgress) -> dict[str, Any]:
 
 def give_up(workspace: Workspace, round_id: int) -> None:
     run_id = workspace.catalog.rounds.get(round_id).run_id
-    give_up_round(workspace, run_id, "The run was ended from outside")
+    give_up_round(workspace, run_id, ENDED)
 
 
 def last_activity(workspace: Workspace, round_id: int) -> datetime | None:
@@ -243,9 +254,9 @@ def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[b
 def ask_task(
     workspace: Workspace, asked: dict[str, Any], options: dict[str, Any]
 ) -> tuple[bool, LabelProgress]:
-    """Whether the labels that a run asked for are ready, and how far they are."""
+    """The same of the labels that a run asked for."""
     from mir_ops.labeling import open_backend
-    from mir_ops.tasks.labels import follow_labels
+    from mir_ops.tasks.labels import follow_labels, is_enough
 
     progress = follow_labels(workspace, asked, open_backend(asked["backend"], options=options))
-    return progress.complete, progress
+    return progress.complete or is_enough(workspace, asked), progress
