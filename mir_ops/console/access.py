@@ -36,8 +36,9 @@ class _Needs:
     def __call__(self, request: Request) -> None:
         if not may(request, self.action):
             project = request.path_params.get("project")
-            what = f"project `{project}`" if project is not None else "this"
-            raise HTTPException(403, f"You may not {self.action} {what}")
+            if project is not None:
+                raise HTTPException(403, f"You may not {self.action} project `{project}`")
+            raise HTTPException(403, f"You may not {self.action} this")
 
 
 def needs(action: Action) -> Any:

@@ -23,6 +23,7 @@ from mir_ops.console.labels.api import api as labels
 from mir_ops.console.models.api import api as models
 from mir_ops.console.projects.api import api as projects
 from mir_ops.console.rounds.api import api as rounds
+from mir_ops.console.sentences import said
 from mir_ops.console.versions.api import api as versions
 from mir_ops.errors import ConflictError, InvalidInputError, MirError, NotFoundError
 
@@ -114,5 +115,6 @@ def _say_wrong_input(_request: Request, error: Exception) -> Response:
 
 
 def _problem(status: int, code: str, message: str, hint: str | None) -> JSONResponse:
-    said = ErrorAnswer(error=Problem(code=code, message=message, hint=hint))
-    return JSONResponse(said.model_dump(), status, headers={"Cache-Control": "no-store"})
+    problem = Problem(code=code, message=said(message), hint=said(hint) if hint else None)
+    headers = {"Cache-Control": "no-store", "Vary": "Cookie, Accept-Language"}
+    return JSONResponse(ErrorAnswer(error=problem).model_dump(), status, headers=headers)

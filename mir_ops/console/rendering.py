@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from mir_ops.console.charts import number_text
 from mir_ops.console.messages import translated, translated_plural
+from mir_ops.console.sentences import said
 
 _FOLDER = Path(__file__).parent
 COLOURS = 12
@@ -72,7 +73,8 @@ def size_text(count: int) -> str:
 
 
 def prose(text: str) -> Markup:
-    """A sentence of the library's, in which backticks mark what is typed."""
+    """A sentence of the library's in the reader's language; backticks mark what is typed."""
+    text = said(text)
     parts = [escape(part) for part in text.split("`")]
     if len(parts) % 2 == 0:
         return escape(text)

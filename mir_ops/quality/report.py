@@ -100,8 +100,12 @@ class GateReport:
         broken = self.broken
         if not broken:
             return f"All {len(self.findings)} rules hold"
-        head = f"{len(broken)} of {len(self.findings)} rules do not hold"
-        lines = [f"{head}{'' if self.blocked else ', none of them stops the round'}:"]
+        some, all_ = len(broken), len(self.findings)
+        lines = [
+            f"{some} of {all_} rules do not hold:"
+            if self.blocked
+            else f"{some} of {all_} rules do not hold, none of them stops the round:"
+        ]
         for number, finding in enumerate(broken):
             line = finding.line()
             if sum(map(len, lines)) + len(line) > _LONGEST_MESSAGE:

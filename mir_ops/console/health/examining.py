@@ -15,7 +15,6 @@ from mir_ops.store.features import read_features
 if TYPE_CHECKING:
     from mir_ops.workspace import Workspace
 
-_PROBE: Final = "`mir store doctor`"
 _WORST_FIRST: Final = ("failed", "warning", "ok", "absent")
 
 
@@ -80,11 +79,15 @@ def _tried_out(workspace: Workspace) -> Iterator[Finding]:
     broken = [name for name, outcome in outcomes.items() if outcome == "broken"]
     if not outcomes:
         yield Finding(
-            part=part, health="absent", found="nobody tried them out", advice=f"Run {_PROBE}"
+            part=part,
+            health="absent",
+            found="nobody tried them out",
+            advice="Try `mir store doctor URL`",
         )
     elif broken:
         found = f"broken: {', '.join(f'`{name}`' for name in broken)}"
-        yield Finding(part=part, health="failed", found=found, advice=f"{_PROBE} says how")
+        advice = "`mir store doctor URL` says how"
+        yield Finding(part=part, health="failed", found=found, advice=advice)
     else:
         yield Finding(part=part, health="ok", found=f"{len(outcomes)} properties were tried out")
 

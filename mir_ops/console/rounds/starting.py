@@ -153,7 +153,7 @@ def answer(runs: Runs | None, catalog: Catalog, project: Project, number: int, w
         raise InvalidInputError(
             f"`{word}` is no answer",
             code="invalid-parameter",
-            hint=f"Say {' or '.join(f'`{one}`' for one in asked[0].options)}",
+            hint=f"Answer with {' or '.join(f'`{one}`' for one in asked[0].options)}",
         )
     airflow.answer(asked[0], word)
 
@@ -180,6 +180,8 @@ def commands(project: Project, number: int | None = None) -> dict[str, str]:
 def _needed(runs: Runs | None, command: str) -> Runs:
     if runs is None:
         raise ConflictError(
-            "There is no Airflow here that would do it", code="no-airflow", hint=f"Use `{command}`"
+            "There is no Airflow here that would do it",
+            code="no-airflow",
+            hint=f"Use `{command}` instead",
         )
     return runs
