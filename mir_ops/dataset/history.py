@@ -15,6 +15,8 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from mir_ops.store.ancestry import read_before
+
 if TYPE_CHECKING:
     from mir_ops.store import Commit, Store
     from mir_ops.store.refs import Ref
@@ -161,7 +163,7 @@ class History:
                 waiting = {parent for commit in oldest for parent in commit.parents}
                 if len(oldest) < _THREADS:
                     for commit in oldest:
-                        before = self._store.read_before(commit, _AHEAD)
+                        before = read_before(self._store, commit, _AHEAD)
                         self._known |= {each.id: _moment(each) for each in before}
                         waiting.update(parent for each in before for parent in each.parents)
 

@@ -1,11 +1,40 @@
-"""Where two histories meet."""
+"""Walking back along histories, and where two of them meet."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
 from mir_ops.store.commits import Commit
+from mir_ops.store.refs import find_moves_before
+
+if TYPE_CHECKING:
+    from mir_ops.store.store import Store
+
+_THREADS: Final = 16
+
+
+def read_line(store: Store, commit_id: str, most: int) -> list[Commit]:
+    """A commit and those before it along first parents, the newest first; `most` at the most.
+
+    A server far away is asked for many at a time.
+    """
+    found = [store.commit(commit_id)]
+    early: set[str] = set()
+    while len(found) < most and found[-1].parents:
+        if found[-1].parents[0] not in early:
+            early |= {each.id for each in read_before(store, found[-1], most - len(found))}
+        found.append(store.commit(found[-1].parents[0]))
+    return found
+
+
+def read_before(store: Store, commit: Commit, most: int) -> list[Commit]:
+    """Commits that the branch of this one had before it, read together; maybe not all."""
+    ids = find_moves_before(store.objects, commit.id, commit.op_id, most)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(store.commit, ids))
 
 
 def find_merge_base(read: Callable[[str], Commit], one: Commit, other: Commit) -> Commit | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,20 +28,28 @@ def count_assets(objects: ObjectStore, table: TableSegments, ids: pa.Array) -> t
     covered = np.zeros(len(ids), bool)
     places = np.arange(len(ids))  # of what no newer segment decided
     total = Counts()
-    deltas = len(table.deltas)
-    for index, segment in enumerate((*reversed(table.deltas), *table.base)):
-        first = int(np.searchsorted(wanted.keys, np.uint64(segment.min_key), "left"))
-        last = int(np.searchsorted(wanted.keys, np.uint64(segment.max_key), "right"))
+    for group in _newest_first(table):
+        low, high = min(one.min_key for one in group), max(one.max_key for one in group)
+        first = int(np.searchsorted(wanted.keys, np.uint64(low), "left"))
+        last = int(np.searchsorted(wanted.keys, np.uint64(high), "right"))
         if first >= last:
             continue
-        named, held, counts = _in_segment(objects, segment, wanted.slice(first, last))
+        named, held, counts = _in_segments(objects, group, wanted.slice(first, last))
         total = total.replaced(Counts(), counts)
         covered[places[first:last]] = held
-        if index < deltas and named.any():  # base segments share no asset
+        if group[0] not in table.base and named.any():  # base segments share no asset
             kept = np.ones(len(wanted), bool)
             kept[first:last] = ~named
             wanted, places = wanted.filter(kept), places[kept]
     return total, covered
+
+
+def _newest_first(table: TableSegments) -> Iterator[Sequence[Segment]]:
+    """Small deltas that follow one another are read together, everything else alone."""
+    for large, group in itertools.groupby(table.deltas[::-1], lambda one: one.sidecar is not None):
+        found = list(group)
+        yield from ([one] for one in found) if large else (found[::-1],)
+    yield from ([one] for one in table.base)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,16 +88,27 @@ def find_classes(objects: ObjectStore, table: TableSegments) -> ClassRows | None
     )
 
 
-def _in_segment(
-    objects: ObjectStore, segment: Segment, wanted: Wanted
+def _in_segments(
+    objects: ObjectStore, group: Sequence[Segment], wanted: Wanted
 ) -> tuple[Mask, Mask, Counts]:
-    """Which assets the segment names, which of them it covers, and the counts of those."""
-    if segment.sidecar is not None:
-        return _in_sidecar(sidecars.read(objects, segment.sidecar), wanted)
-    found = segments.read_segment(objects, segment, _COUNTED, wanted.ids)
-    named = rows.is_in(wanted.ids, rows.distinct(found))
-    held = rows.is_in(wanted.ids, rows.distinct(rows.covered_only(found)))
+    """Which assets these segments name, which of them they cover, and the counts of those."""
+    if group[0].sidecar is not None:
+        return _in_sidecar(sidecars.read(objects, group[0].sidecar), wanted)
+    found = segments.read_deltas(objects, group, _COUNTED, wanted)
+    if found is None:
+        nothing = np.zeros(len(wanted), bool)
+        return nothing, nothing, Counts()
+    named, held = (
+        _among(wanted.ids, rows.distinct(part)) for part in (found, rows.covered_only(found))
+    )
     return named, held, count(found)
+
+
+def _among(ids: pa.Array, some: pa.Array) -> Mask:
+    """For each id (ascending): whether it is one of some of them."""
+    found = np.zeros(len(ids), bool)
+    found[np.searchsorted(rows.to_numpy(ids), rows.to_numpy(some))] = True
+    return found
 
 
 def _in_sidecar(sidecar: Sidecar, wanted: Wanted) -> tuple[Mask, Mask, Counts]:

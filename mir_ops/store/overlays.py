@@ -40,9 +40,12 @@ def overlay(older: pa.Table, newer: pa.Table) -> pa.Table:
 
 def select(table: pa.Table, ids: pa.Array) -> pa.Table:
     """The rows of these assets (ids ascending) of a sorted table."""
-    held = rows.to_numpy(rows.one_array(table["asset_id"]))
-    lows, highs = ranges(held, rows.to_numpy(ids))
-    chosen = spread(lows, highs)
+    held, wanted = rows.to_numpy(rows.one_array(table["asset_id"])), rows.to_numpy(ids)
+    if len(wanted) > len(held):  # the shorter are looked up among the longer
+        places = np.minimum(np.searchsorted(wanted, held), len(wanted) - 1)
+        chosen = np.flatnonzero(wanted[places] == held)
+    else:
+        chosen = spread(*ranges(held, wanted))
     return table if len(chosen) == table.num_rows else table.take(pa.array(chosen))
 
 

@@ -150,10 +150,9 @@ def find_moves_before(objects: ObjectStore, commit: str, op_id: str, most: int) 
     last = keys.reflog(record.ref, record.seq, "")
     asked = [key for key in objects.list(prefix) if first <= key < last]
     with ThreadPoolExecutor(_THREADS) as pool:
-        moves = [
-            store_pb2.RefMove.FromString(body) for body in pool.map(objects.find, asked) if body
-        ]
-    kept = itertools.takewhile(lambda move: not move.deleted, reversed(moves))
+        bodies = [body for body in pool.map(objects.find, asked) if body is not None]
+    moves = map(store_pb2.RefMove.FromString, reversed(bodies))
+    kept = itertools.takewhile(lambda move: not move.deleted, moves)
     return [move.new_commit.hex() for move in kept]
 
 

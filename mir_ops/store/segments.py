@@ -86,7 +86,7 @@ def read_partitions(
 
     What is between the ranges of two base segments belongs to the one before.
     """
-    over = _read_deltas(objects, table.deltas, columns, None)
+    over = read_deltas(objects, table.deltas, columns, None)
     if not table.base:
         if over is not None:
             yield Partition(rows=rows.covered_only(over), low=0, high=_KEYS, segment=None)
@@ -112,6 +112,22 @@ def read_partitions(
                 yield ahead.popleft().result()
         for future in ahead:
             yield future.result()
+
+
+def read_deltas(
+    objects: ObjectStore,
+    deltas: Sequence[Segment],
+    columns: Sequence[str] | None,
+    wanted: Wanted | None,
+) -> pa.Table | None:
+    """What deltas say together, oldest first, of all assets or these; tombstones included."""
+    held = [segment for segment in deltas if wanted is None or _may_hold(segment, wanted)]
+    if not held:
+        return None
+    ids = None if wanted is None else wanted.ids
+    with _pool(objects) as pool:
+        read = pool.map(lambda one: read_segment(objects, one, columns, ids), held)
+        return overlays.newest(list(read))
 
 
 def read_segment(
@@ -169,27 +185,11 @@ def _write(objects: ObjectStore, table: pa.Table, *, with_sidecar: bool) -> Segm
     )
 
 
-def _read_deltas(
-    objects: ObjectStore,
-    deltas: Sequence[Segment],
-    columns: Sequence[str] | None,
-    wanted: Wanted | None,
-) -> pa.Table | None:
-    """What the deltas say together, tombstones included."""
-    held = [segment for segment in deltas if wanted is None or _may_hold(segment, wanted)]
-    if not held:
-        return None
-    ids = None if wanted is None else wanted.ids
-    with _pool(objects) as pool:
-        read = pool.map(lambda one: read_segment(objects, one, columns, ids), held)
-        return overlays.newest(list(read))
-
-
 def _read_some(
     objects: ObjectStore, table: TableSegments, columns: Sequence[str] | None, wanted: Wanted
 ) -> pa.Table | None:
     """The rows of these assets: base segments are read for what no delta says, if they have it."""
-    over = _read_deltas(objects, table.deltas, columns, wanted)
+    over = read_deltas(objects, table.deltas, columns, wanted)
     if over is not None and over.num_rows:
         wanted = wanted.filter(~rows.is_in(wanted.ids, rows.distinct(over)))
     cuts = [

@@ -126,25 +126,6 @@ class Store:
         """A commit by its full id."""
         return self._cached_commit(commit_id)
 
-    def line(self, commit_id: str, most: int) -> list[Commit]:
-        """A commit and those before it along first parents, the newest first; `most` at the most.
-
-        A server far away is asked for many at a time.
-        """
-        found = [self.commit(commit_id)]
-        early: set[str] = set()
-        while len(found) < most and found[-1].parents:
-            if found[-1].parents[0] not in early:
-                early |= {each.id for each in self.read_before(found[-1], most - len(found))}
-            found.append(self.commit(found[-1].parents[0]))
-        return found
-
-    def read_before(self, commit: Commit, most: int) -> list[Commit]:
-        """Commits that the branch of this one had before it, read together; maybe not all."""
-        ids = refs.find_moves_before(self.objects, commit.id, commit.op_id, most)
-        with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(self.commit, ids))
-
     def resolve(self, rev: str) -> Commit:
         """The commit that `branch`, `branch@tag`, `branch@V3` or the start of an id names."""
         return revisions.resolve(self, rev)

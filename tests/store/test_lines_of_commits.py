@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mir_ops.store import Commit, Operation, Store
+from mir_ops.store.ancestry import read_before, read_line
 from mir_ops.store.objects import MemoryObjects
 
 DEEP = 90  # more than a ref remembers itself
@@ -68,18 +69,18 @@ def one_by_one(store: Store, commit: Commit) -> list[str]:
 def test_a_line_has_every_commit_across_a_rename(store: Store) -> None:
     tip = store.branch("p/new").tip()
 
-    line = store.line(tip.id, 1000)
+    line = read_line(store, tip.id, 1000)
 
     assert [each.id for each in line] == one_by_one(store, tip)
     assert len(line) == 2 * DEEP + 1
-    assert [each.id for each in store.line(tip.id, 7)] == one_by_one(store, tip)[:7]
+    assert [each.id for each in read_line(store, tip.id, 7)] == one_by_one(store, tip)[:7]
 
 
 def test_commits_of_a_line_are_read_together(store: Store, objects: SlowObjects) -> None:
     tip = store.branch("p/new").tip()
     objects.delay, objects.most = 0.002, 0
 
-    Store.on(objects).line(tip.id, 1000)
+    read_line(Store.on(objects), tip.id, 1000)
 
     assert objects.most > 1
 
@@ -90,7 +91,7 @@ def test_a_line_needs_no_record_of_moves(store: Store, objects: SlowObjects) -> 
         for key in list(objects.list(prefix)):
             objects.delete(key)
 
-    line = Store.on(objects).line(tip.id, 1000)
+    line = read_line(Store.on(objects), tip.id, 1000)
 
     assert [each.id for each in line] == one_by_one(store, tip)
 
@@ -100,4 +101,4 @@ def test_what_a_branch_was_before_it_was_deleted_is_not_read(store: Store) -> No
     first = put(store, "p/new", "again")
     second = put(store, "p/new", "and more")
 
-    assert [each.id for each in store.read_before(second, 1000)] == [first.id]
+    assert [each.id for each in read_before(store, second, 1000)] == [first.id]

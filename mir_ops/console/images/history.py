@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from mir_ops.console.images.lookups import Lookup
 from mir_ops.store import Commit, Store, rows
+from mir_ops.store.ancestry import read_line
 from mir_ops.store.comparisons import compare
 from mir_ops.store.manifests import Segment, TableSegments, read_manifest, read_taxonomy
 from mir_ops.store.schema import layer_kind
@@ -122,7 +123,7 @@ def history_of(
 
 def _line(store: Store, commit_id: str, most: int) -> Line:
     """The commits along first parents, one more than `most` if there is one."""
-    commits = store.line(commit_id, most + 1)
+    commits = read_line(store, commit_id, most + 1)
     known: dict[object, Any] = {}  # what commits share is kept once
 
     def step(commit: Commit) -> Step:
