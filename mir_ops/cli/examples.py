@@ -80,6 +80,7 @@ EXAMPLES: Final = {
     "backup": "mir backup backups/2026-11-22\n"
     "mir backup backups/2026-11-22 --objects s3://copies/street?endpoint_url=http://host:9000",
     "restore": "mir restore backups/2026-11-22 --dry-run\nmir restore backups/2026-11-22",
+    "clean": "mir clean --dry-run",
     "catalog rebuild": "mir catalog rebuild --dry-run\nmir catalog rebuild",
     "catalog keep": "mir catalog keep",
     "catalog": "mir catalog rebuild --dry-run",

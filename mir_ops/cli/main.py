@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "catalog": ("mir_ops.cli.catalog", "Make a lost catalog again from the store"),
     "backup": ("mir_ops.cli.backup", "Back up the catalog and the store's refs, while rounds run"),
     "restore": ("mir_ops.cli.restore", "Bring a backup back; what lives is not overwritten"),
+    "clean": ("mir_ops.cli.clean", "Remove what failed steps and killed processes left here"),
     "store": ("mir_ops.cli.store", "Check a store, and read it with other programs"),
     "train": ("mir_ops.cli.train", "Train a model on a dataset version"),
     "mining": ("mir_ops.cli.mining", "Keep the images that a model finds most worth labelling"),

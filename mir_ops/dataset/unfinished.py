@@ -67,7 +67,7 @@ def download_place(url: str, folder: Path | None) -> Iterator[Path]:
     """
     lock = place = None
     if folder is not None:
-        _forget_old(folder)
+        forget_old(folder)
         place = folder / hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:32]
         lock = _lock(place)
     if lock is None or place is None:
@@ -79,6 +79,17 @@ def download_place(url: str, folder: Path | None) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
     finally:
         os.close(lock)
+
+
+def forget_old(folder: Path) -> None:
+    """Remove what nobody went on with for a week, and nobody fetches now."""
+    for place in folder.glob("*/"):
+        lock = place / _LOCK
+        if lock.exists() and time.time() - lock.stat().st_mtime > _KEPT:
+            held = _lock(place)
+            if held is not None:
+                shutil.rmtree(place, ignore_errors=True)
+                os.close(held)
 
 
 def _lock(place: Path) -> int | None:
@@ -100,13 +111,3 @@ def _lock(place: Path) -> int | None:
         except FileNotFoundError:
             pass
         os.close(lock)
-
-
-def _forget_old(folder: Path) -> None:
-    for place in folder.glob("*/"):
-        lock = place / _LOCK
-        if lock.exists() and time.time() - lock.stat().st_mtime > _KEPT:
-            held = _lock(place)
-            if held is not None:
-                shutil.rmtree(place, ignore_errors=True)
-                os.close(held)
