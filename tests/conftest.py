@@ -37,6 +37,7 @@ SERVED = {
     "api-server": [
         "console_guard", "console_in_airflow", "console_routes", "signed_addresses",
     ],
+    "fab": ["fab_in_the_browser", "fab_routes", "fab_users"],
     "label-studio": [
         "images_in_the_page", "label_studio", "label_studio_page", "label_studio_rounds",
         "labels_trigger", "steps_at_label_studio",

@@ -3,9 +3,8 @@
 set -eu
 
 airflow db migrate
-airflow users list -o plain | grep -qwF "$FIRST_ADMIN" || airflow users create --role Admin \
-  --username "$FIRST_ADMIN" --email "$FIRST_ADMIN" --password "$FIRST_ADMIN_PASSWORD" \
-  --firstname First --lastname Admin
+# Reads FIRST_ADMIN and FIRST_ADMIN_PASSWORD: arguments of a command are for everybody to see.
+python -m mir_airflow.first_users
 case "$SERVER_RUNTIME" in
   nvidia) airflow pools set gpu "${GPU_COUNT:-1}" "One slot for each GPU" ;;
 esac

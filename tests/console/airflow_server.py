@@ -9,15 +9,17 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 from console_data import Shown
 
 USERS = (
@@ -25,6 +27,7 @@ USERS = (
     "painter:user:red,writer:user:ops,keeper:op:ops"
 )
 COOKIE = "_token"
+FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 PASSWORD = "for-the-test"
 SECRET = "signs-addresses-of-images"
 
@@ -74,9 +77,44 @@ class Guarded:
             connection.close()
 
 
+def log_in(port: int, user: str, password: str = PASSWORD) -> dict[str, str]:
+    """The cookies that a browser has after FAB's page of the login."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300) as client:
+        form = client.get("/auth/login/").text
+        (sealed,) = re.findall(r'name="csrf_token"[^>]* value="([^"]+)"', form)
+        wanted = {"csrf_token": sealed, "username": user, "password": password}
+        client.post("/auth/login/", data=wanted, follow_redirects=True)
+        return dict(client.cookies)
+
+
+def ask_for_token(port: int, user: str, password: str = PASSWORD) -> httpx.Response:
+    """As programs log in."""
+    wanted = {"username": user, "password": password}
+    return httpx.post(f"http://127.0.0.1:{port}/auth/token", json=wanted, timeout=300)
+
+
 @contextmanager
-def serve_guarded(shown: Shown, home: Path) -> Iterator[Guarded]:
-    """Run `guarded_server.py` on a fresh Airflow home."""
+def serve_fab(shown: Shown, home: Path, **settings: str) -> Iterator[Guarded]:
+    """The server with FAB; each user's token is the cookie of its login."""
+    settings = {
+        "AIRFLOW__CORE__AUTH_MANAGER": FAB,
+        "AIRFLOW__CORE__MULTI_TEAM": "False",
+        "AIRFLOW__API__SECRET_KEY": "b" * 64,
+        "AIRFLOW__FAB__AUTH_RATE_LIMITED": "False",
+        "AIRFLOW__FAB__CACHE_TTL": "1",
+        "TEST_PASSWORD": PASSWORD,
+        **settings,
+    }
+    with serve_guarded(shown, home, "fab_server.py", **settings) as running:
+        tokens = {user: log_in(running.port, user)[COOKIE] for user in running.tokens}
+        yield replace(running, tokens=tokens)
+
+
+@contextmanager
+def serve_guarded(
+    shown: Shown, home: Path, script: str = "guarded_server.py", **settings: str
+) -> Iterator[Guarded]:
+    """Run the script on a fresh Airflow home, with these settings besides."""
     connection = {
         "conn_type": "mir",
         "extra": {
@@ -98,10 +136,11 @@ def serve_guarded(shown: Shown, home: Path) -> Iterator[Guarded]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_passwords(home)),
         "AIRFLOW__API_AUTH__JWT_SECRET": "a" * 64,
         "AIRFLOW_CONN_MIR_DEFAULT": json.dumps(connection),
+        **settings,
     }
-    script, ready = Path(__file__).with_name("guarded_server.py"), home / "ready.json"
+    ready = home / "ready.json"
     with (home / "server.log").open("wb") as log:
-        command = [sys.executable, str(script), str(ready)]
+        command = [sys.executable, str(Path(__file__).with_name(script)), str(ready)]
         process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
         try:
             yield _started(process, ready)
@@ -124,7 +163,7 @@ def _passwords(home: Path) -> Path:
 
 
 def _started(process: subprocess.Popen[bytes], ready: Path) -> Guarded:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not ready.exists():
         ended = process.poll() is not None or time.monotonic() > deadline
         assert not ended, ready.with_name("server.log").read_text()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from airflow_server import Guarded, serve_guarded
+from airflow_server import Guarded, serve_fab, serve_guarded
 from browser_tab import Tab, open_tab
 from console_data import Shown, write_shown
 from images_data import Street, write_street
@@ -47,6 +47,14 @@ def empty_catalog(made_catalog: Path, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def guarded(shown: Shown, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with serve_guarded(shown, tmp_path_factory.mktemp("guarded")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def fab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """The same with FAB, on a store of its own; tests here may write to it."""
+    home = tmp_path_factory.mktemp("fab")
+    with serve_fab(write_shown(home / "shown"), home) as running:
         yield running
 
 

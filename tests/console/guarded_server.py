@@ -10,6 +10,7 @@ import socket
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from airflow import models, settings
@@ -26,7 +27,8 @@ from airflow.serialization.serialized_objects import LazyDeserializedDAG
 from airflow.utils.db import add_default_pool_if_not_exists, synchronize_log_template
 from airflow.utils.session import create_session
 from mir_airflow.project_rounds import project_dag
-from sqlalchemy import update
+from sqlalchemy import event, update
+from starlette.types import ASGIApp
 
 TEAM_OF_DAG = {
     "active_learning_round": "ops",
@@ -38,6 +40,14 @@ TEAM_OF_DAG = {
 
 
 def main() -> None:
+    make_tables()
+    tokens = _tokens()
+    serve(create_app(), tokens, sys.argv[1])
+
+
+def make_tables() -> None:
+    """An empty database, and the DAGs that the console asks for."""
+    event.listen(settings.engine, "connect", _write_lazily)
     models.import_all_models()  # type: ignore[no-untyped-call]
     Base.metadata.create_all(settings.engine)
     add_default_pool_if_not_exists()
@@ -54,12 +64,19 @@ def main() -> None:
             )
             session.add(row)
     _write_rounds("walks")
-    tokens = _tokens()
+
+
+def _write_lazily(connection: Any, _record: object) -> None:
+    """FAB commits each of its hundreds of permissions; nobody needs this database afterwards."""
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+def serve(app: ASGIApp, tokens: dict[str, str], ready: str) -> None:
+    """Serve until killed; `ready` is the file that tells the port and the tokens."""
     listener = socket.create_server(("127.0.0.1", 0))
-    written = Path(sys.argv[1] + ".new")
+    written = Path(ready + ".new")
     written.write_text(json.dumps({"port": listener.getsockname()[1], "tokens": tokens}))
-    written.rename(sys.argv[1])
-    app = create_app()
+    written.rename(ready)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
