@@ -38,6 +38,7 @@ from mir_ops.store.objects import (
     check_same_size,
     corrupt_object,
 )
+from mir_ops.store.s3_small import LARGEST, SmallRequests
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -70,6 +71,7 @@ class S3Objects:
         self.once = once  # never retries: a retried swap fails against its own first attempt
         self._bucket = bucket
         self._prefix = prefix
+        self._small = SmallRequests.over(client, bucket)
         self._quoted: bool | None = None  # how this server wants If-Match, once it showed it
         self._offset = 0.0
         self._near: NearFiles | None = None
@@ -96,6 +98,8 @@ class S3Objects:
         return cls(client, once, parts.netloc, f"{prefix}/" if prefix else "", shown)
 
     def find(self, key: str) -> bytes | None:
+        if (body := self._found(key)) is not None:
+            return body
         found = self.find_versioned(key)
         return None if found is None else found.body
 
@@ -173,6 +177,8 @@ class S3Objects:
         return True
 
     def create(self, key: str, body: bytes | Path) -> bool:
+        if self._created(key, body):
+            return True
         with self._errors(key):
             for left in reversed(range(_CONFLICTS)):
                 try:
@@ -245,6 +251,19 @@ class S3Objects:
 
     def _key(self, key: str) -> str:
         return self._prefix + key
+
+    def _found(self, key: str) -> bytes | None:
+        """The bytes of a blob; None where that says nothing."""
+        if self._small is None or not _BY_CONTENT.fullmatch(key):
+            return None
+        return self._small.find(self._key(key))
+
+    def _created(self, key: str, body: bytes | Path) -> bool:
+        """Whether a small object was stored just now; where not, that says nothing."""
+        named = _BY_CONTENT.fullmatch(key)
+        if self._small is None or named is None or isinstance(body, Path) or len(body) > LARGEST:
+            return False
+        return self._small.create(self._key(key), body, named["sha256"])
 
     def _put_new(self, key: str, body: bytes | Path) -> None:
         with BytesIO(body) if isinstance(body, bytes) else body.open("rb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,20 @@ def test_server_keeps_what_the_store_needs(objects: ObjectStore) -> None:
     found = probe(objects)
 
     assert {finding.name for finding in found.findings if finding.outcome == "broken"} == set()
+
+
+def test_server_takes_small_objects_that_we_signed(objects: S3Objects) -> None:
+    body = b"a small image"
+    digest, small = hashlib.sha256(body).hexdigest(), objects._small
+    assert small is not None
+
+    stored = [small.create("a prefix/%2F/x", body, digest) for _ in range(2)]
+
+    assert stored == [True, False]
+    assert small.find("a prefix/%2F/x") == body
+    assert small.find("nothing") is None
+    assert not small.create("other", b"other bytes", digest)
+    assert small.find("other") is None
 
 
 def test_writers_at_the_same_time_all_commit(objects: ObjectStore) -> None:

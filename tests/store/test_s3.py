@@ -182,3 +182,43 @@ def test_prefixes_of_one_bucket_are_stores_of_their_own(s3_url: str) -> None:
     assert one.id != two.id
     assert two.branches() == []
     assert one.url == s3_url
+
+
+def test_small_blobs_need_no_call_of_the_client(s3_url: str) -> None:
+    objects = S3Objects.open(s3_url, access_key="test", secret_key="test")
+    store = Store.on(objects, create=True)
+    assert store.blobs.roots  # which the client asks for, once
+    calls: list[int] = []
+    objects.client.meta.events.register("before-call.s3", lambda **_: calls.append(1))
+
+    digests = store.put_blobs([b"one", b"two", b""])
+
+    assert [store.get_blob(digest) for digest in digests] == [b"one", b"two", b""]
+    assert not calls
+    assert store.put_blobs([b"one"]) == digests[:1]  # it is there: the client is asked what is
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_small_blob_whose_request_was_lost_is_stored_by_the_client(
+    s3_store: Store, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    lost = 0
+
+    def wrapper(send: Send) -> Send:
+        def sending(session: URLLib3Session, request: AWSPreparedRequest) -> AWSResponse:
+            nonlocal lost
+            if "/blobs/" not in request.url or lost:
+                return send(session, request)
+            lost += 1
+            if when == "after":
+                send(session, request)
+            raise ReadTimeoutError(endpoint_url=request.url)
+
+        return sending
+
+    patch_sending(monkeypatch, wrapper)
+    digest = s3_store.put_blob(b"content")
+
+    assert lost == 1
+    assert s3_store.get_blob(digest) == b"content"
