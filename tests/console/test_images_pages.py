@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 from concurrent.futures import ThreadPoolExecutor
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,17 @@ def test_hostile_words_are_text_everywhere(client: Client, street: Street) -> No
 
             assert "<script>alert" not in html
             assert "<i>" not in html.replace("<i class", "")
+
+
+def test_tags_that_occur_are_offered(client: Client, street: Street) -> None:
+    shown = client.get(street.page, params={"only": "tags"}).text
+
+    pairs = re.findall(r'<option value="([^"]*)">(\d+) box', shown)
+    offered = {unescape(tag): int(count) for tag, count in pairs}
+    assert offered["by"] == offered[f"by={HOSTILE}"] > 1
+    assert "eval_mistake" in offered
+    assert "eval_match" not in offered
+    assert '<input type="text" name="tag" list="tags"' in client.get(street.page).text
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import pytest
 from console_data import HOSTILE, _png
-from model_data import IMPORTED, NEWER, OLDER, SECRET, Shelf, write_shelf
+from model_data import CLASSES, IMPORTED, NEWER, OLDER, SECRET, Shelf, write_shelf
 
+from mir_ops.catalog import ProjectSpec
 from mir_ops.console.access import Action
 from mir_ops.console.app import create_app
 from mir_ops.evaluation.materials import read_material
@@ -83,6 +84,28 @@ def test_a_model_of_another_project_is_not_there(console: Console) -> None:
     for method, path in (("GET", ""), ("GET", "/package"), ("DELETE", ""), ("GET", "/evaluations")):
         assert console.api(method, f"{MODELS}/{SECRET}{path}").status_code == 404
     assert console.get(f"{MODELS}/compare?model={SECRET}&model={NEWER}").status_code == 404
+
+
+def test_an_imported_model_is_in_the_projects_that_know_a_class_of_it(
+    console: Console, shelf: Shelf
+) -> None:
+    sources = {"training": "t.zip", "validation": "v.zip", "pool": "p.zip"}
+    for name, classes in (("pets", ["dog", "fish"]), ("ships", ["ferry", "tug"])):
+        shelf.catalog.projects.create(
+            ProjectSpec.model_validate(
+                {"name": name, "classes": classes, "sources": sources}
+                | {"executor": {"name": "sample"}}
+            )
+        )
+
+    listed = {
+        name: console.api("GET", f"/projects/{name}/models").json()["models"]
+        for name in ("pets", "ships")
+    }
+
+    assert [each["model"] for each in listed["pets"]] == [IMPORTED]
+    assert listed["ships"] == []
+    assert console.api("GET", f"/projects/ships/models/{IMPORTED}").status_code == 404
 
 
 def test_a_model_page_tells_what_the_evaluation_measured(console: Console, shelf: Shelf) -> None:
@@ -290,4 +313,7 @@ def test_nothing_of_a_page_is_script_or_style_in_the_page(console: Console) -> N
 def test_answers_are_json_that_any_reader_takes(console: Console) -> None:
     answer = console.get(f"/api/v1{MODELS}/{NEWER}/evaluations/r2")
 
-    json.load(io.BytesIO(answer.content), parse_constant=pytest.fail)
+    assert answer.status_code == 200
+    report = json.load(io.BytesIO(answer.content), parse_constant=pytest.fail)
+    assert {"metrics", "counts", "confusion"} <= report.keys()
+    assert set(report["metrics"]["per_class"]) == set(CLASSES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,7 @@ from mir_ops.evaluation.marks import MISTAKES
 from mir_ops.store import Version
 from mir_ops.store.schema import SPLITS
 
+Counts = dict[str, list[tuple[str, int]]]
 _MOST_KEYS: Final = 12
 _MOST_VALUES: Final = 12
 
@@ -94,11 +96,28 @@ def attribute_choices(
     }
 
 
-def _counts(entries: Entries) -> dict[str, list[tuple[str, int]]]:
-    """By key, of the most frequent: images with it, as the value `""`, and with each value."""
+def tag_choices(indexes: Indexes, version: Version, selection: Selection) -> list[Choice]:
+    """Tags of the boxes in the layers that are shown, with the number of boxes: each key, and its
+    most frequent values."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for layer in selection.layers or ():
+        for key, values in _tag_counts(indexes, version, layer).items():
+            counts.update({(key, value): count for value, count in values})
+    return [
+        Choice(text=f"{key}={value}" if value else key, boxes=count)
+        for (key, value), count in counts.items()
+    ]
+
+
+def _tag_counts(indexes: Indexes, version: Version, layer: str) -> Counts:
+    return indexes.kept(version, layer, "tag counts", lambda: _counts(indexes.tags(version, layer)))
+
+
+def _counts(entries: Entries) -> Counts:
+    """By key, of the most frequent: how many have it, as the value `""`, and each value."""
     keys = entries.keys.indices.to_numpy().astype(np.int64)
     each = np.bincount(keys, minlength=len(entries.keys.dictionary))
-    found: dict[str, list[tuple[str, int]]] = {}
+    found: Counts = {}
     for code in np.argsort(-each, kind="stable")[:_MOST_KEYS].tolist():
         if not each[code]:
             continue

@@ -27,8 +27,10 @@ def show_images(
     selection: FromQuery,
     only: str = "",
 ) -> HTMLResponse:
-    """The grid; `only=tiles` is one page of it and nothing around it."""
+    """The grid; `only=tiles` is one page of it and nothing around it, `only=tags` what tags are."""
     version = sources.version(project, commit)
+    if only == "tags":
+        return page(request, "images/tags.html", **views.tags(sources, version, selection))
     if only == "tiles":
         shown = views.tiles(sources, project, version, selection)
         return page(request, "images/tiles.html", **shown)

@@ -62,6 +62,12 @@ def grid_page(
     }
 
 
+def tags(sources: Sources, version: Version, selection: Selection) -> dict[str, Any]:
+    """The tags that boxes have: what the page's module asks for before somebody chooses one."""
+    shown = with_layers(version, selection)
+    return {"tags": facets.tag_choices(sources.indexes, version, shown)}
+
+
 def tiles(sources: Sources, project: str, version: Version, selection: Selection) -> dict[str, Any]:
     """One page of the grid alone: what the page's module asks for while scrolling."""
     return _grid(sources, project, version, with_layers(version, selection))

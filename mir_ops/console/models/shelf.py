@@ -13,6 +13,7 @@ from mir_ops.console.models.measured import (
 from mir_ops.console.sources import NO_PROJECT, Sources
 from mir_ops.errors import NotFoundError
 from mir_ops.executor.stages import main_metric
+from mir_ops.taxonomy import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,7 +113,7 @@ def _by_id(models: list[Model]) -> dict[str, list[Model]]:
 
 
 def _belongs(sources: Sources, package: Package, project: str) -> bool:
-    """Whether it was trained on the project's data; one that was imported belongs to all."""
+    """Whether it was trained on the project's data, or imported and finds a class of it."""
     if project == NO_PROJECT:
         return sources.every_version
     commit = package.origin.get("training")
@@ -122,9 +123,17 @@ def _belongs(sources: Sources, package: Package, project: str) -> bool:
         except NotFoundError:
             return False
     assert sources.catalog is not None
-    return not _was_trained(sources.catalog, package)
+    return not _was_trained(sources.catalog, package) and _is_of_use(
+        sources.catalog, package, project
+    )
 
 
 def _was_trained(catalog: Catalog, package: Package) -> bool:
     """Whether a round has it: then it is that round's project's alone."""
     return bool(catalog.models.of_id(package.model_id))
+
+
+def _is_of_use(catalog: Catalog, package: Package, project: str) -> bool:
+    """Whether it finds a class of the project."""
+    known = catalog.projects.find(project)
+    return known is None or not {*map(normalise, package.classes)}.isdisjoint(known.spec.classes)

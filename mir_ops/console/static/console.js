@@ -38,12 +38,13 @@ for (const button of document.querySelectorAll("[data-language]")) {
 // data-json what its text says. An empty field is left out, or null with data-null. A form with
 // a file sends the file as it is, and its other fields in the query.
 // Then: a `sent` event with the answer; else data-next, `{key}` in it from the answer; else reload.
+// A form's attributes are read by their names: a field called `dataset` hides `form.dataset`.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
-  if (!form.dataset.send) return;
+  if (!form.getAttribute("data-send")) return;
   event.preventDefault();
   if (form.ariaBusy === "true") return;
-  const question = event.submitter?.dataset.confirm || form.dataset.confirm;
+  const question = event.submitter?.dataset.confirm || form.getAttribute("data-confirm");
   if (question && !(await confirmed(question))) return;
   form.ariaBusy = "true";
   tell(form, "");
@@ -57,7 +58,7 @@ document.addEventListener("submit", async (event) => {
 });
 
 async function send(form, submitter) {
-  const [method, address] = (submitter?.dataset.send || form.dataset.send).split(" ");
+  const [method, address] = (submitter?.dataset.send || form.getAttribute("data-send")).split(" ");
   const url = new URL(root + address, document.baseURI);
   const file = form.querySelector("input[type=file]");
   const fields = fieldsOf(form, submitter);
@@ -81,11 +82,12 @@ async function send(form, submitter) {
   }
   const sent = new CustomEvent("sent", { detail: said, bubbles: true, cancelable: true });
   if (!form.dispatchEvent(sent)) return;
-  if (form.dataset.next === undefined) {
+  const next = form.getAttribute("data-next");
+  if (next === null) {
     window.location.reload();
   } else {
-    const next = form.dataset.next.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(said[name]));
-    window.location.assign(new URL(root + next, document.baseURI));
+    const filled = next.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(said[name]));
+    window.location.assign(new URL(root + filled, document.baseURI));
   }
 }
 

@@ -5,7 +5,23 @@ const tiles = document.getElementById("tiles");
 const place = document.getElementById("place");
 
 if (tiles) browse(tiles);
+document.querySelector("input[list=tags]")?.addEventListener("focus", offer, { once: true });
 for (const viewer of document.querySelectorAll(".viewer")) zoom(viewer);
+
+async function part(name, page) {
+  const address = new URL(window.location.href);
+  address.searchParams.set("only", name);
+  if (page) address.searchParams.set("page", page);
+  const answer = await fetch(address, { credentials: "same-origin" });
+  if (!answer.ok) throw new Error(`${answer.status}`);
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+// Which tags there are takes a look at every box, so it is asked when somebody is about to choose.
+async function offer() {
+  const parsed = await part("tags");
+  document.getElementById("tags").replaceWith(document.adoptNode(parsed.getElementById("tags")));
+}
 
 function browse(holder) {
   const most = Number(holder.dataset.most);
@@ -19,12 +35,7 @@ function browse(holder) {
   let turn = 0; // what was asked for before a jump is not wanted after it
 
   async function load(page) {
-    const address = new URL(window.location.href);
-    address.searchParams.set("only", "tiles");
-    address.searchParams.set("page", page);
-    const answer = await fetch(address, { credentials: "same-origin" });
-    if (!answer.ok) throw new Error(`${answer.status}`);
-    const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const parsed = await part("tiles", page);
     return document.adoptNode(parsed.querySelector(".grid"));
   }
 
