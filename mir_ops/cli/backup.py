@@ -21,9 +21,6 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument(
         "--objects", metavar="URL", help="Copy objects to this store too, s3://… or a folder"
     )
-    parser.add_argument(
-        "--deployment", metavar="NAME", default="local", help="Whose it is (default: local)"
-    )
     parser.set_defaults(run=run_backup)
 
 
@@ -36,7 +33,7 @@ def run_backup(arguments: argparse.Namespace, output: Output) -> int:
         workspace.catalog,
         workspace.store,
         Path(arguments.folder),
-        deployment=arguments.deployment,
+        deployment=workspace.deployment,
         objects=arguments.objects,
         workspace=workspace,
     )

@@ -35,9 +35,6 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         description="Write to the store what it does not know of the catalog yet. Rounds and "
         "trainings do so by themselves; this also takes what was changed outside of them.",
     )
-    keep.add_argument(
-        "--deployment", metavar="NAME", default="local", help="Whose it is (default: local)"
-    )
     keep.set_defaults(run=run_keep)
 
 
@@ -73,7 +70,7 @@ def run_keep(arguments: argparse.Namespace, output: Output) -> int:
     from mir_ops.catalog.pages import keep_all
 
     workspace = _workspace(arguments)
-    written = keep_all(workspace.catalog, workspace.store, arguments.deployment)
+    written = keep_all(workspace.catalog, workspace.store, workspace.deployment)
     output.record({"written": written}, [f"{counted(written, 'pages')} written"])
     return 0
 

@@ -45,7 +45,12 @@ class Repository:
         from mir_ops.workspace import Workspace
 
         work_dir = self.folder / "work"
-        return Workspace(store_url=self.store_url, catalog_url=self.catalog_url, work_dir=work_dir)
+        return Workspace(
+            store_url=self.store_url,
+            catalog_url=self.catalog_url,
+            work_dir=work_dir,
+            deployment=os.environ.get("MIR_DEPLOYMENT") or "local",
+        )
 
     @property
     def downloads(self) -> Path | None:
