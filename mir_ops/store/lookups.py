@@ -66,25 +66,77 @@ class ClassRows:
 
 
 def find_classes(objects: ObjectStore, table: TableSegments) -> ClassRows | None:
-    """The class of every row of a layer; None where its segments alone do not tell."""
+    """The class of every row of a layer; None where the sidecars of its base do not tell.
+
+    Of deltas the columns are read: they are the smaller part.
+    """
     names = [segment.sidecar for segment in table.base]
-    if table.deltas or not all(names):
+    if not all(names):
         return None
-    parts = [sidecars.read(objects, name) for name in names if name]
-    keys, checks, lengths, classes = [], [], [], []
-    for part in parts:
-        present = part.kinds >= sidecars.PRESENT
-        each = part.starts[1:].astype(np.int64) - part.starts[:-1]
-        coded = part.codes if present.all() else part.codes[np.repeat(present, each)]
-        keys.append(part.keys[present])
-        checks.append(part.checks[present])
-        lengths.append(each[present])
-        classes.append(part.classes[coded])
+    parts = [_classes_of(sidecars.read(objects, name)) for name in names if name]
+    if table.deltas:
+        over = segments.read_deltas(objects, table.deltas, _COUNTED)
+        assert over is not None
+        named = Wanted.of(rows.distinct(over))
+        if (named.keys[1:] == named.keys[:-1]).any():
+            return None  # told apart by their columns alone
+        parts = [_without(part, named) for part in parts] + [_classes_of_rows(over)]
+    return _in_order(parts)
+
+
+def _classes_of(part: Sidecar) -> ClassRows:
+    present = part.kinds >= sidecars.PRESENT
+    each = part.starts[1:].astype(np.int64) - part.starts[:-1]
+    coded = part.codes if present.all() else part.codes[np.repeat(present, each)]
     return ClassRows(
-        keys=np.concatenate([np.zeros(0, np.uint64), *keys]),
-        checks=np.concatenate([np.zeros(0, np.uint64), *checks]),
-        starts=np.cumsum(np.concatenate([np.zeros(1, np.int64), *lengths])),
-        classes=np.concatenate([np.zeros(0, np.int32), *classes]),
+        keys=part.keys[present],
+        checks=part.checks[present],
+        starts=np.append(0, np.cumsum(each[present])),
+        classes=part.classes[coded],
+    )
+
+
+def _classes_of_rows(table: pa.Table) -> ClassRows:
+    real = rows.rows_only(table)
+    ids = rows.one_array(real["asset_id"])
+    starts = rows.run_starts(ids)
+    held = ids.take(pa.array(starts))
+    return ClassRows(
+        keys=rows.prefixes(held),
+        checks=rows.prefixes(held, 1),
+        starts=np.append(starts, real.num_rows),
+        classes=rows.one_array(real["class_id"]).to_numpy(),
+    )
+
+
+def _without(part: ClassRows, named: Wanted) -> ClassRows:
+    """Those of other assets."""
+    if not len(part.keys) or not len(named):
+        return part
+    places = np.minimum(np.searchsorted(named.keys, part.keys), len(named) - 1)
+    kept = (named.keys[places] != part.keys) | (named.checks[places] != part.checks)
+    each = np.diff(part.starts)
+    return ClassRows(
+        keys=part.keys[kept],
+        checks=part.checks[kept],
+        starts=np.append(0, np.cumsum(each[kept])),
+        classes=part.classes[np.repeat(kept, each)],
+    )
+
+
+def _in_order(parts: Sequence[ClassRows]) -> ClassRows:
+    """All of them by key: base segments already are, deltas lie between them."""
+    keys = np.concatenate([np.zeros(0, np.uint64), *(part.keys for part in parts)])
+    checks = np.concatenate([np.zeros(0, np.uint64), *(part.checks for part in parts)])
+    each = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.starts) for part in parts)])
+    classes = np.concatenate([np.zeros(0, np.int32), *(part.classes for part in parts)])
+    if (keys[1:] < keys[:-1]).any():
+        order = np.lexsort((checks, keys))
+        ends = np.cumsum(each)
+        classes = classes[overlays.spread((ends - each)[order], ends[order])]
+        keys, checks, each = keys[order], checks[order], each[order]
+    return ClassRows(
+        keys=keys, checks=checks, starts=np.append(0, np.cumsum(each)), classes=classes
     )
 
 

@@ -118,7 +118,7 @@ def read_deltas(
     objects: ObjectStore,
     deltas: Sequence[Segment],
     columns: Sequence[str] | None,
-    wanted: Wanted | None,
+    wanted: Wanted | None = None,
 ) -> pa.Table | None:
     """What deltas say together, oldest first, of all assets or these; tombstones included."""
     held = [segment for segment in deltas if wanted is None or _may_hold(segment, wanted)]

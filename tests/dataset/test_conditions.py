@@ -184,15 +184,21 @@ def test_fuse_of_a_larger_part_only_marks_what_goes(store: Store) -> None:
 
 @pytest.mark.parametrize("deltas", [False, True])
 def test_classes_are_the_same_with_and_without_sidecars(store: Store, deltas: bool) -> None:
-    """Classes come from the sidecars of base segments, or from rows where there are deltas."""
+    """Classes come from the sidecars of base segments, and from the rows of deltas over them."""
     rows = [
         Row(name=f"{n}", boxes=None if n % 5 == 0 else CLASSES[: n % 4], predicted=["bird"])
         for n in range(200)
     ]
     version = put(store, "all", rows)
     if deltas:
-        put(store, "one", [Row(name="one more", boxes=["dog", "cat"])])
-        merge(store, ["all", "one"], "all", op_id=OPERATIONS[1])
+        more = Row(name="one more", boxes=["dog", "cat"])
+        others = [
+            Row(name="7", boxes=["bird"]),
+            Row(name="8", boxes=[]),
+            Row(name="10", boxes=["dog"]),
+        ]
+        put(store, "one", [more, *others])
+        merge(store, ["all", "one"], "all", strategy="guest", op_id=OPERATIONS[1])
         version = store.read("all")
     assert bool(version.table("ground_truth").deltas) is deltas
 
