@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' mir_ops/__init__.py)
-for image in ${*:-postgres redis s3 label-studio airflow}; do
+for image in ${*:-postgres redis s3 label-studio airflow prometheus}; do
   DOCKER_BUILDKIT=0 docker build --quiet \
     --build-arg "BASE_IMAGE=${BASE_IMAGE:-mir-ops/base:bookworm}" \
     --file "docker/$image/Dockerfile" --tag "mir-ops/$image:$version" . >/dev/null

@@ -8,6 +8,8 @@ compose=${COMPOSE:-docker-compose}
 setting() { sed -n "s/^$1=//p" .env | tail -n 1 | tr -d "\"'"; }
 [ "$(setting LABEL_TOOL)" != label_studio ] || [ -n "$(setting LABEL_TOOL_URL)" ] \
   || compose="$compose --profile label-studio"
+[ "$(setting METRICS)" != True ] || compose="$compose --profile metrics"
+[ "$(setting GRAFANA)" != True ] || compose="$compose --profile grafana"
 
 # Each service, and how it is: healthy, starting, unhealthy, or what its container does.
 states() {

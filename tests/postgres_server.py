@@ -22,25 +22,44 @@ def is_missing() -> bool:
 @contextmanager
 def running() -> Iterator[str]:
     """The address of its databases: a template of one `name`."""
-    binaries = _find_binaries()
-    assert binaries is not None
     home = Path(tempfile.mkdtemp(prefix="mir-pg-", dir="/tmp"))  # short: sockets have 107 bytes
-    data = home / "data"
+    try:
+        with running_in(home) as server:
+            yield server
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def running_in(home: Path) -> Iterator[str]:
+    """The same, of a server that keeps all it has in this folder."""
     if os.geteuid() == 0:
         shutil.chown(home, "postgres")
-
-    def run(name: str, *arguments: str) -> None:
-        command = _command(binaries, name, *arguments)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=home)
-
-    run("initdb", "-D", str(data), "-A", "trust", "-U", "mir", "--no-sync")
-    options = f"-c listen_addresses= -k {home} -F"
-    run("pg_ctl", "-D", str(data), "-w", "-l", str(home / "log"), "-o", options, "start")
+    data = str(home / "data")
+    _run(home, "initdb", "-D", data, "-A", "trust", "-U", "mir", "--no-sync", "--wal-segsize=1")
+    start(home)
     try:
         yield f"postgresql+psycopg2://mir@/{{name}}?host={home}"
     finally:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(home, ignore_errors=True)
+        _run(home, "pg_ctl", "-D", data, "-m", "immediate", "stop", check=False)
+
+
+def start(home: Path) -> None:
+    """Start the server of this folder; nothing happens where it runs."""
+    data, log = str(home / "data"), str(home / "log")
+    options = f"-c listen_addresses= -k {home} -F"
+    status = _run(home, "pg_ctl", "-D", data, "status", check=False)
+    if status.returncode:
+        _run(home, "pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start")
+
+
+def _run(
+    home: Path, name: str, *arguments: str, check: bool = True
+) -> subprocess.CompletedProcess[bytes]:
+    binaries = _find_binaries()
+    assert binaries is not None
+    command = _command(binaries, name, *arguments)
+    return subprocess.run(command, check=check, stdout=subprocess.DEVNULL, cwd=home)
 
 
 def create_database(server: str, name: str) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from mir_ops.errors import ConflictError, InvalidInputError, StoreError
 
 HEAD: Final = "0008"
+_DISK_FULL: Final = "53100"  # of PostgreSQL
 VERSION_TABLE: Final = "mir_catalog_version"  # Airflow's own is `alembic_version`
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -71,11 +72,25 @@ def _explained(engine: Engine) -> Iterator[None]:
             hint="Try again",
         ) from None
     except DBAPIError as error:
-        raise StoreError(
-            f"The catalog `{engine.url.render_as_string()}` does not work: {error.orig}",
-            code="catalog-unavailable",
-            hint="Check the catalog's address, and that its database runs",
-        ) from None
+        raise _refused(engine.url.render_as_string(), error) from None
+
+
+def _refused(where: str, error: DBAPIError) -> StoreError:
+    full = getattr(error.orig, "pgcode", None) == _DISK_FULL or (
+        getattr(error.orig, "sqlite_errorname", None) == "SQLITE_FULL"
+    )
+    if full:
+        return StoreError(
+            f"The disk of the catalog `{where}` is full: {str(error.orig).strip()}",
+            code="disk-full",
+            hint="Make room on the disk of its database; what was being written is written by the "
+            "next try",
+        )
+    return StoreError(
+        f"The catalog `{where}` does not work: {error.orig}",
+        code="catalog-unavailable",
+        hint="Check the catalog's address, and that its database runs",
+    )
 
 
 def migrate(engine: Engine) -> None:

@@ -88,8 +88,11 @@ class Entry:
     @contextmanager
     def failing(self) -> Iterator[None]:
         """Write down an error that ends the operation, and let it pass."""
+        from mir_ops.executor.room import room_in
+
         try:
-            yield
+            with room_in(self.ws.work_dir):
+                yield
         except BaseException as error:
             self.fail(str(error) or type(error).__name__)
             raise

@@ -79,6 +79,9 @@ def write_file(
         while rest:
             rest = rest[os.write(file, rest) :]
         flush(file)
+    except OSError as error:
+        error.filename = path  # a write says only that the disk is full, not which
+        raise
     finally:
         os.close(file)
 

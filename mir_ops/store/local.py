@@ -351,10 +351,14 @@ def _fill(path: str, body: bytes | Path, flush: Callable[[int], None] = lambda _
     if isinstance(body, bytes):
         write_file(path, body, flush=flush)
         return
-    with open(path, "xb") as target, body.open("rb") as source:
-        shutil.copyfileobj(source, target, 1024 * 1024)
-        target.flush()
-        flush(target.fileno())
+    try:
+        with open(path, "xb") as target, body.open("rb") as source:
+            shutil.copyfileobj(source, target, 1024 * 1024)
+            target.flush()
+            flush(target.fileno())
+    except OSError as error:
+        error.filename = error.filename or path  # of a write that found the disk full
+        raise
 
 
 def _sync_directory(directory: str | Path) -> None:

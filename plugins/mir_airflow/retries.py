@@ -27,6 +27,7 @@ _AWAY: Final = frozenset(
     {
         *("store-unavailable", "endpoint-unreachable", "commit-outcome-unknown"),
         *("catalog-unavailable", "engine-lost", "no-engine", "label-tool-away"),
+        *("disk-full", "no-space"),  # somebody makes room
     }
 )
 
@@ -46,7 +47,8 @@ MIR_RETRIES = ExceptionRetryPolicy(
 
 class OutageRetries(ExceptionRetryPolicy):
     """
-    Waits for a store, a catalog, an engine or a label tool that is away, twice as long each time.
+    Waits for a store, a catalog, an engine or a label tool that is away, and for a disk that is
+    full, twice as long each time.
 
     Whatever else fails is tried as often as in other tasks. For tasks with ``tries`` retries.
     """

@@ -140,6 +140,7 @@ class ExecutorOperator(DockerOperator):
     def _run_step(self, context: Context, workspace: Workspace, step: Step) -> dict[str, Any]:
         from mir_ops.executor import ExecutorFailedError, owning
         from mir_ops.executor.mounts import check_work_dir
+        from mir_ops.executor.room import room_in
 
         with owning(workspace.jobs_dir, step.entry.op_id, wait_seconds=OWNER_SECONDS):
             # The try before us may have come to its end while we waited.
@@ -147,13 +148,15 @@ class ExecutorOperator(DockerOperator):
                 return result
             if workspace.engine is not None:
                 check_work_dir(workspace.work_dir, workspace.engine)
-            job = step.prepare()
+            with room_in(workspace.work_dir):
+                job = step.prepare()
             self._check_gpus(job)
             run = self._open_run(workspace, job)
             try:
                 self.reached("prepared")
-                self._run(step, job, run)
-                result = self._collect(workspace, step, job)
+                with room_in(workspace.work_dir):
+                    self._run(step, job, run)
+                    result = self._collect(workspace, step, job)
                 self.reached("committed")
             except Interrupted as interrupted:
                 self._end(context, workspace, step, run, interrupted)
