@@ -83,7 +83,7 @@ def log_in(port: int, user: str, password: str = PASSWORD) -> dict[str, str]:
         form = client.get("/auth/login/").text
         (sealed,) = re.findall(r'name="csrf_token"[^>]* value="([^"]+)"', form)
         wanted = {"csrf_token": sealed, "username": user, "password": password}
-        client.post("/auth/login/", data=wanted, follow_redirects=True)
+        client.post("/auth/login/", data=wanted)
         return dict(client.cookies)
 
 

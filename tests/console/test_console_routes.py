@@ -45,9 +45,9 @@ def table() -> str:
         [
             "# Who may use which address of the console",
             "",
-            "Made from the app; a test asks a real Airflow API server for every cell. Roles are",
-            "those of Airflow's simple auth manager; other auth managers are asked the same",
-            "questions: `read` takes the right to read the project's DAG or the one that runs",
+            "Made from the app; tests ask a real Airflow API server for every cell, with Airflow's",
+            "simple auth manager and with FAB ([roles](users.md)). Other auth managers are asked the",
+            "same questions: `read` takes the right to read the project's DAG or the one that runs",
             "rounds of any project, `edit` to edit it, `operate` also to edit connections,",
             "`publish` and `delete` an admin. `signature` goes by an address that the console",
             "signed itself. Static files and what does not exist take `read`. Under `mir view`",
