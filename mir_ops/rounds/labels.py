@@ -151,17 +151,19 @@ def merge_labels(ws: Workspace, place: Place, round_id: int) -> dict[str, Any]:
     return once(new_entry(ws, place, round_id, "merge_labels", inputs), work)
 
 
-def close_label_tasks(ws: Workspace, round_id: int, backend: LabelBackend) -> None:
-    """Tell the tool that these requests are over, each once.
+def close_label_tasks(ws: Workspace, round_id: int, backend: LabelBackend) -> list[int]:
+    """Tell the tool that these requests are over, each once; the rounds that have one.
 
     Its answers are in the store: a tool that is away or has lost the task holds up no round. What
     it could not be told stays open in the catalog, and it is told with the next round's end.
     """
     round_ = ws.catalog.rounds.get(round_id)
+    told = []
     for each in [*earlier_rounds(ws, round_), round_]:
         for task in ws.catalog.label_tasks.list(each.id):
             if task.state == "closed" or task.backend != backend.kind:
                 continue
+            told.append(each.id)
             try:
                 backend.close(task.external_id)
             except NotFoundError:
@@ -170,6 +172,7 @@ def close_label_tasks(ws: Workspace, round_id: int, backend: LabelBackend) -> No
                 ws.catalog.label_tasks.update(task.op_id, message=f"Not closed: {error}")
             else:
                 ws.catalog.label_tasks.update(task.op_id, state="closed")
+    return told
 
 
 def _follow(ws: Workspace, round_id: int, op_id: str, progress: LabelProgress) -> None:
