@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Writes .env from .env.example, with secrets of its own: nothing is asked but the first admin's
 # address, and that only where somebody sits at a terminal (or give FIRST_ADMIN=…). A .env that is
-# there stays as it is. YMIR_PATH=… names another work folder.
+# there stays as it is. YMIR_PATH=… names another work folder, the argument another file.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 umask 077
+file=${1:-.env}
 
-if [ -e .env ]; then
-  echo "There is a .env already: it stays as it is"
+if [ -e "$file" ]; then
+  echo "There is a $file already: it stays as it is"
   exit 0
 fi
 
@@ -56,7 +57,7 @@ while IFS= read -r line; do
     *=set_your_*) line=${line%%=*}=$(random 24) ;;
   esac
   printf '%s\n' "$line"
-done <.env.example >.env.new
-sh docker/check-env.sh .env.new
-mv .env.new .env
-echo "Wrote .env: work folder $work, first admin ${admin:-admin@example.org} (password in .env)"
+done <.env.example >"$file.new"
+sh docker/check-env.sh "$file.new"
+mv "$file.new" "$file"
+echo "Wrote $file: work folder $work, first admin ${admin:-admin@example.org} (password in there)"
