@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup, escape
 
 from mir_ops.console.charts import number_text
-from mir_ops.console.messages import translated, translated_plural
+from mir_ops.console.messages import _, translated, translated_plural
 from mir_ops.console.sentences import said
 
 _FOLDER = Path(__file__).parent
@@ -48,8 +48,23 @@ def _environment() -> Environment:
         "colour": lambda class_id: f"k{class_id % COLOURS}",
         "layer": layer_text,
         "prose": prose,
+        "said": said,
+        "mistake": mistake_text,
     }
     return environment
+
+
+def mistake_text(kind: str) -> str:
+    """What is wrong with a prediction, or with none, in the reader's language."""
+    texts = {
+        "classification": _("on a box of another class"),
+        "localisation": _("on a box of its class, but not well"),
+        "both": _("near a box of another class, and not well"),
+        "duplicate": _("on a box that was found already"),
+        "background": _("where nothing is"),
+        "missed": _("a box that nothing found"),
+    }
+    return texts.get(kind, kind)
 
 
 def duration_text(seconds: float | None) -> str:
@@ -86,6 +101,12 @@ def prose(text: str) -> Markup:
 
 def layer_text(name: str) -> str:
     """`Ground truth`, `Predictions 3f2a…`: a layer as a person says it."""
-    kind, _, rest = name.partition(":")
-    words = kind.replace("_", " ").capitalize()
+    kind, _colon, rest = name.partition(":")
+    texts = {
+        "ground_truth": _("Ground truth"),
+        "predictions": _("Predictions"),
+        "scores": _("Scores"),
+        "embeddings": _("Embeddings"),
+    }
+    words = texts.get(kind) or kind.replace("_", " ").capitalize()
     return f"{words} {rest[:10]}".strip()

@@ -18,6 +18,7 @@ from mir_ops.console.images.history import history_of
 from mir_ops.console.images.lookups import Lookup
 from mir_ops.console.images.memory import Memory
 from mir_ops.console.sources import Sources
+from mir_ops.dataset.merging import merge
 from mir_ops.store import Store, Version, segments
 
 
@@ -274,6 +275,27 @@ def test_history_says_nothing_of_what_another_project_did(street: Street, tmp_pa
     assert "Taken over" in html
     assert "Evaluate" not in html
     assert len(client.get(f"/api/v1{page}/history").json()["changes"]) == 1
+
+
+def test_history_leads_to_what_a_merge_took(street: Street, tmp_path: Path) -> None:
+    store = street.store.scratch(tmp_path / "scratch")
+    operation, ids = street.version.commit.operation, street.version.asset_ids()
+    changes = {"main": 50, "side": 1}
+    for branch, place in changes.items():
+        with store.edit(
+            branch, op_id=branch, operation=operation, message=branch, base=street.version
+        ) as edit:
+            none = street.version.layer("ground_truth")[:0]
+            edit.put_layer("ground_truth", none, assets=ids[place : place + 1])
+    side = edit.commit
+    merged = merge(store, ["main", "side"], "main", op_id="merge")
+
+    newest = history_of(store, looked(store, street), merged.id).changes[0]
+
+    assert (newest.commit.id, [one.id for one in newest.merged]) == (merged.id, [side.id])
+    assert [layer.layer for layer in newest.layers] == ["ground_truth"]
+    unseen = history_of(store, looked(store, street), merged.id, told=lambda one: one != side)
+    assert unseen.changes[0].merged == ()
 
 
 def test_compaction_is_no_change(street: Street, tmp_path: Path) -> None:

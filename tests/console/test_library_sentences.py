@@ -20,18 +20,18 @@ from mir_ops.console.app import create_app
 from mir_ops.console.rendering import prose
 from mir_ops.console.sentences import FOLDER, parts_of, said, values_between
 from mir_ops.console.sources import Sources
+from mir_ops.dataset.report import ISSUES
 
 LIBRARY = Path(mir_ops.__file__).parent
 PLUGIN = LIBRARY.parent / "plugins" / "mir_airflow"
 # Of these every error, hint and finding has its Chinese.
 COMPLETE = [
     *LIBRARY.glob("console/*.py"),
-    *(
-        path
-        for section in ("projects", "rounds", "labels", "executors", "classes", "health")
-        for path in LIBRARY.glob(f"console/{section}/*.py")
-    ),
+    *LIBRARY.glob("console/*/*.py"),
     LIBRARY / "doctor.py",
+    LIBRARY / "dataset" / "conditions.py",
+    LIBRARY / "dataset" / "merging.py",
+    LIBRARY / "dataset" / "sampling.py",
     LIBRARY / "dataset" / "sharing.py",
     LIBRARY / "dataset" / "classes.py",
     PLUGIN / "runs.py",
@@ -98,6 +98,10 @@ def test_every_error_hint_and_finding_has_its_chinese(path: Path) -> None:
     assert set(sentences(path)) - set(chinese()) - UNSEEN - PLAIN == set()
 
 
+def test_every_issue_of_an_import_has_its_chinese() -> None:
+    assert {text for texts in ISSUES.values() for text in texts} - set(chinese()) == set()
+
+
 @pytest.mark.parametrize("key", [*chinese()])
 def test_chinese_takes_the_values_that_there_are(key: str) -> None:
     count = len(parts_of(key)) - 1
@@ -148,6 +152,25 @@ def test_sentence_within_a_sentence_is_said_too() -> None:
     )
     assert said("Something that nobody has translated") == "Something that nobody has translated"
     assert prose(f"No project named `{HOSTILE}`").count("<") == 2  # <code> and its end
+
+
+@pytest.mark.usefixtures("reader")
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("random draw 0.1234 with seed 7", "以种子 7 随机抽取，值为 0.1234"),
+        (
+            "entropy 0.693, mean of the top 3 of 9 boxes; least certain: `big dog` at 0.51",
+            "entropy 0.693，9 个框，取 前 3 个的平均；最不确定：`big dog`，置信度 0.51",
+        ),
+        (
+            "rarity 2.5: `cat` at 0.50; also drawn for the control arm",
+            "稀有度 2.5：`cat`，置信度 0.50；同时被随机抽入对照组",
+        ),
+    ],
+)
+def test_why_an_image_was_picked_is_said(english: str, chinese: str) -> None:
+    assert said(english) == chinese
 
 
 @pytest.mark.usefixtures("reader")

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from project_story import PROJECT
-from version_story import API, KEY, Asking, Story, write_story
+from version_story import API, HOME, KEY, Asking, Story, write_story
 
 from mir_ops.catalog import apply_project
-from mir_ops.console.versions import uploads
+from mir_ops.console.versions import making, uploads
 from mir_ops.dataset.publishing import publish
 
 
@@ -123,6 +123,21 @@ def test_published_data_may_be_taken_by_every_project(client: Asking, story: Sto
     foretold = client.send("POST", f"{API}/versions/preview", recipe).json()
 
     assert foretold["assets"] == 60
+    assert not any(name.startswith("#") for name in foretold["layers"]["ground_truth"]["classes"])
+
+
+def test_what_was_foretold_is_not_counted_again(
+    client: Asking, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {"sources": "training", "count": 4}
+    first = client.send("POST", f"{API}/versions/preview", recipe).json()
+    monkeypatch.setattr(making, "foretell_recipe", pytest.fail)
+
+    again = client.send("POST", f"{API}/versions/preview", recipe).json()
+    page = client.get(f"{HOME}/new", params=recipe)
+
+    assert (again, again["assets"]) == (first, 4)
+    assert page.status_code == 200
 
 
 def test_dataset_is_described_renamed_deleted_and_restored(client: Asking, story: Story) -> None:

@@ -113,7 +113,7 @@ class LayerChangeAnswer(BaseModel):
 
 
 class ChangeAnswer(BaseModel):
-    """A version that changed the image."""
+    """A version that changed the image; `merged` are others with it, which a merge took."""
 
     commit: str
     message: str
@@ -124,6 +124,7 @@ class ChangeAnswer(BaseModel):
     gone: bool
     facts: list[str]
     layers: list[LayerChangeAnswer]
+    merged: list[str]
 
 
 class HistoryAnswer(BaseModel):
@@ -242,6 +243,7 @@ def _change(change: Change) -> ChangeAnswer:
         came=change.came,
         gone=change.gone,
         facts=list(change.facts),
+        merged=[one.id for one in change.merged],
         layers=[
             LayerChangeAnswer(
                 layer=one.layer,

@@ -6,7 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -42,13 +42,18 @@ class LayerChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A commit that changed the image. `came` and `gone`: it was added to the data, or removed."""
+    """A commit that changed the image. `came` and `gone`: it was added to the data, or removed.
+
+    `merged` are the other versions that a merge took, as far as they have the image: what changed
+    it there is their history.
+    """
 
     commit: Commit
     came: bool
     gone: bool
     facts: Mapping[str, tuple[Any, Any]]  # name: before, after
     layers: tuple[LayerChange, ...]
+    merged: tuple[Commit, ...] = ()
 
     @staticmethod
     def text(value: Any) -> str:
@@ -111,7 +116,7 @@ def history_of(
 
     steps = [*line, None] if len(line) <= most else line  # the last has nothing before it
     found = [
-        change
+        replace(change, merged=tuple(_merged(store, lookup, change.commit, told)))
         for now, before in itertools.pairwise(steps)
         if now is not None and told(now.commit)
         if (change := _change(lookup, before, now, names)) is not None
@@ -168,6 +173,17 @@ def _change(
     if not (came or gone or facts or layers):
         return None
     return Change(commit=now.commit, came=came, gone=gone, facts=facts, layers=tuple(layers))
+
+
+def _merged(
+    store: Store, lookup: Lookup, commit: Commit, told: Callable[[Commit], bool]
+) -> Iterator[Commit]:
+    """The parents but the first that have the image."""
+    for parent in map(store.commit, commit.parents[1:]):
+        if told(parent):
+            tables = read_manifest(store.objects, parent.manifest).tables
+            if lookup.read(tables.get(rows.ASSETS, TableSegments())) is not None:
+                yield parent
 
 
 def _deciders(

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from mir_ops.console.messages import _
 from mir_ops.console.models.drawings import Axis, Line, curve_chart
 from mir_ops.console.models.measured import Measured
+from mir_ops.console.rendering import mistake_text
 from mir_ops.evaluation.marks import MISTAKE, NOTHING, THERE
 from mir_ops.executor.curves import Curve, read_curves
 
@@ -208,7 +209,7 @@ def mistake_rows(report: Mapping[str, Any], measured: Measured) -> list[dict[str
     rows = [
         {
             "kind": kind,
-            "text": _KINDS[kind](),
+            "text": mistake_text(kind),
             "count": count,
             "gain": told["gains"][kind],
             "address": images_query(measured, **_mistake(kind)) if count else None,
@@ -222,16 +223,6 @@ def _mistake(kind: str) -> dict[str, str]:
     if kind == "missed":
         return {"mark": "fn"}
     return {"mark": "fp", "tag": f"{MISTAKE}={kind}"}
-
-
-_KINDS: Final = {
-    "classification": lambda: _("on a box of another class"),
-    "localisation": lambda: _("on a box of its class, but not well"),
-    "both": lambda: _("near a box of another class, and not well"),
-    "duplicate": lambda: _("on a box that was found already"),
-    "background": lambda: _("where nothing is"),
-    "missed": lambda: _("a box that nothing found"),
-}
 
 
 def class_ids(sources: Sources, commit: str) -> dict[str, int]:

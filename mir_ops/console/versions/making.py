@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,9 +21,10 @@ from mir_ops.console.versions.views import class_counts, import_page, split_coun
 from mir_ops.dataset.publishing import list_published
 from mir_ops.dataset.revisions import Source
 from mir_ops.errors import InvalidInputError, MirError, NotFoundError
+from mir_ops.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from mir_ops.store import Commit, Store
+    from mir_ops.store import Commit, Stats, Store
 
 _PUBLIC: Final = "public/"
 _ROLE: Final = re.compile(r"[\w.-]+(/[\w.-]+)*")
@@ -37,18 +39,17 @@ def new_page(sources: Sources, project: str, query: Mapping[str, str]) -> dict[s
         if recipe is None:
             return shown
         recipe = own_recipe(sources, project, recipe)
-        stats = foretell_recipe(sources.store, recipe)
+        stats = _stats(sources, recipe)
     except MirError as error:
         return shown | {"problem": error}
-    first = sources.store.read(recipe.sources[0].rev)
     truth = stats.layers.get("ground_truth")
     return shown | {
         "foretold": stats,
-        "before": first.stats,
+        "before": sources.store.read(recipe.sources[0].rev).stats,
         "recipe": recipe,
         "command": recipe.command(f"{project}/NAME"),
         "splits": split_counts(stats),
-        "classes": class_counts(first, truth),
+        "classes": class_counts(_taxonomy(sources, recipe), truth),
         "labelled": truth.assets if truth else 0,
         "boxes": truth.rows if truth else 0,
     }
@@ -93,8 +94,8 @@ def project_of(sources: Sources, branch: str) -> str | None:
 def foretold(sources: Sources, project: str, sent: Mapping[str, Any]) -> dict[str, Any]:
     """The counts of what a recipe would make, as JSON has them."""
     recipe = _asked(sources, project, sent.get("recipe", sent))
-    stats = foretell_recipe(sources.store, recipe)
-    names = sources.store.read(recipe.sources[0].rev).taxonomy
+    stats = _stats(sources, recipe)
+    names = _taxonomy(sources, recipe)
     known = dict(zip(names.ids, names.names, strict=True))
     return {
         "operation": recipe.kind,
@@ -137,6 +138,22 @@ def make(
     key = project_of(sources, branch) if project == NO_PROJECT else project
     commit = commit_recipe(store, recipe, branch, message=message or None, project=key)
     return branch, commit
+
+
+def _stats(sources: Sources, recipe: Recipe) -> Stats:
+    """What the recipe would give; kept, as the versions that it takes never change."""
+    taken = [(each.split, sources.store.resolve(each.rev).id) for each in recipe.sources]
+    left_out = [sources.store.resolve(rev).id for rev in recipe.exclude]
+    return sources.indexes.memory.get(
+        ("foretold", *taken, *left_out, *sorted(recipe.given.items())),
+        lambda: foretell_recipe(sources.store, recipe),
+    )
+
+
+def _taxonomy(sources: Sources, recipe: Recipe) -> Taxonomy:
+    """The classes of all versions that are merged, by the names of the first that knows them."""
+    found = [sources.store.read(each.rev).taxonomy for each in recipe.sources]
+    return functools.reduce(Taxonomy.joined, found)
 
 
 def _asked(sources: Sources, project: str, given: object) -> Recipe:

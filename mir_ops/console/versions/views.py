@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mir_ops.console.versions.differences import Difference
     from mir_ops.dataset.histograms import Histogram
     from mir_ops.store import LayerStats, Stats, Version
+    from mir_ops.taxonomy import Taxonomy
 
 LOG_PAGE: Final = 50
 _HEIRS: Final = 30
@@ -117,7 +118,7 @@ def version_page(sources: Sources, project: str, version: Version) -> dict[str, 
         "images": version.stats.assets,
         "labelled": truth.assets if truth else 0,
         "boxes": truth.rows if truth else 0,
-        "classes": class_counts(version, truth),
+        "classes": class_counts(version.taxonomy, truth),
         "layers": _layers(version.stats),
         "splits": split_counts(version.stats),
         "origins": [_relative(past, each) for each in origins][:_HEIRS],
@@ -144,7 +145,7 @@ def analysis_page(sources: Sources, project: str, version: Version) -> dict[str,
         "layers": [
             {
                 "facts": layer,
-                "classes": class_counts(version, version.stats.layers[layer.name]),
+                "classes": class_counts(version.taxonomy, version.stats.layers[layer.name]),
                 "charts": [chart for each in layer.histograms if (chart := _chart(each))],
             }
             for layer in found.layers
@@ -217,10 +218,10 @@ def title_of(past: Past, commit: str) -> str:
     return str(names[0]) if names else commit[:12]
 
 
-def class_counts(version: Version, layer: LayerStats | None) -> list[Count]:
-    """Every class that the version knows, the most boxes first."""
+def class_counts(taxonomy: Taxonomy, layer: LayerStats | None) -> list[Count]:
+    """Every class that is known, the most boxes first."""
     boxes, images = (layer.classes, layer.class_assets) if layer else ({}, {})
-    names = dict(zip(version.taxonomy.ids, version.taxonomy.names, strict=True))
+    names = dict(zip(taxonomy.ids, taxonomy.names, strict=True))
     most = max(boxes.values(), default=0) or 1
     ids = sorted({*names, *boxes}, key=lambda class_id: (-boxes.get(class_id, 0), class_id))
     return [
