@@ -8,4 +8,7 @@ python -m mir_airflow.first_users
 case "$SERVER_RUNTIME" in
   nvidia) airflow pools set gpu "${GPU_COUNT:-1}" "One slot for each GPU" ;;
 esac
+for pool in ${GPU_POOLS:-}; do
+  airflow pools set "${pool%%=*}" "${pool#*=}" "One slot for each GPU"
+done
 python /opt/mir-ops/docker/airflow/prepare.py

@@ -28,6 +28,7 @@ FILLED = {
     "POSTGRES_PASSWORD": "pwpostgres",
     "S3_ACCESS_KEY": "accesskey",
     "S3_SECRET_KEY": "secretkey",
+    "REDIS_PASSWORD": "pwredis",
 }
 
 
