@@ -1,10 +1,11 @@
 """The console inside Airflow: who is asking is settled before any of its code runs.
 
 Airflow mounts the app of a plugin without any authentication. The guard stands in front of all of
-it, static files and pages that do not exist included: nobody gets 401, and somebody without the
-right to read the project's DAG gets 403. Everything else it leaves to Airflow's auth manager: who
-may edit a project's DAG may edit the project, who may edit connections operates (executor images,
-labels), who is an admin besides may publish and delete.
+it, static files and pages that do not exist included: nobody gets 401, or is led to the login when
+opening a page in a browser, and somebody without the right to read the project's DAG gets 403.
+Everything else it leaves to Airflow's auth manager: who may edit a project's DAG may edit the
+project, who may edit connections operates (executor images, labels), who is an admin besides may
+publish and delete.
 Label tools have no login: `signed/<token>` and `hooks/<token>` go by a signature of ours instead.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
@@ -26,9 +28,10 @@ from fastapi import HTTPException, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy import or_, select
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mir_airflow.links import base_url
 from mir_airflow.runs import keep_server, open_runs
 from mir_ops.catalog.values import PROJECT_DAG
 from mir_ops.console.access import HARMLESS, Action, is_same_origin
@@ -100,13 +103,13 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
 
 
-async def _refusal(request: Request) -> PlainTextResponse | None:
+async def _refusal(request: Request) -> Response | None:
     credentials = await _bearer(request)
     try:
         user = await get_user(request, None, credentials)
     except HTTPException as error:
         # Airflow answers 403 to a token that is not valid; to us that is nobody.
-        return _refuse(401, str(error.detail))
+        return _lead_to_login(request) or _refuse(401, str(error.detail))
     if request.method not in HARMLESS and credentials is None and not is_same_origin(request):
         return _refuse(403, "A request that changes something must come from this site")
     request.state.mir_user = user
@@ -116,6 +119,19 @@ async def _refusal(request: Request) -> PlainTextResponse | None:
         return None
     dags = " or ".join(f"`{name}`" for name in _dag_ids(project)) if project else f"`{ROUND_DAG}`"
     return _refuse(403, f"This page takes the right to read the DAG {dags}")
+
+
+def _lead_to_login(request: Request) -> RedirectResponse | None:
+    """Of somebody who opens a page in a browser, as from a mail; not of what a page loads."""
+    if (
+        request.method != "GET"
+        or "text/html" not in request.headers.get("accept", "")
+        or request.headers.get("sec-fetch-dest", "document") != "document"
+    ):
+        return None
+    wanted = f"{request.url.path}?{request.url.query}".removesuffix("?")
+    login = f"{base_url()}/api/v2/auth/login?{urlencode({'next': wanted})}"
+    return RedirectResponse(login, 303, {"Cache-Control": "no-store"})
 
 
 def _refuse(status: int, text: str) -> PlainTextResponse:

@@ -56,6 +56,20 @@ def test_nobody_gets_401_everywhere(fab: Guarded) -> None:
     assert {path: fab.status(None, path) for path in PATHS} == dict.fromkeys(PATHS, 401)
 
 
+def test_who_opens_a_page_is_led_to_the_login_and_back(fab: Guarded) -> None:
+    page = {"Accept": "text/html,*/*;q=0.8"}
+
+    led = fab.ask(None, "/projects/digits?tab=a%26b", **page)
+
+    assert led.status == 303
+    assert led.headers["location"] == (
+        "/api/v2/auth/login?next=%2Fmir%2Fprojects%2Fdigits%3Ftab%3Da%2526b"
+    )
+    assert fab.status(None, "/projects/digits", **page, **{"Sec-Fetch-Dest": "iframe"}) == 401
+    assert fab.status(None, "/projects/digits", "POST", **page) == 401
+    assert fab.status("none", "/projects/digits", **page) == 403
+
+
 @pytest.mark.parametrize("user", ["none", "public"])
 def test_a_user_without_a_role_that_reads_gets_403_everywhere(fab: Guarded, user: str) -> None:
     assert {path: fab.status(user, path) for path in PATHS} == dict.fromkeys(PATHS, 403)
