@@ -78,6 +78,7 @@ class Gateway:
 
     endpoint: str
     command: list[str]
+    admin: list[str]
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -110,6 +111,12 @@ class Gateway:
             return
         rule = {"AllowedOrigins": list(origins), "AllowedMethods": ["GET"]}
         self.client().put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+
+    def limit(self, size: int | None) -> None:
+        """How many bytes each bucket may have; None: as many as there is room for."""
+        scope = ["--quota-scope=bucket", "--uid=test"]
+        _run(*self.admin, "quota", "set", *scope, f"--max-size={-1 if size is None else size}")
+        _run(*self.admin, "quota", "disable" if size is None else "enable", *scope)
 
     def stop(self) -> None:
         if self._process is not None:
@@ -155,12 +162,13 @@ def _running(folder: Path, kept_in: str) -> Iterator[Gateway]:
         server = Gateway(
             endpoint=f"http://127.0.0.1:{gateway}",
             command=["radosgw", "-f", "-n", "client.rgw", "--no-mon-config", *base],
+            admin=["radosgw-admin", *base],
         )
         stack.callback(server.stop)
         server.start()
         keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY]
         user = ["user", "create", "--uid", "test", "--display-name", "test"]
-        _run("radosgw-admin", *base, *user, *keys)
+        _run(*server.admin, *user, *keys)
         yield server
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from mir_ops.errors import ConflictError, InvalidInputError, StoreError
 
 HEAD: Final = "0008"
 _DISK_FULL: Final = "53100"  # of PostgreSQL
+_SQLITE_PAGES: Final = 64 << 10
 VERSION_TABLE: Final = "mir_catalog_version"  # Airflow's own is `alembic_version`
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -72,14 +74,12 @@ def _explained(engine: Engine) -> Iterator[None]:
             hint="Try again",
         ) from None
     except DBAPIError as error:
-        raise _refused(engine.url.render_as_string(), error) from None
+        raise _refused(engine, error) from None
 
 
-def _refused(where: str, error: DBAPIError) -> StoreError:
-    full = getattr(error.orig, "pgcode", None) == _DISK_FULL or (
-        getattr(error.orig, "sqlite_errorname", None) == "SQLITE_FULL"
-    )
-    if full:
+def _refused(engine: Engine, error: DBAPIError) -> StoreError:
+    where = engine.url.render_as_string()
+    if _is_full(engine, error.orig):
         return StoreError(
             f"The disk of the catalog `{where}` is full: {str(error.orig).strip()}",
             code="disk-full",
@@ -91,6 +91,15 @@ def _refused(where: str, error: DBAPIError) -> StoreError:
         code="catalog-unavailable",
         hint="Check the catalog's address, and that its database runs",
     )
+
+
+def _is_full(engine: Engine, error: BaseException | None) -> bool:
+    """Whether the disk of the database is full, which SQLite says in two ways."""
+    named = str(getattr(error, "sqlite_errorname", ""))
+    if named.startswith("SQLITE_IOERR"):  # of its log's index, for which there is no room
+        folder = Path(engine.url.database or "").parent
+        return shutil.disk_usage(folder).free < _SQLITE_PAGES
+    return named == "SQLITE_FULL" or getattr(error, "pgcode", None) == _DISK_FULL
 
 
 def migrate(engine: Engine) -> None:

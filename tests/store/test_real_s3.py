@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,7 @@ from test_merge_and_diff import (  # noqa: F401
 from test_s3_faults import *  # noqa: F403
 
 from mir_ops import doctor
+from mir_ops.errors import StoreError
 from mir_ops.store import Store
 from mir_ops.store.audits import audit
 from mir_ops.store.objects import ObjectStore
@@ -87,6 +89,41 @@ def test_writers_at_the_same_time_all_commit(objects: ObjectStore) -> None:
     assert version.stats.assets == 24
     recount(version)
     assert audit(store, "meta").clean
+
+
+def test_a_full_server_says_so_and_goes_on_when_there_is_room(
+    gateway: Gateway, objects: ObjectStore
+) -> None:
+    store = Store.on(objects, create=True)
+    commit_assets(store, "b", asset_ids(2))
+
+    gateway.limit(1)
+    try:
+        seed, error = commit_until_refused(store)
+        before = store.branch("b").tip().id
+    finally:
+        gateway.limit(None)
+
+    assert error.code == "disk-full"
+    assert "has no space for `" in str(error)
+    assert error.hint
+    while True:
+        try:
+            commit_assets(store, "b", asset_ids(2, seed=seed))
+            break
+        except StoreError:
+            time.sleep(0.5)  # until the gateway has heard of it
+    assert store.branch("b").tip().parents == (before,)
+    assert audit(store, "meta").clean
+
+
+def commit_until_refused(store: Store) -> tuple[int, StoreError]:
+    for seed in itertools.count(1):
+        try:
+            commit_assets(store, "b", asset_ids(2, seed=seed))
+        except StoreError as error:
+            return seed, error
+    raise AssertionError
 
 
 def test_doctor_says_whether_pages_of_the_label_tool_may_load_images(
