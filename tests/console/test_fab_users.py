@@ -116,6 +116,18 @@ def test_a_role_for_one_dag_counts_for_its_project_alone(
     }
 
 
+def test_a_role_for_one_dag_starts_its_rounds(fab: Guarded) -> None:
+    fab.send("admin", API, "POST", project("walks"))
+    rounds, other = f"{API}/walks/rounds", f"{API}/digits/rounds"
+
+    assert fab.send("reader", rounds, "POST", {}).status == 403
+    started = fab.send("editor", rounds, "POST", {})
+
+    assert started.status == 202, started.body
+    # Its project's own DAG is not there, and the one that runs any project's is not theirs.
+    assert fab.send("editor", other, "POST", {}).status in (403, 404)
+
+
 @pytest.mark.parametrize("origin", [None, "https://evil.example", "null"])
 def test_another_site_changes_nothing_with_the_cookie(fab: Guarded, origin: str | None) -> None:
     headers = {"Content-Type": "application/json", **({"Origin": origin} if origin else {})}
