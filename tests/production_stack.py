@@ -151,7 +151,8 @@ class Stack:
     @property
     def staying(self) -> tuple[str, ...]:
         """The services that run for as long as the stack does."""
-        return (*STAYING, *(("label-studio",) if "label-studio" in self.profiles else ()))
+        labels = ("label-studio",) if "label-studio" in self.profiles else ()
+        return (*STAYING, *labels, *(("airflow-worker", "redis") if self._has_celery else ()))
 
     def containers(self, service: str) -> list[Any]:
         labels = [
@@ -264,7 +265,7 @@ class Stack:
         sharing = self.work / "ymir-sharing" / "demo"
         if not sharing.exists():
             sharing.mkdir(parents=True)
-            paths = write_dataset(sharing, training=24, validation=12, pool=40, size=64)
+            paths = write_dataset(sharing, training=100, validation=60, pool=60, size=64)
             truth = Store.open(self.oracle.as_uri(), create=True)
             import_dataset(truth, paths.oracle, "truth", op_id="truth", unknown_classes="add")
             paths.oracle.unlink()
@@ -291,6 +292,10 @@ class Stack:
                 os.chown(path, user, 0)
 
     @property
+    def _has_celery(self) -> bool:
+        return any(path.name == "docker-compose.celery.yaml" for path in self.overlays)
+
+    @property
     def _env(self) -> Path:
         return self.folder / ".env"
 
@@ -308,7 +313,9 @@ class Stack:
                 "url": "http://label-studio:8080", "browser_url": self.label_url,
             },
         }  # fmt: skip
-        services = ("airflow-apiserver", "airflow-scheduler", "airflow-triggerer")
+        services = ["airflow-apiserver", "airflow-scheduler", "airflow-triggerer"]
+        if self._has_celery:
+            services.append("airflow-worker")
         told = {"environment": {"AIRFLOW_CONN_MIR_LABELS": json.dumps(labels)}}
         return {"services": dict.fromkeys(services, told)}
 

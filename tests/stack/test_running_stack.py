@@ -68,7 +68,7 @@ def test_a_round_runs_to_its_end_with_one_commit_for_each_step(
     (round_,) = stack.catalog().rounds.list(DEMO)
     assert (round_.state, round_.number) == ("closed", 1)
     tip = stack.store().branch(f"{DEMO}/training").tip()
-    assert tip.stats.splits == {"train": 24 + 5, "val": 12}
+    assert tip.stats.splits == {"train": 100 + 5, "val": 60}
     assert stack.store().tags()[f"{DEMO}/training@r1"] == tip.id
 
 
