@@ -24,7 +24,7 @@ PARTITION_ROWS: Final = 65_536
 _ROW_GROUP: Final = 8_192  # a few images are read without much else; all of them as fast
 _LARGE: Final = 65_536  # a delta of so many rows has a sidecar, like every base segment
 _KEYS: Final = 1 << 64
-_THREADS: Final = 8
+_THREADS: Final = 16
 _AHEAD: Final = 8
 _NO_DICTIONARY: Final = frozenset({"annotation_id", "ymir_sha1", "perceptual_hash", "vector"})
 # Other columns without a value in any row are left out of a file.

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 from browser_tab import CHROMIUM, Tab
 from model_data import NEWER, OLDER, Shelf, write_package, write_shelf
+from pages_server import serving
 from playwright.sync_api import Locator, expect
 
 from mir_ops.console.app import create_app
@@ -51,14 +49,8 @@ def usable(shelf: Shelf) -> Workspace:
 def url(shelf: Shelf, usable: Workspace) -> Iterator[str]:
     sources = Sources(shelf.store, shelf.catalog, looks=LooksHere(workspace=usable))
     app = create_app(lambda: sources, may=lambda _request, _action, _project: True)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(app) as address:
+        yield address
 
 
 @pytest.fixture

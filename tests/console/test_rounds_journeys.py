@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import uvicorn
 from browser_tab import CHROMIUM, Tab
 from console_data import Shown
+from pages_server import serving
 from playwright.sync_api import expect
 from project_story import tell_story
 
@@ -32,16 +30,8 @@ def served(shown: Shown, empty_catalog: str) -> Iterator[str]:
     tell_story(catalog, shown, words="Digits on plates at the gate", who="ann@example.org")
     sources = Sources(shown.store, catalog)
     app = create_app(lambda: sources, may=lambda _request, _action, _project: True)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with serving(app) as address:
+        yield address
 
 
 def test_a_round_tells_what_it_did_and_why(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import uvicorn
 from browser_tab import CHROMIUM, Tab
 from console_data import write_shown
+from pages_server import serving
 from playwright.sync_api import expect
 from test_executors_section import IMAGE, Engine
 
@@ -47,14 +45,8 @@ def url(sources: Sources) -> Iterator[str]:
         may=lambda _request, _action, _project: True,
         examine=lambda: examine_workspace(lambda: sources.workspace, label_tool=None),
     )
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(app) as address:
+        yield address
 
 
 def test_op_adds_an_image_and_removes_it_again(

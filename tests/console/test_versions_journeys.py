@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 
 import pytest
-import uvicorn
 from browser_tab import CHROMIUM, Tab
+from pages_server import serving
 from playwright.sync_api import expect
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -38,15 +36,8 @@ def home(street: Sources) -> Iterator[str]:
     """The versions of the project, served below a path of its own."""
     console = create_app(lambda: street, may=lambda _request, _action, _project: True)
     site = Starlette(routes=[Mount("/at/mir", console)])
-    server = uvicorn.Server(uvicorn.Config(site, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/at/mir/projects/street/versions"
-    server.should_exit = True
-    thread.join()
+    with serving(site) as address:
+        yield f"{address}/at/mir/projects/street/versions"
 
 
 @pytest.fixture
