@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 METRICS_DIR = ROOT / "docker" / "metrics"
 DOCS = ROOT / "docs" / "metrics.md"
 KINDS = {"counter": "c", "gauge": "g", "timer": "ms"}
+LISTED_ONLY = {"task.queued_duration"}  # Airflow 3.3 documents it, and sends it nowhere
 NOT_SENT = {"up"}  # Prometheus's own
 # Queries ask for these of Airflow's own metrics, with these tags.
 TAGS = {
@@ -29,7 +30,6 @@ TAGS = {
     "airflow_pool_open_slots": {"pool_name"},
     "airflow_pool_starving_tasks": {"pool_name"},
     "airflow_task_scheduled_duration": {"task_id"},
-    "airflow_task_queued_duration": {"task_id"},
     "airflow_ti_finish": {"state"},
     "airflow_dagrun_duration_success": {"dag_id"},
     "airflow_triggers_running": {"hostname"},
@@ -132,7 +132,11 @@ def test_every_query_asks_for_names_and_tags_that_come_out(
         f"airflow.{each.name}{''.join(f',{tag}=x' for tag in each.tags)}:1|{KINDS[each.kind]}"
         for each in METRICS
     ]
-    theirs = [f"airflow.{each['name']}:1|{KINDS[each['type']]}" for each in airflow_metrics]
+    theirs = [
+        f"airflow.{each['name']}:1|{KINDS[each['type']]}"
+        for each in airflow_metrics
+        if each["name"] not in LISTED_ONLY
+    ]
     names: dict[str, set[str]] = {}
     for row in rows(page(*ours, *theirs)):
         name, _, tags = row.partition("{")
