@@ -26,6 +26,9 @@ CLASSES ?=
 IMAGES ?= sample detector
 BASE_IMAGE ?= mir-ops/base:bookworm
 COMPOSE ?= docker-compose
+OBJECTS ?=
+OVERWRITE ?=
+STAMP = $(shell date -u +%Y-%m-%dT%H%M%SZ)
 CODE := mir_ops plugins dags executors tests benchmarks
 
 .PHONY: help
@@ -143,3 +146,17 @@ mir: ## Run `mir` in the stack: make mir ARGS="project list"
 .PHONY: logs
 logs: ## Follow what its services say: make logs ARGS="--tail 100 airflow-scheduler"
 	@$(COMPOSE) logs --follow $(ARGS)
+
+.PHONY: backup
+backup: ## Back up all databases and the store's refs, while it runs: make backup DIR=backups/name
+#> OBJECTS=s3://… copies the store's objects there, too; docs/backup.md
+	@COMPOSE='$(COMPOSE)' OBJECTS='$(OBJECTS)' bash docker/upkeep.sh backup '$(or $(DIR),backups/$(STAMP))'
+
+.PHONY: restore
+restore: ## Bring a backup back: make restore DIR=backups/name
+#> OVERWRITE=1 where there are runs; OBJECTS=s3://… where the store itself is lost
+	@COMPOSE='$(COMPOSE)' OBJECTS='$(OBJECTS)' OVERWRITE='$(OVERWRITE)' bash docker/upkeep.sh restore '$(DIR)'
+
+.PHONY: upgrade
+upgrade: config ## After git pull: back up, build, stop, migrate, start, and look how it is
+	@COMPOSE='$(COMPOSE)' OBJECTS='$(OBJECTS)' bash docker/upkeep.sh upgrade '$(or $(DIR),backups/before-upgrade-$(STAMP))'
