@@ -1,4 +1,4 @@
-"""Keys of the store and tokens of the label tool: in no place where people or executors look."""
+"""Secrets of a deployment: in no place where people or executors look, nor in what is kept."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from round_worlds import RoundWorld
 from mir_ops.demo.local_airflow import LocalAirflow
 from mir_ops.rounds.airflow_api import DagRun
 from mir_ops.store import Store
+from mir_ops.store.objects import read_object
 
 pytestmark = [
     pytest.mark.airflow,
@@ -29,7 +30,9 @@ pytestmark = [
 DAG = "secret_round"
 ACCESS_KEY, SECRET_KEY = "AKIAROUNDSECRETS7", "s3cr3t/of+the=store/4b1d"
 LABEL_USER, LABEL_TOKEN = "labeller-7c", "t0ken-of-the-label-tool-9f3e"
-SECRETS = (ACCESS_KEY, SECRET_KEY, LABEL_USER, LABEL_TOKEN)
+IMAGE_SECRET = "signs-addresses-of-images-c81d"
+SECRETS = (ACCESS_KEY, SECRET_KEY, LABEL_USER, LABEL_TOKEN, IMAGE_SECRET)
+PAGES = ("", "projects", "projects/secretive", "rounds", "labels", "models", "executors", "health")
 SECONDS = 400.0
 
 
@@ -73,19 +76,30 @@ def test_no_secret_is_where_somebody_looks(
         "connections": json.dumps([_without_login(one) for one in connections]),
         "docker inspect": json.dumps(inspected),
         **{f"log of {task}": log for task, log in logs.items()},
+        **{f"page {page}": _page(airflow, page) for page in PAGES},
     }
     assert all("Done: " in logs[task] for task in ("train", "import_labels"))
     assert "rendered_fields" in seen["rendered templates and task instances"]
     assert {one["Config"]["Labels"]["mir.task"] for one in inspected} >= {"train"}
-    assert _where(seen) == []
-    assert _files_with_secrets(airflow.home) == []
-    assert _files_with_secrets(world.workspace.work_dir) == []
+    assert "secretive" in seen["page projects/secretive"]
+    keys = tuple(json.loads((airflow.home / "keys.json").read_text()).values())  # Airflow's own
+    assert _where(seen, (*SECRETS, *keys)) == []
+    kept = (SECRET_KEY, LABEL_TOKEN, IMAGE_SECRET, *keys)
+    assert _files_with_secrets(airflow.home, kept) == []
+    assert _files_with_secrets(world.root, kept) == []
+    assert _objects_with_secrets(store_url, kept) == []
 
 
 def _connect(airflow: LocalAirflow, world: RoundWorld, store_url: str) -> None:
     known = world.connections()
     made = [
-        ("secret_store", known["containers"], {"store_url": store_url}, ACCESS_KEY, SECRET_KEY),
+        (
+            "secret_store",
+            known["containers"],
+            {"store_url": store_url, "image_secret": IMAGE_SECRET},
+            ACCESS_KEY,
+            SECRET_KEY,
+        ),
         ("secret_labels", known["mir_labels"], {}, LABEL_USER, LABEL_TOKEN),
     ]
     for name, like, extra, login, password in made:
@@ -122,28 +136,43 @@ def _get(airflow: LocalAirflow, path: str) -> Any:
     return airflow.client._call("GET", path, params={"limit": 100})
 
 
+def _page(airflow: LocalAirflow, page: str) -> str:
+    client = airflow.client
+    answer = client._http.get(f"/mir/{page}", follow_redirects=True, **client._with_token({}))
+    return str(answer.text)
+
+
 def _without_login(connection: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in connection.items() if name != "login"}
 
 
-def _where(seen: dict[str, str]) -> list[str]:
+def _where(seen: dict[str, str], secrets: tuple[str, ...]) -> list[str]:
     return [
         f"{secret} in {place}"
         for place, text in seen.items()
-        for secret in SECRETS
+        for secret in secrets
         if secret in text or json.dumps(secret)[1:-1] in text
     ]
 
 
-def _files_with_secrets(folder: Path) -> list[str]:
-    """Logs, settings, Airflow's database: a login may be in that, a password only encrypted."""
+def _files_with_secrets(folder: Path, secrets: tuple[str, ...]) -> list[str]:
+    """Logs, settings, databases, jobs: a login may be in them, a password only encrypted."""
     found = []
     for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and path.name != "keys.json":
             content = path.read_bytes()
-            found += [
-                f"{secret} in {path}"
-                for secret in (SECRET_KEY, LABEL_TOKEN)
-                if secret.encode() in content
-            ]
+            found += [f"{secret} in {path}" for secret in secrets if secret.encode() in content]
     return found
+
+
+def _objects_with_secrets(store_url: str, secrets: tuple[str, ...]) -> list[str]:
+    objects = Store.open(store_url, access_key=ACCESS_KEY, secret_key=SECRET_KEY).objects
+    keys = list(objects.list(""))
+    assert keys
+    return [
+        f"{secret} in {key}"
+        for key in keys
+        for content in [read_object(objects, key)]
+        for secret in secrets
+        if secret.encode() in content
+    ]
