@@ -29,14 +29,22 @@ def worker_of(
 
     What is not said is the deployment's: the queue of `[mir] queue`, and for the GPUs of
     `[mir] gpus` the pool `gpu`. A named pool is taken without GPUs, too, and then one slot of it.
+    On Kubernetes, which has no queues, `[mir] pod_template` is the file of the task's pod, where
+    `{queue}` is the queue's name.
     """
     count = conf.getint("mir", "gpus", fallback=0) if gpus is None else gpus
     queue = queue or conf.get("mir", "queue", fallback=None)
     pool = pool or (GPU_POOL if count else None)
+    template = conf.get("mir", "pod_template", fallback=None)
     return {
         **({"queue": queue} if queue else {}),
         **({"pool": pool, "pool_slots": max(count, 1)} if pool else {}),
+        **({"executor_config": _pod(template, queue)} if template else {}),
     }
+
+
+def _pod(template: str, queue: str | None) -> dict[str, str]:
+    return {"pod_template_file": template.replace("{queue}", queue or "executors")}
 
 
 def worker_for(executor: ExecutorSpec | None, kind: Kind) -> dict[str, Any]:
