@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
@@ -113,18 +112,6 @@ def take_labels(task: Task, asked: Mapping[str, Any], backend: LabelBackend) -> 
         done = result.done.take(pc.sort_indices(result.done))
         commit = _commit(task, asked, done, result.annotations, op_id)
     return {**told(task, commit), **counts}
-
-
-def is_enough(ws: Workspace, asked: Mapping[str, Any]) -> bool:
-    """Whether somebody said that what is labelled is enough."""
-    found = ws.catalog.label_tasks.find(asked["key"])
-    return found is not None and found.enough_at is not None
-
-
-def last_activity(ws: Workspace, asked: Mapping[str, Any]) -> datetime | None:
-    """When somebody last did something at the label tool, or asked to look there now."""
-    found = ws.catalog.label_tasks.find(asked["key"])
-    return found.last_activity if found else None
 
 
 def give_up_labels(ws: Workspace, asked: Mapping[str, Any], reason: str) -> None:

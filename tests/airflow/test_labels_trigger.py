@@ -145,6 +145,25 @@ def test_what_is_done_is_enough_once_somebody_says_so(
     assert (event["status"], event["message"]) == ("done", "0 of 15 images labelled, 1 skipped")
 
 
+def test_what_is_enough_is_heard_also_when_it_was_said_while_the_tool_was_asked(
+    in_airflow: Callable[..., str], asked: tuple[RoundWorld, int]
+) -> None:
+    world, round_id = asked
+    said = """from datetime import UTC, datetime
+    really = LabelsTrigger.ask
+
+    def ask(self, workspace, options):
+        answer, now = really(self, workspace, options), datetime.now(UTC)
+        workspace.catalog.label_tasks.update("op", enough_at=now, last_activity=now)
+        return answer
+
+    LabelsTrigger.ask = ask"""
+
+    event = _wait(in_airflow, world, round_id, seconds=3600, meanwhile=said, poll_seconds=600)
+
+    assert (event["status"], event["message"]) == ("done", "0 of 15 images labelled")
+
+
 def test_a_label_tool_that_is_away_from_the_start_is_waited_for(
     in_airflow: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from mir_airflow.links import LABELS_KEY
 from mir_ops.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
+    from mir_ops.catalog import LabelTask
     from mir_ops.labeling import LabelProgress
     from mir_ops.workspace import Workspace
 
@@ -63,9 +64,9 @@ class WaitingTrigger(BaseTrigger):
         """Whether the labels are ready, and how far they are."""
         raise NotImplementedError
 
-    def last_activity(self, workspace: Workspace) -> datetime | None:  # noqa: ARG002
-        """When the label tool last called; None: it never does."""
-        return None
+    def asked_for(self, workspace: Workspace) -> LabelTask | None:
+        """The request, as the catalog has it."""
+        raise NotImplementedError
 
     def give_up(self, workspace: Workspace) -> None:
         """A person ended the waiting; a cancelled run calls nobody else back."""
@@ -98,22 +99,28 @@ class WaitingTrigger(BaseTrigger):
             await self._sleep(max(0.0, min(pause, remaining)))
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait, but not when a label tool that calls back has just done so."""
-        asleep, known = 0.0, await self._activity()
+        """Wait, but not when a label tool that calls back has just done so.
+
+        Nor when somebody said that what is done is enough: maybe while the tool was asked.
+        """
+        asleep, (known, _) = 0.0, await self._heard()
         while asleep < seconds:
             pause = min(WAKE_SECONDS, seconds - asleep)
             await asyncio.sleep(pause)
             asleep += pause
-            if asleep < seconds and await self._activity() != known:
+            called, enough = await self._heard()
+            if enough or called != known:
                 return
 
-    async def _activity(self) -> datetime | None:
+    async def _heard(self) -> tuple[datetime | None, bool]:
+        """When somebody last did something, and whether what is done is enough."""
         try:
             workspace = await MirHook(self.mir_conn_id).aworkspace()
-            return await asyncio.to_thread(self.last_activity, workspace)
+            found = await asyncio.to_thread(self.asked_for, workspace)
         except Exception as error:  # noqa: BLE001  what is wrong shows when the tool is asked
             self.log.debug("Could not look for a call of the label tool: %s", error)
-            return None
+            return None, False
+        return (found.last_activity, found.enough_at is not None) if found else (None, False)
 
     async def on_kill(self) -> None:
         workspace = await MirHook(self.mir_conn_id).aworkspace()
@@ -171,8 +178,9 @@ class LabelsTrigger(WaitingTrigger):
     def ask(self, workspace: Workspace, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
         return ask(workspace, self.round_id, options)
 
-    def last_activity(self, workspace: Workspace) -> datetime | None:
-        return last_activity(workspace, self.round_id)
+    def asked_for(self, workspace: Workspace) -> LabelTask | None:
+        tasks = workspace.catalog.label_tasks.list(self.round_id)
+        return tasks[-1] if tasks else None
 
     def give_up(self, workspace: Workspace) -> None:
         give_up(workspace, self.round_id)
@@ -195,10 +203,8 @@ class LabelTaskTrigger(WaitingTrigger):
     def ask(self, workspace: Workspace, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
         return ask_task(workspace, self.asked, options)
 
-    def last_activity(self, workspace: Workspace) -> datetime | None:
-        from mir_ops.tasks.labels import last_activity
-
-        return last_activity(workspace, self.asked)
+    def asked_for(self, workspace: Workspace) -> LabelTask | None:
+        return workspace.catalog.label_tasks.find(self.asked["key"])
 
     def give_up(self, workspace: Workspace) -> None:
         from mir_ops.tasks.labels import give_up_labels
@@ -223,11 +229,6 @@ def as_told(progress: LabelProgress) -> dict[str, Any]:
 def give_up(workspace: Workspace, round_id: int) -> None:
     run_id = workspace.catalog.rounds.get(round_id).run_id
     give_up_round(workspace, run_id, ENDED)
-
-
-def last_activity(workspace: Workspace, round_id: int) -> datetime | None:
-    tasks = workspace.catalog.label_tasks.list(round_id)
-    return tasks[-1].last_activity if tasks else None
 
 
 def ask(workspace: Workspace, round_id: int, options: dict[str, Any]) -> tuple[bool, LabelProgress]:
@@ -256,7 +257,9 @@ def ask_task(
 ) -> tuple[bool, LabelProgress]:
     """The same of the labels that a run asked for."""
     from mir_ops.labeling import open_backend
-    from mir_ops.tasks.labels import follow_labels, is_enough
+    from mir_ops.tasks.labels import follow_labels
 
     progress = follow_labels(workspace, asked, open_backend(asked["backend"], options=options))
-    return progress.complete or is_enough(workspace, asked), progress
+    task = workspace.catalog.label_tasks.find(asked["key"])
+    enough = task is not None and task.enough_at is not None
+    return progress.complete or enough, progress
