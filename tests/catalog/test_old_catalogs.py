@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from mir_ops.catalog.connections import (
 )
 from mir_ops.catalog.pages import keep_all
 from mir_ops.catalog.rebuilding import count_on, differences, rebuild, rows_of
+from mir_ops.cli.main import main
 from mir_ops.errors import MirError, StoreError
 from mir_ops.store import Store
 from mir_ops.upkeep.dumps import dump_catalog, read_dump, replace_rows
@@ -241,3 +243,27 @@ def test_a_dump_of_a_later_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         read_dump(path)
     assert caught.value.code == "catalog-too-new"
+
+
+def test_a_folder_of_the_first_version_opens_and_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its store is of the first format, its catalog of the first revision."""
+    folder = tmp_path / ".mir"
+    shutil.copytree(DATA.parent / "format-1" / "store", folder / "store")
+    write_catalog(f"sqlite:///{folder / 'catalog.db'}", REVISIONS[0])
+    (folder / "config.yaml").write_text(
+        f"store: {(folder / 'store').as_uri()}\ncatalog: sqlite:///{folder / 'catalog.db'}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    for words in (
+        ["log", "p/training"],
+        ["round", "list"],
+        ["copy", "--src-root", ".", "--src-revs", "p/merged", "--to", "again"],
+        ["catalog", "keep"],
+        ["backup", "backup"],
+        ["store", "fsck", "meta"],
+    ):
+        assert main(words) == 0, words
+    assert "manual__2" in capsys.readouterr().out
