@@ -34,13 +34,23 @@ wait_healthy() {
   exit 1
 }
 
+need_runtime() {
+  [ "$(setting SERVER_RUNTIME)" = nvidia ] || return 0
+  docker info --format '{{json .Runtimes}}' | grep -q '"nvidia"' && return
+  echo "error: SERVER_RUNTIME is nvidia, and the engine has no runtime of that name" >&2
+  echo "hint: install nvidia-container-toolkit, run \`nvidia-ctk runtime configure\`, restart the engine" >&2
+  exit 1
+}
+
 case "$1" in
   up)
+    need_runtime
     work=$(setting YMIR_PATH)
     mkdir -p "$work/ymir-sharing" "$work/labels"
     $compose up -d
     wait_healthy
-    echo "Airflow      http://$(setting BIND_ADDRESS):$(setting NGINX_PORT)   user $(setting FIRST_ADMIN), password in .env"
+    url=$(setting PUBLIC_URL)
+    echo "Healthy: ${url:-http://127.0.0.1:12001}   user $(setting FIRST_ADMIN), password in .env"
     ;;
   down) $compose down ;;
   status)

@@ -118,6 +118,7 @@ class Stack:
         command = compose_command()
         assert command is not None
         clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        clean["COMPOSE_HTTP_TIMEOUT"] = "600"  # a busy engine's answers take long
         files = [ROOT / "docker-compose.yaml", ROOT / "docker-compose.build.yaml"]
         named = [f"--file={path}" for path in (*files, *self.overlays, self._oracle_overlay)]
         wanted = [word for profile in self.profiles for word in ("--profile", profile)]
@@ -126,7 +127,9 @@ class Stack:
             [command, "-p", self.name, *fixed, *words],
             env=clean, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        assert not check or done.returncode == 0, (
+            f"{words} ended with {done.returncode}: {done.stdout}{done.stderr}"
+        )
         return done
 
     def up(self) -> None:
