@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 from airflow_server import COOKIE, Guarded, ask_for_token, log_in
 
@@ -54,6 +55,16 @@ def project(name: str) -> dict[str, object]:
 
 def test_nobody_gets_401_everywhere(fab: Guarded) -> None:
     assert {path: fab.status(None, path) for path in PATHS} == dict.fromkeys(PATHS, 401)
+
+
+@pytest.mark.parametrize("user", ["viewer", "user", "op", "admin"])
+def test_airflow_tells_every_role_of_the_console(fab: Guarded, user: str) -> None:
+    cookie = {COOKIE: fab.tokens[user]}
+
+    told = httpx.get(f"http://127.0.0.1:{fab.port}/api/v2/plugins", cookies=cookie, timeout=300)
+
+    (mir,) = (each for each in told.json()["plugins"] if each["name"] == "mir")
+    assert [each["name"] for each in mir["external_views"]] == ["Datasets", "Round"]
 
 
 def test_who_opens_a_page_is_led_to_the_login_and_back(fab: Guarded) -> None:
