@@ -91,7 +91,13 @@ def test_next_round_opens_after_a_failed_one(house: House) -> None:
     first = Run(house, "run-1")
     first.all(("open_round", "import_data", "merge_training"))
     failed = steps.fail_round(house.ws, "run-1", "worker lost")
-    assert failed == {"round_id": 1, "number": 1, "project": "digits", "state": "failed"}
+    assert failed == {
+        "round_id": 1,
+        "number": 1,
+        "project": "digits",
+        "state": "failed",
+        "given_up": True,
+    }
 
     second = Run(house, "run-2")
     opened = second.task("open_round")
@@ -102,7 +108,8 @@ def test_next_round_opens_after_a_failed_one(house: House) -> None:
 
 
 def test_run_without_a_round_has_nothing_to_fail(house: House) -> None:
-    assert steps.fail_round(house.ws, "never", "x") == {"round_id": None, "state": None}
+    never = {"round_id": None, "state": None, "given_up": False}
+    assert steps.fail_round(house.ws, "never", "x") == never
 
 
 def test_clearing_one_task_of_a_failed_round_goes_on(house: House) -> None:
