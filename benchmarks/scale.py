@@ -38,6 +38,7 @@ from scale_world import World
 from mir_ops.errors import StoreError
 from mir_ops.rounds.airflow_api import DagRun
 from mir_ops.store import Store
+from mir_ops.store.urls import open_objects
 from mir_ops.workspace import Workspace
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -250,7 +251,11 @@ def moto() -> Iterator[Server]:
     nowhere = SimpleNamespace(options=SimpleNamespace(endpoint=""))
     with store_operations.server(nowhere) as (endpoint, *keys):
         store_operations.bare_client(endpoint, *keys).create_bucket(Bucket=BUCKET)
-        yield Server(url=_url(endpoint), keys=(keys[0], keys[1]))
+        url = _url(endpoint)
+        objects = open_objects(url, create=True, access_key=keys[0], secret_key=keys[1])
+        # On a busy machine it fails a store's whole probe: of writers at once one may be lost.
+        Store.on(objects, create=True, probe="conditions")
+        yield Server(url=url, keys=(keys[0], keys[1]))
 
 
 def _url(endpoint: str) -> str:
