@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import uvicorn
 from browser_tab import CHROMIUM, Tab
 from images_data import Street, write_digits
+from pages_server import serving
 from playwright.sync_api import expect
 
 from mir_ops.console.app import create_app
@@ -32,15 +30,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Street:
 @pytest.fixture(scope="module")
 def url(digits: Street) -> Iterator[str]:
     sources = digits.sources()
-    config = uvicorn.Config(create_app(lambda: sources), port=0, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}{digits.page}"
-    server.should_exit = True
-    thread.join()
+    with serving(create_app(lambda: sources)) as address:
+        yield f"{address}{digits.page}"
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +110,24 @@ def test_wrong_boxes_of_a_class_are_found_and_walked_through(
     page.wait_for_url("**/images?**mark=fp**")
 
     expect(page.get_by_role("status")).to_contain_text(f"of {total}")
+    assert tab.complaints == []
+
+
+def test_a_tag_is_chosen_from_those_that_occur(url: str, tab: Tab) -> None:
+    page = tab.page
+    page.goto(url)
+    page.get_by_label("Box tag").focus()
+    offered = page.locator("#tags option[value^='eval_mistake=']").first
+    expect(offered).to_be_attached()
+    tag = offered.get_attribute("value") or ""
+
+    page.get_by_label("Box tag").fill(tag)
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_label(tag)).to_be_checked()
+    assert "tag=eval_mistake" in page.url
+    page.get_by_label(tag).uncheck()
+    expect(page.get_by_role("status")).to_have_text("Images 1–48 of 450")
     assert tab.complaints == []
 
 

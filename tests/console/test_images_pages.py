@@ -90,6 +90,17 @@ def test_tags_that_occur_are_offered(client: Client, street: Street) -> None:
     assert '<input type="text" name="tag" list="tags"' in client.get(street.page).text
 
 
+def test_a_reader_of_chinese_reads_of_layers_and_mistakes_in_chinese(
+    client: Client, street: Street
+) -> None:
+    for path in (street.page, f"{street.page}/{street.hex(12)}"):
+        html = client.get(path, headers={"Accept-Language": "zh-CN"}).text
+
+        assert "标注" in html
+        seen = re.sub(r"<[^>]*>", " ", html)
+        assert not re.search("ground truth|prediction|on a box", seen, re.IGNORECASE)
+
+
 @pytest.mark.parametrize(
     "query",
     [
