@@ -111,7 +111,7 @@ upgrade() {
   stop_all
   $compose up --no-deps --force-recreate airflow-init
   [ "$(docker inspect --format '{{.State.ExitCode}}' "$($compose ps -aq airflow-init 2>/dev/null || $compose ps -q airflow-init)")" = 0 ] \
-    || fail "The databases were not brought up to date" "What it said is above; the old version runs on with the old images and make restore"
+    || fail "The databases were not brought up to date" "What it said is above. All is stopped: go on with make upgrade, or go back with the old checkout and make restore DIR=$1 OVERWRITE=1"
   COMPOSE=${COMPOSE:-docker-compose} sh docker/stack.sh up
   COMPOSE=${COMPOSE:-docker-compose} sh docker/stack.sh status
 }
