@@ -57,6 +57,14 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     templates.add_argument("--output", metavar="FILE", help="Default: standard output")
     templates.set_defaults(run=run_templates)
+    _add_check(actions)
+    new = actions.add_parser("new", help="Write the start of an executor of your own")
+    new.add_argument("name", metavar="NAME", help="What it is called: small letters and digits")
+    new.add_argument("--to", metavar="DIR", help="Where (default: a folder of that name here)")
+    new.set_defaults(run=run_new)
+
+
+def _add_check(actions: argparse._SubParsersAction[Any]) -> None:
     check = actions.add_parser("check", help="Try whether an image keeps the contract")
     _name_image(check)
     check.add_argument("--task-config-file", metavar="FILE", help="Settings of its training")
@@ -71,10 +79,6 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
     check.add_argument("--network", action="store_true", help="Give it a network")
     check.add_argument("--run-as-root", action="store_true", help="Let it be root")
     check.set_defaults(run=run_check)
-    new = actions.add_parser("new", help="Write the start of an executor of your own")
-    new.add_argument("name", metavar="NAME", help="What it is called: small letters and digits")
-    new.add_argument("--to", metavar="DIR", help="Where (default: a folder of that name here)")
-    new.set_defaults(run=run_new)
 
 
 def run_list(arguments: argparse.Namespace, output: Output) -> int:

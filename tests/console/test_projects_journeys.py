@@ -173,6 +173,18 @@ def test_a_round_is_started_and_stopped(
     expect(page.locator("[name=budget]")).to_have_value("7")  # what a run says goes on to hold
     expect(page.get_by_text("since round")).to_be_visible()
 
+    # Until another takes it back: all of it, or what is emptied.
+    page.get_by_role("link", name="All as the project says").click()
+    expect(page.locator("[name=budget]")).to_have_value("100")
+    page.get_by_role("link", name="Let it count").click()
+    page.fill("[name=budget]", "")
+    run_id = f"console__{page.locator('[name=request]').input_value()}"
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", name="walks", exact=True)).to_be_visible()
+    run = f"{airflow.removesuffix('/mir')}/api/v2/dags/round__walks/dagRuns/{run_id}"
+    conf = page.request.get(run).json()["conf"]
+    assert (conf["as_project"], conf.get("budget"), conf["strategy"]) == (True, None, "hybrid")
+
 
 def test_sending_a_start_again_starts_one_round(guarded: Guarded, walks: Project) -> None:
     path = f"/api/v1/projects/{walks.key}/rounds"

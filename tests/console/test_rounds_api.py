@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import httpx
 import pytest
 from console_data import HOSTILE, Shown
 from project_story import PROJECT, ask_for_labels, leave, open_round, tell_story
+from sqlalchemy import text
 
 from mir_ops.catalog import Catalog, apply_project
+from mir_ops.catalog.connections import writing
 from mir_ops.console.access import Action
 from mir_ops.console.app import create_app
 from mir_ops.console.sources import Sources
@@ -134,6 +137,27 @@ def test_what_is_not_there_is_not_found(console: Console) -> None:
         assert console.ask("GET", path).status_code == 404
     assert console.ask("GET", "/projects/digits/rounds/9").status_code == 404
     assert console.ask("GET", "/projects/nobody").status_code == 404
+
+
+def test_a_project_that_is_not_valid_any_more_says_why(own: Console) -> None:
+    with writing(own.catalog.engine) as session:
+        spec = {**own.project.spec.to_mapping(), "clases": [HOSTILE]}
+        values = {"key": "odd", "name": "odd", "spec": json.dumps(spec), "at": "2026-01-02"}
+        session.execute(
+            text(
+                "INSERT INTO mir_projects (key, name, spec, created_at, updated_at)"
+                " VALUES (:key, :name, :spec, :at, :at)"
+            ),
+            values,
+        )
+
+    page = own.ask("GET", "/").text
+
+    assert "Project <code>odd</code> in the catalog: Unknown project parameter" in page
+    assert "Apply a corrected file of <code>odd</code> with <code>mir project apply" in page
+    assert "projects/digits" in page
+    assert HOSTILE not in page
+    assert "odd" not in own.ask("GET", "/?q=digits").text
 
 
 def test_a_project_that_was_deleted_says_so(own: Console) -> None:

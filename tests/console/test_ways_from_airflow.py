@@ -53,6 +53,8 @@ def test_run_that_is_no_round_says_so(sources: Sources) -> None:
         answer = client.get(path)
         assert answer.status_code == 404
         assert "has opened no round" in answer.text
+        assert ">All projects</a>" in answer.text
+        assert ("Rounds of digits" in answer.text) == ("round__digits" in path)
         assert "<script>" not in answer.text
 
 

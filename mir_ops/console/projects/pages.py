@@ -13,7 +13,7 @@ from mir_ops.console.projects import views
 from mir_ops.console.projects.form import sections
 from mir_ops.console.rounds.pages import project_page
 from mir_ops.console.sources import NO_PROJECT, Sources
-from mir_ops.errors import NotFoundError
+from mir_ops.errors import InvalidInputError, NotFoundError
 
 pages = APIRouter()
 
@@ -23,11 +23,13 @@ def show_projects(
     request: Request, sources: Opened, q: Annotated[str, Query(max_length=200)] = ""
 ) -> HTMLResponse:
     found = _readable(request, sources)
+    broken = _broken(request, sources)
     return page(
         request,
         "projects/list.html",
         projects=[each for each in found if each.matches(q)],
-        some=bool(found),
+        broken={key: error for key, error in broken.items() if q.lower() in key},
+        some=bool(found or broken),
         words=q,
         tips=sources.tips() if sources.every_version and not found else [],
         no_project=NO_PROJECT,
@@ -82,6 +84,12 @@ def _without_rounds(request: Request, sources: Sources, project: str) -> HTMLRes
             sources.catalog.projects.get(project)  # says what became of it
         raise NotFoundError(f"No project named `{project}`", code="no-such-project")
     return page(request, "projects/versions.html", key=project, tips=tips)
+
+
+def _broken(request: Request, sources: Sources) -> dict[str, InvalidInputError]:
+    """Projects whose files this version does not take, by key."""
+    found = sources.catalog.projects.invalid() if sources.catalog else {}
+    return {key: error for key, error in found.items() if may(request, "read", key)}
 
 
 def _readable(request: Request, sources: Sources, *, deleted: bool = False) -> list[views.Standing]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mir_ops.catalog import GateReport, RoundStep
 from mir_ops.console.labels.views import LabelTaskView, task_view
-from mir_ops.console.rounds.charts import machine_seconds
+from mir_ops.console.rounds.charts import machine_seconds, yields
 from mir_ops.console.rounds.views import FoundRound, RoundView
 from mir_ops.console.runs import Runs
 from mir_ops.console.sources import Sources
@@ -86,6 +86,7 @@ def round_page(sources: Sources, found: FoundRound, number: int) -> dict[str, An
         "turn": found.view,
         "settings": flat(detail.spec),
         "machine_seconds": machine_seconds(found.view.cost),
+        "yields": yields([found.view]),
         "chosen": chosen_page(sources, found, number),
     }
 

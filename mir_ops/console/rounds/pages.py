@@ -23,9 +23,12 @@ Page = Annotated[int, Query(ge=1, le=10**7)]
 
 
 @pages.get("/new", dependencies=[needs("edit")])
-def show_start(request: Request, sources: Opened, project: ProjectKey) -> HTMLResponse:
+def show_start(
+    request: Request, sources: Opened, project: ProjectKey, as_project: bool = False
+) -> HTMLResponse:
     found = sources.workspace.catalog.projects.get(project)
-    return page(request, "rounds/new.html", **starting.start_page(sources, found))
+    values = starting.start_page(sources, found, as_project=as_project)
+    return page(request, "rounds/new.html", **values)
 
 
 @pages.get("/compare", dependencies=[needs("read")])

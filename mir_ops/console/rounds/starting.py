@@ -24,20 +24,29 @@ from mir_ops.console.runs import Approval, Runs
 from mir_ops.console.sources import Sources
 from mir_ops.dataset.sharing import shared_path
 from mir_ops.errors import ConflictError, InvalidInputError, MirError, NotFoundError
-from mir_ops.rounds.sticky import next_round
+from mir_ops.rounds.sticky import next_round, own_values
 
 _REQUEST: Final = re.compile(r"[0-9a-f]{8,64}")
 STOPPED: Final = "Stopped in the console"
 
 
-def start_page(sources: Sources, project: Project) -> dict[str, Any]:
-    """The form of the next round, filled in with what it would take if nothing is said."""
+def start_page(sources: Sources, project: Project, *, as_project: bool = False) -> dict[str, Any]:
+    """The form of the next round, filled in with what it would take if nothing is said.
+
+    With `as_project`, if what earlier runs said does not count any more.
+    """
     following = next_round(sources.workspace, project.key)
+    kept = any(each["round"] is not None for each in following["parameters"].values())
+    if as_project:
+        own = own_values(project.spec)
+        following["parameters"] = {n: {"value": own[n], "round": None} for n in own}
     rounds = sources.workspace.catalog.overviews.newest_of(project.id)
     return {
         "project": project,
         "following": following,
         "fields": _fields(following["parameters"]),
+        "as_project": as_project,
+        "kept": kept,
         "open_round": next((line.number for line in rounds if line.state == "open"), None),
         "request_id": token_hex(8),
         "commands": commands(project),
@@ -93,7 +102,7 @@ def start(
         raise InvalidInputError("`request` is 8 to 64 hexadecimal digits", code="invalid-parameter")
     if "project" in said:
         raise InvalidInputError("The address names the project", code="invalid-parameter")
-    conf = read_conf(said)
+    conf = read_conf(_taken_back(sources, project, said))
     if conf.new_data is not None:
         shared_path(conf.new_data, sources.sharing_dir)
     run_id = f"console__{request_id}" if request_id else None
@@ -120,6 +129,18 @@ def start(
             hint=f"Airflow reads `{project.dag_id}` within half a minute after the project is made",
         ) from None
     return project.dag_id, started
+
+
+def _taken_back(sources: Sources, project: Project, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Null says what the project says: of these parameters no earlier run counts any more.
+
+    What earlier runs said of the others goes on to hold, as this run says it again.
+    """
+    parameters = next_round(sources.workspace, project.key)["parameters"]
+    before = {name: one["value"] for name, one in parameters.items() if one["round"] is not None}
+    if said.get("as_project") or not any(said.get(name, "") is None for name in before):
+        return dict(said)
+    return {**before, **said, "as_project": True}
 
 
 def stop(runs: Runs | None, catalog: Catalog, project: Project, number: int) -> str:
