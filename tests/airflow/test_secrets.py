@@ -32,7 +32,10 @@ ACCESS_KEY, SECRET_KEY = "AKIAROUNDSECRETS7", "s3cr3t/of+the=store/4b1d"
 LABEL_USER, LABEL_TOKEN = "labeller-7c", "t0ken-of-the-label-tool-9f3e"
 IMAGE_SECRET = "signs-addresses-of-images-c81d"
 SECRETS = (ACCESS_KEY, SECRET_KEY, LABEL_USER, LABEL_TOKEN, IMAGE_SECRET)
-PAGES = ("", "projects", "projects/secretive", "rounds", "labels", "models", "executors", "health")
+PAGES = (
+    *("", "classes", "executors", "health", "new-project", "projects/secretive"),
+    *(f"projects/secretive/{name}" for name in ("edit", "labels", "models", "versions")),
+)
 SECONDS = 400.0
 
 
@@ -139,6 +142,7 @@ def _get(airflow: LocalAirflow, path: str) -> Any:
 def _page(airflow: LocalAirflow, page: str) -> str:
     client = airflow.client
     answer = client._http.get(f"/mir/{page}", follow_redirects=True, **client._with_token({}))
+    assert answer.status_code == 200, page
     return str(answer.text)
 
 
