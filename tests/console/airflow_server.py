@@ -163,7 +163,7 @@ def _passwords(home: Path) -> Path:
 
 
 def _started(process: subprocess.Popen[bytes], ready: Path) -> Guarded:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while not ready.exists():
         ended = process.poll() is not None or time.monotonic() > deadline
         assert not ended, ready.with_name("server.log").read_text()
