@@ -160,7 +160,7 @@ def test_sentence_within_a_sentence_is_said_too() -> None:
     [
         ("random draw 0.1234 with seed 7", "以种子 7 随机抽取，值为 0.1234"),
         (
-            "entropy 0.693, mean of the top 3 of 9 boxes; least certain: `big dog` at 0.51",
+            "entropy 0.693, mean over the top 3 of 9 boxes; least certain: `big dog` at 0.51",
             "entropy 0.693，9 个框，取 前 3 个的平均；最不确定：`big dog`，置信度 0.51",
         ),
         (

@@ -61,7 +61,7 @@ def score_boxes(
     boxes, counts = candidates.boxes, candidates.box_counts()
     values = measure(boxes)
     image = over_boxes(boxes.owner, values, counts, aggregate, top)
-    text = {"max": "highest", "mean": "mean", "sum": "sum", "top": f"mean of the top {top}"}
+    text = {"max": "highest", "mean": "mean", "sum": "sum", "top": f"mean over the top {top}"}
     start = np.cumsum(counts) - counts
 
     def reason(one: int) -> str:
