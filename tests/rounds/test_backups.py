@@ -28,6 +28,8 @@ from mir_ops.upkeep.copies import copy_objects
 from mir_ops.upkeep.restoring import restore, restore_store
 from mir_ops.workspace import Workspace
 
+pytestmark = pytest.mark.timeout(900)  # rounds are played before the first test
+
 
 def rows_of(catalog: Catalog) -> dict[str, list[dict[str, Any]]]:
     with catalog.engine.connect() as connection:

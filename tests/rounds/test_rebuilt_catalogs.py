@@ -29,6 +29,8 @@ from mir_ops.store import Store, keys
 
 Rows = dict[str, list[dict[str, Any]]]
 
+pytestmark = pytest.mark.timeout(900)  # rounds are played before the first test
+
 
 def rows_of(catalog: Catalog) -> Rows:
     """Every column of every row of every table."""
