@@ -98,11 +98,11 @@ def _block_of_ymir(shown: Mapping[str, Any]) -> list[str]:
     tids = [tag.partition("@")[2] for tag in shown["tags"] if "@" in tag]
     hid = tids[-1] if tids else shown["commit"][:12]
     counted = ", ".join(f"{short}: {splits[name]}" for short, name in _TYPES.items())
-    labelled = layers.get("ground_truth", {}).get("assets", 0)
+    labelled = layers.get("ground_truth", {}).get("images", 0)
     return [
         ";".join(classes),
         ";".join(shown["keywords"]),
-        f"metadatas.mir: {shown['assets']} assets, {counted}",
+        f"metadatas.mir: {shown['images']} assets, {counted}",
         f"annotations.mir: hid: {hid}, {labelled} assets",
         f"tasks.mir: hid: {hid}",
     ]
@@ -121,9 +121,9 @@ def _show_layers(layers: Mapping[str, Any], output: Output) -> None:
     rows = []
     for name, layer in layers.items():
         name = layer_title(name)
-        rows.append((name, "(all)", layer["assets"], layer["rows"]))
+        rows.append((name, "(all)", layer["images"], layer["rows"]))
         for class_name, counts in layer["classes"].items():
-            rows.append((name, class_name, counts["assets"], counts["boxes"]))
+            rows.append((name, class_name, counts["images"], counts["boxes"]))
     if rows:
         output.record({}, [""])
         columns = ("layer", "class", "images", "boxes")

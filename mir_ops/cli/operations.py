@@ -111,7 +111,7 @@ def say_done(output: Output, done: Done, extra: Mapping[str, Any], lines: list[s
             "commit": commit.id,
             "operation": commit.operation.kind,
             "again": done.again,
-            "assets": stats.assets,
+            "images": stats.assets,
             "layers": boxes,
             **extra,
         },

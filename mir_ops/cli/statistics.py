@@ -54,7 +54,7 @@ def _show(rev: str, analysis: Analysis, output: Output) -> None:
         f"{'no split' if name == 'none' else name}: {count}"
         for name, count in analysis.splits.items()
     )
-    images = counted(analysis.assets, "images") + (f" ({splits})" if splits else "")
+    images = counted(analysis.images, "images") + (f" ({splits})" if splits else "")
     output.record({}, [f"{rev} {analysis.commit[:12]}: {images}"])
     for name, values in analysis.attributes.items():
         listed = ", ".join(f"{value} ({count})" for value, count in list(values.items())[:8])
@@ -64,7 +64,7 @@ def _show(rev: str, analysis: Analysis, output: Output) -> None:
         boxes, images = counted(layer.boxes, "annotations"), counted(layer.positive, "images")
         title = layer_title(layer.name)
         output.record({}, ["", f"{title}: {boxes} on {images}, {layer.negative} empty"])
-        rows = [(one.name, one.boxes, one.assets) for one in layer.classes]
+        rows = [(one.name, one.boxes, one.images) for one in layer.classes]
         output.table(("class", "annotations", "images"), rows, right=("annotations", "images"))
         _show_histograms(layer.histograms, output)
     for suggestion in analysis.suggestions:

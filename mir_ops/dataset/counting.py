@@ -16,7 +16,7 @@ def counts(version: Version) -> dict[str, Any]:
     stats = version.stats
     return {
         "commit": version.id,
-        "assets": stats.assets,
+        "images": stats.assets,
         "splits": {name: stats.splits.get(split, 0) for split, name in _SPLIT_NAMES.items()},
         "layers": {
             name: _layer(layer, version.taxonomy) for name, layer in sorted(stats.layers.items())
@@ -42,12 +42,12 @@ def statistics(version: Version) -> dict[str, Any]:
 def _layer(layer: LayerStats, taxonomy: Taxonomy) -> dict[str, Any]:
     names = dict(zip(taxonomy.ids, taxonomy.names, strict=True))
     return {
-        "assets": layer.assets,
+        "images": layer.assets,
         "rows": layer.rows,
         "classes": {
             names.get(class_id, f"#{class_id}"): {
                 "boxes": boxes,
-                "assets": layer.class_assets.get(class_id, 0),
+                "images": layer.class_assets.get(class_id, 0),
             }
             for class_id, boxes in sorted(layer.classes.items())
         },

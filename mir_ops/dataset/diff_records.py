@@ -28,12 +28,12 @@ def diff_record(old: Version, new: Version, diff: Diff) -> dict[str, Any]:
     return {
         "from": old.id,
         "to": new.id,
-        "assets_added": diff.assets_added,
-        "assets_removed": diff.assets_removed,
-        "assets_changed": diff.assets_changed,
+        "images_added": diff.assets_added,
+        "images_removed": diff.assets_removed,
+        "images_changed": diff.assets_changed,
         "split_moved": diff.split_moved,
         "splits": [
-            {"from": before or None, "to": after or None, "assets": count}
+            {"from": before or None, "to": after or None, "images": count}
             for (before, after), count in diff.splits.items()
         ],
         "attributes": {

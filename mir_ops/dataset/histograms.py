@@ -71,7 +71,7 @@ class ClassCount:
 
     name: str
     boxes: int
-    assets: int
+    images: int
     mask_area: int
 
 
@@ -93,7 +93,7 @@ class Analysis:
     """What `analyse` found in a version."""
 
     commit: str
-    assets: int
+    images: int
     splits: dict[str, int]
     attributes: dict[str, dict[str, int]]
     histograms: tuple[Histogram, ...]
@@ -117,7 +117,7 @@ def analyse(version: Version) -> Analysis:
     )
     found = Analysis(
         commit=version.id,
-        assets=table.num_rows,
+        images=table.num_rows,
         splits={name or "none": count for name, count in version.stats.splits.items()},
         attributes=_value_counts(table["attributes"]),
         histograms=_image_histograms(table, pixels),
@@ -202,7 +202,7 @@ def _class_counts(
         ClassCount(
             name=_name(taxonomy, class_id),
             boxes=stats.classes.get(class_id, 0),
-            assets=stats.class_assets.get(class_id, 0),
+            images=stats.class_assets.get(class_id, 0),
             mask_area=round(areas.get(class_id, 0)),
         )
         for class_id in sorted({*taxonomy.ids, *stats.classes})

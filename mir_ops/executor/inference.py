@@ -66,7 +66,7 @@ class InferenceReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return {
-            "assets": self.assets,
+            "images": self.assets,
             "boxes": self.boxes,
             "clipped": self.clipped,
             "outside": self.outside,

@@ -67,7 +67,7 @@ def test_the_loop_of_ymirs_guide(
         words = ["import", "--index-file", str(index), "--gt-dir", f"{folder}/annotations"]
         words += ["--gen-dir", f"{tmp_path}/assets", "--unknown-types-strategy", "stop"]
         (done,) = run(capsys, *words, "--anno-type", "det-box", "--dst-rev", f"{name}@import")
-        assert (done["branch"], done["tag"], done["assets"]) == (name, f"{name}@import", 2)
+        assert (done["branch"], done["tag"], done["images"]) == (name, f"{name}@import", 2)
 
     sources = "tr:training@import;va:val@import"
     run(capsys, "merge", "--src-revs", sources, "--dst-rev", "tr-va@merged", "-s", "host")
@@ -78,9 +78,9 @@ def test_the_loop_of_ymirs_guide(
     words = ["--src-revs", "tr-va@merged", "--dst-rev", "tr-va@filtered", "-p", "person;cat"]
     assert main(["filter", *words]) == 1  # nobody declared a person
     words[-1] = "cat"
-    assert run(capsys, "filter", *words)[0]["assets"] == 4
+    assert run(capsys, "filter", *words)[0]["images"] == 4
     words = ["--src-revs", "tr-va@filtered", "--dst-rev", "some@x", "--count", "1"]
-    assert run(capsys, "sampling", *words)[0]["assets"] == 1
+    assert run(capsys, "sampling", *words)[0]["images"] == 1
     words = ["--src-revs", "some@x", "--asset-dir", f"{tmp_path}/out", "--gt-dir", f"{tmp_path}/gt"]
     run(capsys, "export", *words, "--media-location", "x", "--anno-format", "voc")
     (image,) = (tmp_path / "out").glob("??/*.png")

@@ -44,13 +44,13 @@ def test_any_version_can_be_checked_out(
     for rev in ("street@V1", "street@part0", str(versions[1]["commit"])[:10]):
         (moved,) = run(capsys, "checkout", rev)
         assert moved["commit"] == versions[1]["commit"]
-        assert run(capsys, "show")[0]["assets"] == 2
+        assert run(capsys, "show")[0]["images"] == 2
         assert len(run(capsys, "log")) == 1
     run(capsys, "checkout", "street")
-    assert run(capsys, "show", "HEAD@V1")[0]["assets"] == 2
+    assert run(capsys, "show", "HEAD@V1")[0]["images"] == 2
 
     run(capsys, "checkout", "-b", "old", "street@V1")
-    assert run(capsys, "show")[0]["assets"] == 2
+    assert run(capsys, "show")[0]["images"] == 2
     assert [row["version"] for row in run(capsys, "log")] == ["V1", None]
     assert "No branch, tag or commit is called `stret`" in fails(capsys, "checkout", "stret")
     assert "Did you mean `street`" in fails(capsys, "checkout", "stret")
@@ -70,7 +70,7 @@ def test_a_deleted_branch_comes_back_with_its_history(
 
     run(capsys, "branch", "--restore", "street")
 
-    assert run(capsys, "show", "street")[0]["assets"] == 3
+    assert run(capsys, "show", "street")[0]["images"] == 3
     assert [row["operation"] for row in run(capsys, "log", "street")] == [
         *("restore", "import", "import")
     ]
@@ -86,7 +86,7 @@ def test_a_tag_is_given_to_any_version_once(
     assert [row["tag"] for row in run(capsys, "tag")] == [
         *("release", "street@good", "street@part0", "street@part1")
     ]
-    assert run(capsys, "show", "street@good")[0]["assets"] == 2
+    assert run(capsys, "show", "street@good")[0]["images"] == 2
     assert run(capsys, "show", "release")[0]["tags"] == ["release"]
     assert "names another commit" in fails(capsys, "tag", "street@good", "street@V2")
 
@@ -122,8 +122,8 @@ def test_diff_says_everything_that_changed(
 
     (diff,) = run(capsys, "diff", "street@V2", "training")
 
-    assert (diff["assets_added"], diff["assets_removed"], diff["split_moved"]) == (0, 1, 2)
-    assert diff["splits"] == [{"from": None, "to": "train", "assets": 2}]
+    assert (diff["images_added"], diff["images_removed"], diff["split_moved"]) == (0, 1, 2)
+    assert diff["splits"] == [{"from": None, "to": "train", "images": 2}]
     assert (diff["classes_added"], diff["classes_removed"]) == (["bird"], [])
     assert diff["classes_renamed"] == [["dog", "hound"]]
     assert diff["covered"] == {"ground_truth": {"added": 0, "removed": 1, "changed": 0}}
@@ -142,7 +142,7 @@ def test_a_renamed_class_keeps_its_boxes(
     run(capsys, "classes", "record", "--to", "street")
 
     (shown,) = run(capsys, "show", "street")
-    assert shown["layers"]["ground_truth"]["classes"]["hound"] == {"boxes": 1, "assets": 1}  # type: ignore[index]
+    assert shown["layers"]["ground_truth"]["classes"]["hound"] == {"boxes": 1, "images": 1}  # type: ignore[index]
     assert run(capsys, "show", "street@V2")[0]["classes"] == ["cat", "dog"]
     assert [row["class"] for row in run(capsys, "classes", "list", "street")] == ["cat", "hound"]
     assert "has these classes already" in fails(
@@ -264,9 +264,9 @@ def test_master_gains_and_the_feature_follows(
     run(capsys, "merge", "master", "street", "--to", "master")
 
     (done,) = run(capsys, "update", "cats", "--from", "master", "--dst-rev", "cats@new")
-    assert (done["assets"], done["tag"], len(done["replayed"])) == (2, "cats@new", 1)  # type: ignore[arg-type]
+    assert (done["images"], done["tag"], len(done["replayed"])) == (2, "cats@new", 1)  # type: ignore[arg-type]
     (again,) = run(capsys, "update", "cats", "--from", "master")
-    assert (again["commit"], again["assets"]) == (done["commit"], 2)
+    assert (again["commit"], again["images"]) == (done["commit"], 2)
     run(capsys, "import", str(archive), "--to", "stranger")
     said = fails(capsys, "update", "cats", "--from", "stranger")
     assert "`cats` does not come from `stranger`: they have no version in common" in said

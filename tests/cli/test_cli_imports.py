@@ -157,7 +157,7 @@ def test_a_url_is_fetched_and_a_private_one_only_when_allowed(
         thread.join()
 
     assert "is the private address 127.0.0.1" in text
-    assert (done["assets"], again["again"]) == (2, True)
+    assert (done["images"], again["again"]) == (2, True)
     tip = store_of(repository).branch("b").tip()
     assert tip.message == "Import a.zip"
 
@@ -179,9 +179,9 @@ def test_a_published_dataset_is_copied_with_its_labels_or_without(
     run(capsys, "import", more, "--to", "more")
     joined = run(capsys, "import", "public:street", "--to", "more", "--split", "train")
 
-    assert (mine["assets"], mine["layers"]) == (2, {"ground_truth": 1})
-    assert (bare["assets"], bare["layers"]) == (2, {})
-    assert (joined["assets"], joined["layers"]) == (3, {"ground_truth": 1})
+    assert (mine["images"], mine["layers"]) == (2, {"ground_truth": 1})
+    assert (bare["images"], bare["layers"]) == (2, {})
+    assert (joined["images"], joined["layers"]) == (3, {"ground_truth": 1})
     store = store_of(repository)
     assert store.branch("more").tip().stats.splits["train"] == 2
     assert store.read("mine").assets().equals(store.read("street").assets())
@@ -320,7 +320,7 @@ def test_a_repository_s_own_folder_is_imported_without_the_repository(
     done = run(capsys, "import", ".", "--to", "a")
     again = run(capsys, "import", ".", "--to", "a")
 
-    assert (done["assets"], again["again"]) == (2, True)
+    assert (done["images"], again["again"]) == (2, True)
     ignored = [issue["examples"] for issue in done["report"]["issues"]]  # type: ignore[index]
     assert ignored == [["labels.csv"]]
     assert store_of(repository).read("a").commit.message == f"Import {repository.name}"
@@ -412,7 +412,7 @@ def test_an_import_that_was_killed_finishes_when_it_is_run_again(
     again = run(capsys, *words)
 
     store = store_of(repository)
-    assert (done["assets"], done["layers"]) == (IMAGES, {"ground_truth": IMAGES})
+    assert (done["images"], done["layers"]) == (IMAGES, {"ground_truth": IMAGES})
     assert (again["again"], again["commit"]) == (True, done["commit"])
     assert store.branch("b").seq == 1
     assert store.resolve("b@first").id == done["commit"]

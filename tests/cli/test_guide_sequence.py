@@ -62,7 +62,7 @@ def mine(
     mining += ["--model-hash", f"{first['model']}@{first['best_stage']}"]
     mining += ["--asset-cache-dir", f"{tmp_path}/cache", "--task-config-file", str(config)]
     mined = run(capsys, *mining, "--executor", executor, "--add-prediction")
-    assert mined["assets"] == 4
+    assert mined["images"] == 4
     assert f"predictions:{first['model']}" in mined["layers"]
 
 
@@ -85,7 +85,7 @@ def label_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         )
     words = ["import", "--index-file", str(index), "--gt-dir", str(gt_dir), "--gen-dir", "x"]
     words += ["--unknown-types-strategy", "stop", "--anno-type", "det-box"]
-    assert run(capsys, *words, "--dst-rev", "labeled-0@import")["assets"] == 4
+    assert run(capsys, *words, "--dst-rev", "labeled-0@import")["images"] == 4
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_guides_sequence(
     merged = run(
         capsys, "merge", "--src-revs", sources, "--dst-rev", "tr-va-1@merged", "-s", "host"
     )
-    assert merged["assets"] == 22
+    assert merged["images"] == 22
 
     second = run(
         capsys, *train, "tr-va-1@merged", "--dst-rev", "training-1@trained",
@@ -146,5 +146,5 @@ def test_the_guides_sequence(
         capsys, "infer", "--src-revs", "dataset-mining@import", "--dst-rev", "predicted@infer",
         "--model-hash", str(second["model"]), "--executor", executor,
     )  # fmt: skip
-    assert found["assets"] == 10
-    assert found["predictions"]["assets"] == 10  # type: ignore[index]
+    assert found["images"] == 10
+    assert found["predictions"]["images"] == 10  # type: ignore[index]

@@ -258,7 +258,7 @@ def train_and_mine(
     reader.follow_with(executor, mining)
     capsys.readouterr()
     assert main(["--json", "show", "--src-revs", "mining-0@mining"]) == 0
-    assert json.loads(shown(capsys)[0])["assets"] == TOPK
+    assert json.loads(shown(capsys)[0])["images"] == TOPK
 
 
 def there_are_four_branches(capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,7 +147,7 @@ def test_a_killed_download_goes_on_where_the_server_allows_and_imports_once(
     done, again = run(capsys, *words), run(capsys, *words)
 
     assert Files.asked[1]["Range"] == f"bytes={left}-"
-    assert done["assets"] == IMAGES
+    assert done["images"] == IMAGES
     assert (again["again"], again["commit"]) == (True, done["commit"])
     store = Store.open((repository / ".mir/store").as_uri())
     assert store.branch("street").seq == 1
@@ -306,7 +306,7 @@ def test_an_object_of_s3_goes_on_after_a_kill_and_imports_once(
     killed_in_s3(url, repository / ".mir/work/downloads", 0.1)
     done, again = run(capsys, *words), run(capsys, *words)
 
-    assert done["assets"] == IMAGES
+    assert done["images"] == IMAGES
     assert (again["again"], again["commit"]) == (True, done["commit"])
 
 
@@ -335,9 +335,9 @@ def test_a_folder_of_s3_is_imported_as_one_of_this_machine(
     again = run(capsys, "import", url, *words)
     other = run(capsys, "import", url.replace("street/?", "street-2?"), *words)
 
-    assert (done["assets"], done["layers"]) == (IMAGES, {"ground_truth": IMAGES})
+    assert (done["images"], done["layers"]) == (IMAGES, {"ground_truth": IMAGES})
     assert (again["again"], again["commit"]) == (True, done["commit"])
-    assert other["assets"] == IMAGES + 1
+    assert other["images"] == IMAGES + 1
     assert list(downloads.iterdir()) == []
     store = Store.open((repository / ".mir/store").as_uri())
     assert store.resolve("street@V1").message == "Import street"

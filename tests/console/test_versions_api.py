@@ -53,7 +53,7 @@ def test_filter_commits_what_the_preview_foretold(client: Asking, story: Story) 
     assert made.status_code == 201
     commit = story.shown.store.resolve("digits/dogs")
     assert made.json() == {"commit": commit.id, "dataset": "digits/dogs", "images": 7}
-    assert (foretold["operation"], foretold["assets"]) == ("filter", 7)
+    assert (foretold["operation"], foretold["images"]) == ("filter", 7)
     assert (commit.operation.kind, commit.project, commit.message) == ("filter", KEY, "Dogs")
     assert foretold["layers"]["ground_truth"]["rows"] == commit.stats.layers["ground_truth"].rows
 
@@ -122,7 +122,7 @@ def test_published_data_may_be_taken_by_every_project(client: Asking, story: Sto
 
     foretold = client.send("POST", f"{API}/versions/preview", recipe).json()
 
-    assert foretold["assets"] == 60
+    assert foretold["images"] == 60
     assert not any(name.startswith("#") for name in foretold["layers"]["ground_truth"]["classes"])
 
 
@@ -136,7 +136,7 @@ def test_what_was_foretold_is_not_counted_again(
     again = client.send("POST", f"{API}/versions/preview", recipe).json()
     page = client.get(f"{HOME}/new", params=recipe)
 
-    assert (again, again["assets"]) == (first, 4)
+    assert (again, again["images"]) == (first, 4)
     assert page.status_code == 200
 
 
@@ -226,7 +226,7 @@ def test_log_search_lineage_and_differences_as_json(client: Asking, story: Story
     assert found[0]["names"] == ["digits/night/drawn@V1"]
     assert client.get(f"{API}/versions", params={"offset": "1", "limit": "1"}).json()["total"] >= 4
     shown = client.get(f"{API}/versions/{story.second.id}").json()
-    assert (shown["assets"], shown["kind"]) == (59, "relabel")
+    assert (shown["images"], shown["kind"]) == (59, "relabel")
 
     lineage = client.get(f"{API}/versions/{story.second.id}/lineage").json()
     assert [each["commit"] for each in lineage["made_from"]] == [story.first.id]
@@ -234,14 +234,14 @@ def test_log_search_lineage_and_differences_as_json(client: Asking, story: Story
 
     asked = {"from": story.first.id, "to": "digits/training"}
     counts = client.get(f"{API}/versions/compare", params=asked).json()
-    assert (counts["assets_removed"], counts["split_moved"]) == (1, 1)
+    assert (counts["images_removed"], counts["split_moved"]) == (1, 1)
     images = client.get(f"{API}/versions/compare/images", params=asked).json()
     assert images["kinds"] == {"removed": 1, "labels": 2, "splits": 1}
     assert {each["asset_id"] for each in images["images"]} == {
         story.shown.hex(index) for index in range(4)
     }
     analysis = client.get(f"{API}/versions/{story.second.id}/analysis").json()
-    assert analysis["assets"] == 59
+    assert analysis["images"] == 59
     assert "unlabelled-images" in {each["code"] for each in analysis["suggestions"]}
 
 

@@ -223,7 +223,7 @@ def test_mir_copy_reads_a_repository_or_a_store(
 
     assert main([*words, "--unknown-types-strategy", "add", "--dst-rev", "a@copied"]) == 0
     done = json.loads(capsys.readouterr().out)
-    assert (done["operation"], done["assets"], done["left_out"]) == ("copy", 3, {})
+    assert (done["operation"], done["images"], done["left_out"]) == ("copy", 3, {})
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "there")
     assert main(["init"]) == 0

@@ -57,7 +57,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
 def test_filter_understands_every_condition(
     repository: Path, capsys: pytest.CaptureFixture[str], words: list[str], kept: int
 ) -> None:
-    assert run(capsys, "filter", "all", *words, "--to", "out@1")["assets"] == kept
+    assert run(capsys, "filter", "all", *words, "--to", "out@1")["images"] == kept
 
 
 def test_fuse_takes_the_flags_of_merge_filter_and_sampling(
@@ -69,7 +69,7 @@ def test_fuse_takes_the_flags_of_merge_filter_and_sampling(
     done = run(capsys, "fuse", *words, "--rate", "0.5", "--seed", "3", "--dst-rev", "out@1")
 
     assert (done["operation"], done["seed"]) == ("fuse", 3)
-    assert 3 <= int(str(done["assets"])) <= 5
+    assert 3 <= int(str(done["images"])) <= 5
     assert run(capsys, "fuse", *words, "--rate", "0.5", "--seed", "3", "--dst-rev", "out@1")[
         "again"
     ]
@@ -130,11 +130,11 @@ def test_dedup_lists_or_removes_what_is_alike(
         *("val", "two", "one", 1),
     )
     done = run(capsys, "dedup", "alike", "--distance", "0", "--to", "out@0")
-    assert (done["removed"], done["assets"]) == (0, 3)
+    assert (done["removed"], done["images"]) == (0, 3)
     done = run(capsys, "dedup", "alike", "--to", "out@4")
-    assert (done["removed"], done["assets"]) == (1, 2)
+    assert (done["removed"], done["images"]) == (1, 2)
     done = run(capsys, "dedup", "alike", "--against", "alike@V1", "--exact", "--to", "out@x")
-    assert (done["removed"], done["assets"]) == (3, 0)
+    assert (done["removed"], done["images"]) == (3, 0)
 
     assert main(["dedup", "alike"]) == 0
     said = capsys.readouterr()

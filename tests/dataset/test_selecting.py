@@ -190,13 +190,13 @@ def test_every_operation_commits_once(filled: Store) -> None:
 def test_statistics_count_by_class_split_and_format(filled: Store) -> None:
     numbers = statistics(filled.read("one"))
 
-    assert numbers["assets"] == 5
+    assert numbers["images"] == 5
     assert numbers["splits"] == {"training": 0, "validation": 0, "test": 0, "others": 5}
     assert numbers["formats"] == {"image/jpeg": 5}
     assert (numbers["width"], numbers["height"]) == ([64, 64], [48, 48])
     layer = numbers["layers"]["ground_truth"]
-    assert (layer["assets"], layer["rows"]) == (4, 4)
-    assert layer["classes"]["cat"] == {"boxes": 2, "assets": 2}
+    assert (layer["images"], layer["rows"]) == (4, 4)
+    assert layer["classes"]["cat"] == {"boxes": 2, "images": 2}
 
 
 @pytest.mark.parametrize("sampling", [None, Sampling(count=1), Sampling(rate=0.5, seed=4)])

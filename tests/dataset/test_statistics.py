@@ -50,7 +50,7 @@ def test_layers_are_counted_by_class(store: Store) -> None:
     truth, predicted = analyse(put(store, "all", IMAGES)).layers
 
     assert (truth.boxes, truth.positive, truth.negative) == (14, 2, 1)
-    assert [(c.name, c.boxes, c.assets) for c in truth.classes] == [
+    assert [(c.name, c.boxes, c.images) for c in truth.classes] == [
         ("cat", 13, 2),
         ("dog", 1, 1),
         ("bird", 0, 0),
@@ -127,7 +127,7 @@ def test_an_empty_version_has_nothing_to_show(store: Store, tmp_path: Path) -> N
 
     analysis = analyse(store.read("none"))
 
-    assert (analysis.assets, analysis.layers, analysis.suggestions) == (0, (), ())
+    assert (analysis.images, analysis.layers, analysis.suggestions) == (0, (), ())
     assert write_pictures(analysis, tmp_path) == []
 
 

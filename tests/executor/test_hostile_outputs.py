@@ -226,7 +226,7 @@ def test_boxes_are_taken_and_what_is_not_is_counted(job: Job, names: list[str]) 
     assert rows[1]["class_probs"] == [(0, 0.25), (1, 0.5)]
     assert len(taken.assets) == 13
     assert taken.report.to_dict() == {
-        "assets": 13,
+        "images": 13,
         "boxes": 2,
         "clipped": 1,
         "outside": 1,

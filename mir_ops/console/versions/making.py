@@ -99,11 +99,11 @@ def foretold(sources: Sources, project: str, sent: Mapping[str, Any]) -> dict[st
     known = dict(zip(names.ids, names.names, strict=True))
     return {
         "operation": recipe.kind,
-        "assets": stats.assets,
+        "images": stats.assets,
         "splits": {split or "none": count for split, count in stats.splits.items()},
         "layers": {
             name: {
-                "assets": layer.assets,
+                "images": layer.assets,
                 "rows": layer.rows,
                 "classes": {
                     known.get(class_id, f"#{class_id}"): rows
