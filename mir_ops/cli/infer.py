@@ -88,7 +88,7 @@ def _run_on_files(arguments: argparse.Namespace, output: Output) -> int:
     )
     found.write(target)
     output.record(
-        {"file": str(target), "images": len(found.pictures), **found.report.to_dict()},
+        {"file": str(target), **found.report.to_dict(), "images": len(found.pictures)},
         [f"Written: {target}", *found.report.lines()],
     )
     return 0
