@@ -104,7 +104,7 @@ def test_a_filter_is_seen_before_it_is_committed(
     page.get_by_label("Versions, joined by ;").fill("training")
     page.get_by_label("With these classes").fill("sing")
     page.get_by_role("button", name="Show what it would give").click()
-    expect(page.get_by_role("alert")).to_contain_text("Did you mean `sign`?")
+    expect(page.get_by_role("alert")).to_contain_text("Did you mean sign?")
     page.get_by_label("With these classes").fill("sign")
     page.get_by_role("button", name="Show what it would give").click()
     preview = page.get_by_role("region", name="Preview")
