@@ -1,0 +1,166 @@
+"""Two machines of Celery: the stack's, and one that has the engine and nothing else in common.
+
+The second has a network, a work folder and a compose project of its own, and reaches the first by
+the ports that docker-compose.cluster.yaml opens. It alone serves the queue of executors.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from production_stack import DAG, DEMO, ROOT, Stack, compose_command, missing_images, running, until
+
+from mir_ops.demo.services import free_port
+from mir_ops.rounds.airflow_api import DagRun
+
+pytestmark = [pytest.mark.docker, pytest.mark.long, pytest.mark.timeout(2400)]
+
+OVERLAYS = ("docker-compose.celery.yaml", "docker-compose.cluster.yaml")
+PORTS = {
+    "POSTGRES_ADDRESS": "CLUSTER_POSTGRES_PORT",
+    "REDIS_ADDRESS": "CLUSTER_REDIS_PORT",
+    "S3_URL": "CLUSTER_S3_PORT",
+    "AIRFLOW_API_URL": "CLUSTER_API_PORT",
+}
+EXECUTORS = {"train", "evaluate", "mine_shard", "mine", "train_last", "evaluate_last"}
+
+
+@dataclass(kw_only=True)
+class Second:
+    """The other machine's worker."""
+
+    stack: Stack
+    folder: Path
+
+    def write_env(self) -> None:
+        told = self.stack.settings
+        urls = {
+            name: f"{'http://' if 'URL' in name else ''}{told['CLUSTER_ADDRESS']}:{told[port]}"
+            for name, port in PORTS.items()
+        }
+        (self.folder / "work").mkdir()
+        if os.getuid() == 0:
+            os.chown(self.folder / "work", int(told["AIRFLOW_UID"]), 0)
+        ours = {
+            **{name: value for name, value in told.items() if name not in PORTS.values()},
+            **urls,
+            "YMIR_PATH": str(self.folder / "work"),
+            "WORKER_QUEUES": "executors",
+            "WORKER_CONCURRENCY": "2",
+        }
+        text = "".join(f"{name}={value}\n" for name, value in ours.items())
+        (self.folder / "env").write_text(text)
+
+    def compose(self, *words: str) -> None:
+        command = compose_command()
+        assert command is not None
+        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        fixed = ["--env-file", str(self.folder / "env"), "-f", "docker-compose.worker.yaml"]
+        subprocess.run(
+            [command, "-p", f"{self.stack.name}-second", *fixed, *words],
+            cwd=ROOT, env=clean, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+
+    @property
+    def container(self) -> Any:
+        label = f"com.docker.compose.project={self.stack.name}-second"
+        (found,) = self.stack.engine.containers.list(all=True, filters={"label": label})
+        return found
+
+    @property
+    def hostname(self) -> str:
+        return str(self.container.attrs["Config"]["Hostname"])
+
+    def wait_healthy(self) -> None:
+        until(
+            lambda: self.container.attrs["State"]["Health"]["Status"] == "healthy",
+            "the second worker is healthy",
+        )
+
+
+@pytest.fixture(scope="module")
+def second(
+    engine: Any, sample_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Second]:
+    if compose_command() is None:
+        pytest.skip("docker-compose is not installed")
+    if missing := missing_images(engine, "redis"):
+        pytest.skip(f"No images {', '.join(missing)}: run `make stack-images`")
+    gateway = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    settings = {
+        "REDIS_IMAGE": "mir-ops/redis:0.1.0",
+        "CLUSTER_ADDRESS": gateway,
+        **{port: str(free_port()) for port in PORTS.values()},
+        "WORKER_QUEUES": "default",
+        "WORKER_CONCURRENCY": "2",
+        "TASK_HEARTBEAT_TIMEOUT": "60",
+    }
+    overlays = [ROOT / name for name in OVERLAYS]
+    folder = tmp_path_factory.mktemp("celery")
+    with running(folder / "first", engine=engine, overlays=overlays, **settings) as stack:
+        other = Second(stack=stack, folder=folder)
+        other.write_env()
+        other.compose("up", "-d")
+        try:
+            stack.wait_healthy("airflow-worker")
+            other.wait_healthy()
+            yield other
+        finally:
+            other.compose("down", "--volumes", "--timeout", "5")
+
+
+def hosts(stack: Stack, run: DagRun) -> dict[str, set[str]]:
+    """On which hosts tasks ran: those of executors, and the others."""
+    rows = stack.run_in(
+        "postgres", "psql", "-U", "mir", "-d", "airflow", "-At", "-c",
+        f"SELECT task_id, hostname FROM task_instance WHERE run_id = '{run.run_id}' "
+        "AND state = 'success' AND hostname <> ''",
+    )  # fmt: skip
+    found: dict[str, set[str]] = {"executors": set(), "others": set()}
+    for task_id, hostname in (row.split("|") for row in rows.splitlines()):
+        found["executors" if task_id in EXECUTORS else "others"].add(hostname)
+    return found
+
+
+def test_a_round_runs_on_two_machines_that_share_no_folder(second: Second) -> None:
+    stack = second.stack
+    stack.bring(DEMO, mining={"strategy": "entropy", "budget": 5, "shard_size": 15})
+
+    run = stack.round(DEMO)
+
+    assert run.state == "success", stack.failures(run)
+    ran = hosts(stack, run)
+    assert ran["executors"] == {second.hostname}
+    assert second.hostname not in ran["others"]
+    assert not (stack.work / "jobs").exists()
+    assert (second.folder / "work" / "cache").is_dir()
+    assert stack.executors() == []
+
+
+def test_a_round_survives_the_sudden_death_of_the_worker_that_trains(second: Second) -> None:
+    stack = second.stack
+    config = {"train": {"idle_seconds": 30}}
+    stack.bring(
+        "mortal", executor={"name": "sample", "config": config, "limits": {"time_seconds": 300}}
+    )
+    run = stack.client.trigger(DAG, conf={"project": "mortal"})
+    until(lambda: any(each.labels["mir.task"] == "train" for each in stack.executors()), "trains")
+    (training,) = (each for each in stack.executors() if each.labels["mir.task"] == "train")
+
+    second.container.kill()
+    second.container.start()
+
+    ended = stack.client.wait_for_run(DAG, run.run_id, timeout=1200)
+    assert ended.state == "success", stack.failures(ended)
+    tries = {task.task_id: task.try_number for task in stack.client.tasks(DAG, run.run_id)}
+    assert tries["train"] == 2  # it went on with the container that the first try started
+    (round_,) = stack.catalog().rounds.list("mortal")
+    assert round_.state == "closed"
+    assert stack.store().branch("mortal/training").tip().stats.splits == {"train": 29, "val": 12}
+    assert training.id not in [each.id for each in stack.executors()]
