@@ -131,7 +131,7 @@ def test_constraints_cover_what_the_project_asks_for() -> None:
 def test_no_file_names_a_private_place() -> None:
     # Paths and package mirrors of whoever worked on a file are no part of the project.
     private = re.compile(
-        rb"file:///opt|/opt/(?!airflow|mir-ops|uv|venv)[a-z]|/work/(?:main|shared)|/root/"
+        rb"file:///opt|/opt/(?!airflow|mir-ops|s3|sso|uv|venv)[a-z]|/work/(?:main|shared)|/root/"
     )
     index = re.compile(rb"https?://[^\s\"'`)]*(?:/simple\b|/whl/|pypi[^\s\"'`)]*)")
     found = []
