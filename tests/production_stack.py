@@ -25,8 +25,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import yaml
 
+from mir_ops import __version__
 from mir_ops.catalog import Catalog
 from mir_ops.dataset import import_dataset
 from mir_ops.demo.project import project_mapping
@@ -53,9 +55,17 @@ def compose_command() -> str | None:
     return os.environ.get("MIR_COMPOSE") or shutil.which("docker-compose")
 
 
-def missing_images(engine: Any, *more: str) -> list[str]:
-    """Images that the stack wants and the engine has not."""
-    return [name for name in (*IMAGES, *more) if not engine.images.list(f"mir-ops/{name}:0.1.0")]
+def image(name: str) -> str:
+    """One of ours, as `make stack-images` and `executors/build.sh` name it."""
+    return f"mir-ops/{name}:{__version__}"
+
+
+def skip_without(engine: Any, *images: str) -> None:
+    """Skip the test where docker-compose is missing, or an image: the stack's, or one of these."""
+    if compose_command() is None:
+        pytest.skip("docker-compose is not installed")
+    if missing := [name for name in (*IMAGES, *images) if not engine.images.list(image(name))]:
+        pytest.skip(f"No images {', '.join(missing)}: run `make stack-images`")
 
 
 @dataclass(kw_only=True)

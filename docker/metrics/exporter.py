@@ -3,7 +3,7 @@
 Lines have InfluxDB's tags, as Airflow sends them with `statsd_influxdb_enabled`:
 `airflow.mir.rounds.closed,project=street:1|c` is `airflow_mir_rounds_closed{project="street"} 1`.
 Counters add up, gauges keep their last value for a day, timers are seconds: `_sum` and `_count`.
-Prometheus's own statsd_exporter reads the same lines to the same names.
+Prometheus's own statsd_exporter documents the same reading of such lines; it was not run beside.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from production_stack import Stack, compose_command, missing_images, running
+from production_stack import Stack, running, skip_without
 
 
 @pytest.fixture(scope="session")
@@ -14,9 +14,6 @@ def stack(
     engine: Any, sample_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """A stack that runs; without engine, docker-compose or images the test is skipped."""
-    if compose_command() is None:
-        pytest.skip("docker-compose is not installed")
-    if missing := missing_images(engine):
-        pytest.skip(f"No images {', '.join(missing)}: run `make stack-images`")
+    skip_without(engine)
     with running(tmp_path_factory.mktemp("stack"), engine=engine) as started:
         yield started

@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from production_stack import DAG, DEMO, ROOT, Stack, compose_command, missing_images, running, until
+from production_stack import (
+    DAG,
+    DEMO,
+    ROOT,
+    Stack,
+    compose_command,
+    image,
+    running,
+    skip_without,
+    until,
+)
 
 from mir_ops.demo.services import free_port
 from mir_ops.rounds.airflow_api import DagRun
@@ -88,13 +98,10 @@ class Second:
 def second(
     engine: Any, sample_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Second]:
-    if compose_command() is None:
-        pytest.skip("docker-compose is not installed")
-    if missing := missing_images(engine, "redis"):
-        pytest.skip(f"No images {', '.join(missing)}: run `make stack-images`")
+    skip_without(engine, "redis")
     gateway = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
     settings = {
-        "REDIS_IMAGE": "mir-ops/redis:0.1.0",
+        "REDIS_IMAGE": image("redis"),
         "CLUSTER_ADDRESS": gateway,
         **{port: str(free_port()) for port in PORTS.values()},
         "WORKER_QUEUES": "default",

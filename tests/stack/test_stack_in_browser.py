@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from browser_tab import CHROMIUM, Tab, open_tab
-from production_stack import DAG, Stack, compose_command, missing_images, running, until
+from production_stack import DAG, Stack, running, skip_without, until
 
 from mir_ops.labeling.studio_client import StudioClient
 
@@ -28,10 +28,7 @@ def asking(
     engine: Any, sample_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """A stack with Label Studio whose round waits for people."""
-    if compose_command() is None:
-        pytest.skip("docker-compose is not installed")
-    if missing := missing_images(engine, "label-studio"):
-        pytest.skip(f"No images {', '.join(missing)}: run `make stack-images`")
+    skip_without(engine, "label-studio")
     folder = tmp_path_factory.mktemp("seen")
     with running(folder, "label-studio", engine=engine, LABEL_TOOL="label_studio") as stack:
         stack.bring("people", labels=PEOPLE)

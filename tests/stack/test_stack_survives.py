@@ -22,9 +22,8 @@ from production_stack import (
     ROUND_SECONDS,
     STAYING,
     Stack,
-    compose_command,
-    missing_images,
     running,
+    skip_without,
     until,
 )
 
@@ -46,10 +45,7 @@ def stack(
     engine: Any, sample_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
     """A stack with Label Studio, which every test finds healthy."""
-    if compose_command() is None:
-        pytest.skip("docker-compose is not installed")
-    if missing := missing_images(engine, "label-studio"):
-        pytest.skip(f"No images {', '.join(missing)}: run `make stack-images`")
+    skip_without(engine, "label-studio")
     folder = tmp_path_factory.mktemp("survivor")
     with running(folder, "label-studio", engine=engine, LABEL_TOOL="label_studio") as started:
         yield started

@@ -12,7 +12,18 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from production_stack import DEMO, IMAGES, ONCE, ROOT, STAYING, Stack, running, until
+from production_stack import (
+    DEMO,
+    IMAGES,
+    ONCE,
+    ROOT,
+    STAYING,
+    Stack,
+    image,
+    running,
+    skip_without,
+    until,
+)
 
 from mir_ops.demo.services import free_port
 from mir_ops.rounds.airflow_api import DagRun
@@ -42,9 +53,7 @@ CANARY = "canary-of-a-wrong-key-7d1f"
 
 @pytest.fixture(scope="module")
 def watched(engine: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    missing = [name for name in (*IMAGES, "prometheus") if not engine.images.list(image(name))]
-    if missing:
-        pytest.skip(f"No images {', '.join(missing)}: run `make stack-images`")
+    skip_without(engine, "prometheus")
     folder = tmp_path_factory.mktemp("watched")
     more = {"METRICS": "True", "PROMETHEUS_PORT": str(free_port())}
     with running(folder, "metrics", engine=engine, **more) as stack:
@@ -58,10 +67,6 @@ def closed(watched: Stack) -> DagRun:
     run = watched.round(DEMO)
     assert run.state == "success", watched.failures(run)
     return run
-
-
-def image(name: str) -> str:
-    return f"mir-ops/{name}:0.1.0"
 
 
 def prometheus(stack: Stack, path: str, **params: str) -> Any:
