@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -65,7 +66,8 @@ def console(airflow: LocalAirflow) -> Iterator[Callable[..., Any]]:
         def ask(method: str, path: str, sent: object = None, *, page: bool = False) -> Any:
             address = f"{airflow.url}/mir/{path}" if page else f"{airflow.url}/mir/api/v1/{path}"
             headers = {"Authorization": f"Bearer {token}"}
-            answer = http.request(method, address, json=sent, headers=headers)
+            content, json_ = (sent, None) if isinstance(sent, bytes) else (None, sent)
+            answer = http.request(method, address, content=content, json=json_, headers=headers)
             assert answer.is_success, answer.text
             return answer if page else answer.json()
 
@@ -224,7 +226,7 @@ def test_data_that_is_imported_starts_a_round_once_enough_of_it_is_labelled(
     world.apply("lane", schedule={"new_labels": 5})
     airflow.wait_for_dag(dag)
 
-    _import_labelled(airflow, world, console, 3, seed=1000)
+    _import_labelled(airflow, world, console, _shared(world, 3, seed=1000))
     _until(lambda: len(airflow.client.runs(dag)) == 1)
     (few,) = airflow.client.runs(dag)
     ended = airflow.client.wait_for_run(dag, few.run_id, timeout=SECONDS)
@@ -234,7 +236,7 @@ def test_data_that_is_imported_starts_a_round_once_enough_of_it_is_labelled(
     log = airflow.client.log(dag, few.run_id, "open_round")
     assert "3 of 5 images are newly labelled: not yet" in log
 
-    _import_labelled(airflow, world, console, 2, seed=1003)
+    _import_labelled(airflow, world, console, _uploaded(world, console, 2, seed=1003))
     _until(lambda: bool(rounds.list("lane")))
     (opened,) = rounds.list("lane")
     airflow.client.cancel(dag, opened.run_id)
@@ -263,15 +265,29 @@ def test_a_tick_starts_a_round_and_one_that_finds_it_open_is_skipped_and_links_i
 
 
 def _import_labelled(
-    airflow: LocalAirflow, world: RoundWorld, console: Callable[..., Any], count: int, *, seed: int
+    airflow: LocalAirflow, world: RoundWorld, console: Callable[..., Any], path: str
 ) -> None:
-    """So many more images into the training version of project `lane`."""
-    name = f"lane-{seed}"
-    write_images(world.root / "sharing" / name, count, seed=seed)
-    asked = {"path": name, "to": "training", "split": "train", "unknown_classes": "add"}
+    """What lies at this path in the sharing folder, into the training version of `lane`."""
+    asked = {"path": path, "to": "training", "split": "train", "unknown_classes": "add"}
     run_id = console("POST", "projects/lane/imports", asked)["run_id"]
     ended = airflow.client.wait_for_run("dataset_import", run_id, timeout=SECONDS)
     assert ended.state == "success"
+
+
+def _shared(world: RoundWorld, count: int, *, seed: int) -> str:
+    """So many images that somebody put into the sharing folder."""
+    write_images(world.root / "sharing" / f"lane-{seed}", count, seed=seed)
+    return f"lane-{seed}"
+
+
+def _uploaded(world: RoundWorld, console: Callable[..., Any], count: int, *, seed: int) -> str:
+    """So many images that somebody sent from a machine of their own, as one archive."""
+    own = world.root / "own" / str(seed)
+    write_images(own, count, seed=seed)
+    content = Path(shutil.make_archive(str(own), "zip", own)).read_bytes()
+    path: str = console("POST", "projects/lane/uploads?name=night.zip", content)["path"]
+    assert (world.root / "sharing" / path).read_bytes() == content
+    return path
 
 
 def test_a_round_is_started_and_stopped_in_the_console(

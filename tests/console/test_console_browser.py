@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from browser_tab import CHROMIUM, Tab
 from console_data import Shown
+from playwright.sync_api import expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -90,19 +91,19 @@ def test_filters_and_keys_turn_pages(served: str, shown: Shown, tab: Tab) -> Non
     page.goto(f"{served}/mir{shown.images}")
     page.keyboard.press("ArrowRight")
     page.wait_for_url("**page=2**")
-    assert page.locator(".tile").count() == 12
+    expect(page.locator(".tile")).to_have_count(12)
 
     page.get_by_label("Split").select_option("val")
     page.wait_for_url("**split=val**")
-    assert page.get_by_role("status").inner_text() == "Images 1–10 of 10"
+    expect(page.get_by_role("status")).to_have_text("Images 1–10 of 10")
 
     page.get_by_role("link", name="dog").click()
     page.wait_for_url("**class=**")
-    assert page.get_by_role("status").inner_text() == "Images 1–2 of 2"
+    expect(page.get_by_role("status")).to_have_text("Images 1–2 of 2")
 
     page.get_by_label("Predictions").uncheck()
     page.wait_for_url(lambda url: "predictions" not in url)
-    assert page.locator(".shape.predicted").count() == 0
+    expect(page.locator(".shape.predicted")).to_have_count(0)
     assert page.locator(".shape").count() > 0
     assert tab.complaints == []
 

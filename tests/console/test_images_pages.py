@@ -132,7 +132,7 @@ def test_an_image_says_all_that_is_known_of_its_boxes(client: Client, street: St
     wrong = '0.30</span> <span class="badge bad">wrong'
     assert f'</i>car</th><td>prediction <span class="nowrap">{found}</span>' in html
     assert f'</i>person</th><td>prediction <span class="nowrap">{wrong}</span>' in html
-    assert '<span class="muted">both</span>' in html
+    assert '<span class="muted">near a box of another class, and not well</span>' in html
     assert "by=&#34;&gt;&lt;script&gt;" in html
     assert "<dt>weather</dt><dd>sun</dd>" in html
 

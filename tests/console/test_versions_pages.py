@@ -154,7 +154,7 @@ def test_version_of_another_project_is_not_there(client: Client, story: Story) -
     ):
         assert client.get(path).status_code == 404, path
     html = client.get(f"{HOME}/new?sources=secret/training").text
-    assert "No version `secret/training` in project `digits`" in html
+    assert "No version <code>secret/training</code> in project <code>digits</code>" in html
 
 
 def test_addresses_of_images_as_they_once_were_still_lead_there(
