@@ -48,9 +48,11 @@ class Shelf:
         return Sources(self.store, self.catalog)
 
 
-def write_shelf(folder: Path, *, images: int = 40) -> Shelf:
-    store = Store.open((folder / "store").as_uri(), create=True)
-    catalog = Catalog.open(f"sqlite:///{folder}/catalog.db")
+def write_shelf(
+    folder: Path, *, images: int = 40, store_url: str | None = None, catalog_url: str | None = None
+) -> Shelf:
+    store = Store.open(store_url or (folder / "store").as_uri(), create=True)
+    catalog = Catalog.open(catalog_url or f"sqlite:///{folder}/catalog.db")
     version = _write_truth(store, images)
     evaluations = {}
     for number, (model, share) in enumerate(((OLDER, 0.5), (NEWER, 0.85)), start=1):

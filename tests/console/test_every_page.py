@@ -79,7 +79,10 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    shelf: Shelf = write_shelf(tmp_path_factory.mktemp("site"), images=9)
+    return site_of(write_shelf(tmp_path_factory.mktemp("site"), images=9))
+
+
+def site_of(shelf: Shelf) -> Site:
     sources = Sources(shelf.store, shelf.catalog)
     shelf.catalog.executors.add(
         name="mine", image=f"mine:{HOSTILE}", folder=None, digest=None, network=True,
