@@ -85,7 +85,12 @@ def write_shown(folder: Path) -> Shown:
 
 
 def write_version(
-    store: Store, branch: str, project: str | None, contents: Sequence[bytes]
+    store: Store,
+    branch: str,
+    project: str | None,
+    contents: Sequence[bytes],
+    *,
+    media_type: str = "image/png",
 ) -> tuple[Commit, list[bytes]]:
     store.put_blobs(contents)
     known = store.register_classes(["cat", "dog", "bird", HOSTILE])
@@ -99,7 +104,7 @@ def write_version(
         project=project,
     ) as edit:
         edit.put_taxonomy(Taxonomy(tuple(ClassName(id_, name) for name, id_ in known.items())))
-        edit.put_assets(_assets(ids, contents))
+        edit.put_assets(_assets(ids, contents, media_type))
         edit.put_layer(
             "ground_truth", _truths(labelled, known), assets=pa.array(labelled, pa.binary(32))
         )
@@ -117,14 +122,14 @@ def _png(seed: int, *, width: int = 96, height: int = 96) -> bytes:
     return file.getvalue()
 
 
-def _assets(ids: Sequence[bytes], contents: Sequence[bytes]) -> pa.Table:
+def _assets(ids: Sequence[bytes], contents: Sequence[bytes], media_type: str) -> pa.Table:
     def split(index: int) -> str | None:
         return "train" if index < 40 else "val" if index < 50 else None
 
     rows = [
         {
             "asset_id": asset_id,
-            "media_type": "image/png",
+            "media_type": media_type,
             "width": 96,
             "height": 96,
             "channels": 3,

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import re
+from pathlib import Path
 
 import httpx
 import pytest
-from console_data import HOSTILE, Client, Shown
+from console_data import HOSTILE, Client, Shown, write_version
 from PIL import Image
 
 from mir_ops.console.app import create_app
 from mir_ops.console.headers import IMAGE_POLICY, PAGE_POLICY
 from mir_ops.console.images import files as images
 from mir_ops.console.sources import NO_PROJECT, Sources
+from mir_ops.store import Store
 
 MODEL = "predictions:0123456789abcdef"
 
@@ -121,6 +124,21 @@ def test_bytes_are_the_image_and_cannot_become_a_page(client: Client, shown: Sho
     assert response.headers["content-type"] == "image/png"
     assert response.headers["content-security-policy"] == IMAGE_POLICY
     assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("media_type", ["image/svg+xml", "text/html", ""])
+@pytest.mark.parametrize("kind", ["bytes", "thumbnail"])
+def test_what_could_run_a_script_is_not_sent(tmp_path: Path, media_type: str, kind: str) -> None:
+    drawn = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    store = Store.open(tmp_path.as_uri(), create=True)
+    commit, _ = write_version(store, "digits/training", "digits", [drawn], media_type=media_type)
+    client = Client(create_app(lambda: Sources(store, None)))
+    asset_id = hashlib.sha256(drawn).hexdigest()
+
+    answer = client.get(f"/projects/digits/versions/{commit.id}/images/{asset_id}/{kind}")
+
+    assert answer.status_code == 415
+    assert b"alert(1)" not in answer.content
 
 
 def test_an_unchanged_image_is_not_sent_again(client: Client, shown: Shown) -> None:
