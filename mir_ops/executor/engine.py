@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _FOLLOW_SECONDS: Final = 1.0
 _LOST_SECONDS: Final = 60.0
+_SIGNALLED: Final = (137, 143)  # SIGKILL, SIGTERM
 _REMOVE_SECONDS: Final = 20.0
 _REPLAYED_LINES: Final = 100
 _LARGEST_LOG: Final = 64 << 20
@@ -70,11 +71,15 @@ class ContainerRun:
         return self._settings.name
 
     def attach(self) -> bool:
-        """A container that runs, or one that ended and of which nobody took the result."""
+        """A container that runs, or one that ended and of which nobody took the result.
+
+        One that was stopped from outside, as all are when the engine or its host stops, goes.
+        """
         found = self._inspect()
         if found is None:
             return False
-        if found["State"]["Status"] == "created" or not self._is_ours(found):
+        unusable = found["State"]["Status"] == "created" or _was_stopped(found["State"])
+        if unusable or not self._is_ours(found):
             self.remove()
             return False
         self._adopted = True
@@ -271,6 +276,12 @@ class ContainerRun:
                 if file.tell() + len(line) > _LARGEST_LOG:
                     break
                 file.write(line)
+
+
+def _was_stopped(state: Mapping[str, Any]) -> bool:
+    """Whether a signal ended it that the memory limit did not send."""
+    by_signal = state["ExitCode"] in _SIGNALLED and not state["OOMKilled"]
+    return by_signal and not state["Running"]
 
 
 def _is_gone(error: APIError) -> bool:

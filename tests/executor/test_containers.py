@@ -23,6 +23,7 @@ from mir_ops.executor import (
     follow_monitor,
     gpus,
 )
+from mir_ops.executor.engine import ContainerRun
 from mir_ops.executor.gpus import free_gpus
 
 LOOK_AROUND = """
@@ -236,3 +237,21 @@ def test_second_container_of_an_operation_cannot_start(
             engine.api.create_container(settings.image, name=settings.name, host_config=limits)
     finally:
         engine.api.remove_container(first, force=True)
+
+
+@pytest.mark.docker
+def test_a_container_that_its_engine_stopped_is_not_taken_for_one_that_failed(
+    engine: Any, sample_image: str, prepare
+) -> None:
+    job = prepare(config={"hang": True})
+    first, again = (ContainerRun(job, engine=engine.api) for _ in range(2))
+    first.start()
+    try:
+        engine.api.stop(first.name, timeout=10)  # as an engine does with all when it stops
+        assert engine.api.inspect_container(first.name)["State"]["ExitCode"] in (137, 143)
+
+        assert not again.attach()
+
+        assert not engine.containers.list(all=True, filters={"name": first.name})
+    finally:
+        again.remove()
