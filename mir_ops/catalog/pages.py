@@ -76,10 +76,10 @@ def keep_registry(catalog: Catalog, store: Store, deployment: str) -> bool:
 
     def make(before: bytes | None) -> bytes:
         page = _registry_page(catalog)
-        known = json.loads(before) if before else {}
+        known = _known(before)
         for part, (_, column) in REGISTERED.items():
             if part != "executors":
-                page[part] = _joined(known.get(part, ()), page[part], column)
+                page[part] = _joined(known.get(part), page[part], column)
         return _encoded(page)
 
     return write_page(store.objects, (deployment, REGISTRY), make)
@@ -127,9 +127,20 @@ def _all(session: Session, kind: type[Any]) -> list[Row]:
     return [_plain(row) for row in session.scalars(query)]
 
 
-def _joined(known: Sequence[Row], mine: Sequence[Row], column: str) -> list[Row]:
+def _known(before: bytes | None) -> dict[str, Any]:
+    """What the page says so far. One that is damaged says nothing: it must stop no round."""
+    try:
+        page = json.loads(before or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return page if isinstance(page, dict) else {}
+
+
+def _joined(known: object, mine: Sequence[Row], column: str) -> list[Row]:
     own = {row[column] for row in mine}
-    return [*(row for row in known if row[column] not in own), *mine]
+    rows = known if isinstance(known, list) else []
+    named = (row for row in rows if isinstance(row, dict) and isinstance(row.get(column), str))
+    return [*(row for row in named if row[column] not in own), *mine]
 
 
 def _plain(row: Any) -> Row:

@@ -122,7 +122,9 @@ def _png(seed: int, *, width: int = 96, height: int = 96) -> bytes:
     return file.getvalue()
 
 
-def _assets(ids: Sequence[bytes], contents: Sequence[bytes], media_type: str) -> pa.Table:
+def _assets(
+    ids: Sequence[bytes], contents: Sequence[bytes], media_type: str = "image/png"
+) -> pa.Table:
     def split(index: int) -> str | None:
         return "train" if index < 40 else "val" if index < 50 else None
 

@@ -6,16 +6,14 @@ The pages are read off the app: one that is new is tried too, or its address is 
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-import uvicorn
 from browser_tab import CHROMIUM, Tab
 from console_data import HOSTILE, Client
 from model_data import NEWER, OLDER, Shelf, write_shelf
+from pages_server import serving
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -111,16 +109,8 @@ def served(site: Site) -> Iterator[str]:
         return HTMLResponse(f'<!doctype html><link rel="icon" href="data:,">{FRAME}')
 
     mounted = Starlette(routes=[Route("/framed", framed), Mount(BASE, site.app)])
-    server = uvicorn.Server(uvicorn.Config(mounted, port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with serving(mounted) as url:
+        yield url
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
