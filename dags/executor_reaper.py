@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 from mir_airflow.operators.reaper import ReapContainersOperator
+from mir_airflow.workers import each_machine
 
 with DAG(
     dag_id="executor_reaper",
@@ -18,6 +19,10 @@ with DAG(
     doc_md="A task that is killed with its machine cannot end its container. Every ten minutes "
     "this looks at the containers of this deployment and removes those whose task is over.",
 ):
-    ReapContainersOperator(
-        task_id="reap", doc_md="Removes the containers whose task instance is no longer running."
-    )
+    for task_id, where in each_machine("reap").items():
+        ReapContainersOperator(
+            task_id=task_id,
+            doc_md="Removes the containers of its worker's engine whose task instance is no "
+            "longer running.",
+            **where,
+        )

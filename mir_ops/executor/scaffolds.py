@@ -68,6 +68,7 @@ COPY start.py /app/start.py
 COPY img-man /img-man
 RUN echo "exec python3 /app/start.py" > /usr/bin/start.sh
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+LABEL mir.executor=@NAME@
 USER 65534:65534
 CMD ["bash", "/usr/bin/start.sh"]
 """

@@ -1,4 +1,5 @@
-"""What piles up on a host: kept jobs of failed steps, files of killed processes, old task logs.
+"""What piles up on a host: kept jobs of failed steps, files of killed processes, old task logs,
+images that were labelled.
 
 Only names that this library gives are looked at, links are never followed, and nothing outside of
 the given folders is touched. What a running task, a container or an open round may want stays.
@@ -23,7 +24,7 @@ from mir_ops.errors import ConflictError, InvalidInputError
 from mir_ops.executor.keeper import started_at
 from mir_ops.executor.owners import is_owned, owner_path, owning
 
-Kind = Literal["job", "lock", "temporary", "log"]
+Kind = Literal["job", "lock", "temporary", "log", "labelled"]
 
 DAY: Final = 24 * 3600.0
 
@@ -32,6 +33,8 @@ _LOCK: Final = re.compile(r"(?P<op>[0-9a-f]{32})\.lock")
 _TEMPORARY: Final = re.compile(r"(model|copy|pictures)-[a-z0-9_]{8}")
 _RUN: Final = re.compile(r"run_id=.+")
 _DAG: Final = re.compile(r"dag_id=.+")
+_LABEL_TASK: Final = re.compile(r"[a-z0-9][a-z0-9-]*-[0-9a-f]{12}")
+_LABEL_PARTIAL: Final = re.compile(r"\.[a-z0-9][a-z0-9-]*-[0-9a-f]{12}\.\d+\.partial")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")  # of the logs that tell how DAG files were read
 
 
@@ -42,10 +45,12 @@ class Rules:
 
     job_days: float = 14.0
     log_days: float = 180.0
+    label_days: float = 90.0
+    image_days: float = 30.0
     temporary_days: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("job_days", "log_days", "temporary_days"):
+        for name in ("job_days", "log_days", "label_days", "image_days", "temporary_days"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(
                     f"`{name}` is {getattr(self, name):g}: what is a day old may be in use",
@@ -72,24 +77,44 @@ class Stale:
     age: float  # seconds since anything in it was changed
 
 
-def find_stale(
-    work_dir: Path,
-    *,
-    wanted: Wanted,
-    rules: Rules,
-    logs_dir: Path | None = None,
-    now: float | None = None,
+def find_jobs(
+    work_dir: Path, *, wanted: Wanted, rules: Rules, now: float | None = None
 ) -> Iterator[Stale]:
-    """Everything that is older than its term and that nobody wants."""
+    """Jobs and their locks, and what killed processes left, that are past their term and that
+    nobody wants."""
     now = time.time() if now is None else now
     yield from _jobs(work_dir / "jobs", wanted, rules, now)
     for folder in (work_dir, work_dir / "jobs"):
         for entry in _children(folder):
             if _TEMPORARY.fullmatch(entry.name) and _is_folder(entry):
                 yield from _stale("temporary", Path(entry), rules.temporary_days, now)
-    if logs_dir is not None:
-        yield from _logs(logs_dir, wanted, rules, now)
-        yield from _parse_logs(logs_dir, rules, now)
+
+
+def find_logs(
+    logs_dir: Path, *, wanted: Wanted, rules: Rules, now: float | None = None
+) -> Iterator[Stale]:
+    """Logs of Airflow's tasks, and of how DAG files were read, that are past their term."""
+    now = time.time() if now is None else now
+    yield from _logs(logs_dir, wanted, rules, now)
+    yield from _parse_logs(logs_dir, rules, now)
+
+
+def find_labelled(labels_dir: Path, *, rules: Rules, now: float | None = None) -> Iterator[Stale]:
+    """The images in tasks of the label folder that are closed since long. What people put there
+    stays, and what they were asked."""
+    now = time.time() if now is None else now
+    for entry in _children(labels_dir):
+        task = Path(entry)
+        if _LABEL_PARTIAL.fullmatch(entry.name) and _is_folder(entry):
+            yield from _stale("temporary", task, rules.temporary_days, now)
+        elif _LABEL_TASK.fullmatch(entry.name) and _is_folder(entry):
+            images = task / "images"
+            if (
+                images.is_dir()
+                and not images.is_symlink()
+                and _closed_for(task, now) > (rules.label_days * DAY)
+            ):
+                yield from _stale("labelled", images, rules.label_days, now)
 
 
 def remove(stale: Stale, jobs_dir: Path) -> bool:
@@ -137,6 +162,15 @@ def _parse_logs(logs_dir: Path, rules: Rules, now: float) -> Iterator[Stale]:
     for day in _children(logs_dir / "dag_processor"):
         if _DATE.fullmatch(day.name) and _is_folder(day):
             yield from _stale("log", Path(day), rules.log_days, now)
+
+
+def _closed_for(task: Path, now: float) -> float:
+    """For how many seconds a label task of ours has been closed; 0: it is open, or is none."""
+    try:
+        known = stat.S_ISREG(os.lstat(task / "request.json").st_mode)
+        return now - os.lstat(task / "closed").st_mtime if known else 0.0
+    except FileNotFoundError:
+        return 0.0
 
 
 def _as_logged(name: str) -> str:

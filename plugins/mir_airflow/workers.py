@@ -43,6 +43,17 @@ def worker_of(
     }
 
 
+def each_machine(task_id: str) -> dict[str, dict[str, Any]]:
+    """The task for each machine of the deployment, and where it waits.
+
+    The first machine's has this very id. `[mir] machines` names the others, with a space between:
+    each serves a queue of its own name.
+    """
+    names = conf.get("mir", "machines", fallback=None) or ""
+    others = {f"{task_id}__{name}": {"queue": name} for name in names.split()}
+    return {task_id: {}, **others}
+
+
 def _pod(template: str, queue: str | None) -> dict[str, str]:
     return {"pod_template_file": template.replace("{queue}", queue or "executors")}
 

@@ -40,6 +40,14 @@ print("\\n" + json.dumps({
 }))
 """
 
+QUEUES = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+dags = (DagBag(f"DAGS/{name}.py").dags[name] for name in ("housekeeping", "executor_reaper"))
+tasks = {name: task.queue for dag in dags for name, task in dag.task_dict.items()}
+print("\\n" + json.dumps(tasks))
+"""
+
 ORDER = [
     "open_round", "import_data", "gate_data", "merge_training", "check_start", "train",
     "evaluate",
@@ -97,3 +105,13 @@ def test_every_parameter_of_a_round_is_described(described: dict[str, Any]) -> N
     ]  # fmt: skip
     assert all(schema.get("title") and schema.get("type") for schema in params.values())
     assert params["budget"]["type"] == ["null", "integer"]
+
+
+def test_each_machine_is_cleaned_from_its_own_queue(in_airflow: Callable[..., str]) -> None:
+    out = in_airflow(QUEUES.replace("DAGS", str(DAGS)), AIRFLOW__MIR__MACHINES="10.7.0.2 t4")
+
+    assert json.loads(out.splitlines()[-1]) == {
+        "clean": "default", "clean__10.7.0.2": "10.7.0.2", "clean__t4": "t4",
+        "keep_catalog": "default",
+        "reap": "default", "reap__10.7.0.2": "10.7.0.2", "reap__t4": "t4",
+    }  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -17,7 +19,16 @@ from mir_ops.cli.main import main
 from mir_ops.errors import InvalidInputError
 from mir_ops.executor.keeper import started_at
 from mir_ops.executor.owners import owner_path, owning
-from mir_ops.upkeep.cleaning import DAY, Rules, Stale, Wanted, find_stale, remove
+from mir_ops.upkeep.cleaning import (
+    DAY,
+    Rules,
+    Stale,
+    Wanted,
+    find_jobs,
+    find_labelled,
+    find_logs,
+    remove,
+)
 from mir_ops.workspace import Workspace
 
 OP = "0123456789abcdef" * 2
@@ -39,8 +50,8 @@ def job(work_dir: Path, op_id: str = OP, *, days: float = 30) -> Path:
     return make_old(folder, days=days)
 
 
-def stale_in(work_dir: Path, *, wanted: Wanted | None = None, **how: Any) -> list[Stale]:
-    return list(find_stale(work_dir, wanted=wanted or Wanted(), rules=Rules(), **how))
+def stale_in(work_dir: Path, *, wanted: Wanted | None = None) -> list[Stale]:
+    return list(find_jobs(work_dir, wanted=wanted or Wanted(), rules=Rules()))
 
 
 def test_an_old_job_goes_with_all_in_it(tmp_path: Path) -> None:
@@ -189,9 +200,8 @@ def test_logs_of_old_runs_go_and_those_of_open_rounds_stay(tmp_path: Path) -> No
     make_old(logs, days=200)
     make_old(logs / "dag_id=round__digits" / "run_id=young", days=100)
 
-    found = stale_in(
-        tmp_path / "work", wanted=Wanted(runs={("round__digits", waiting)}), logs_dir=logs
-    )
+    wanted = Wanted(runs={("round__digits", waiting)})
+    found = find_logs(logs, wanted=wanted, rules=Rules())
     assert [one.path.relative_to(logs).as_posix() for one in found] == [
         f"dag_id=round__digits/run_id={run}",
         "dag_processor/2026-01-01",
@@ -248,3 +258,95 @@ def test_what_an_open_round_needs_is_asked_of_the_catalog(tmp_path: Path) -> Non
     assert wanted.is_dir()
     ws.catalog.rounds.fail(opened.id, reason="given up")
     assert [one.path for one in clean(ws, rules=Rules()).removed] == [wanted]
+
+
+def label_task(labels: Path, name: str, *, closed: bool) -> Path:
+    task = labels / name
+    for file in ("images/a.jpg", "done/a.xml", "request.json"):
+        (task / file).parent.mkdir(parents=True, exist_ok=True)
+        (task / file).write_bytes(b"x" * 100)
+    if closed:
+        (task / "closed").write_bytes(b"x")
+    return make_old(task, days=100)
+
+
+def test_of_a_label_task_that_is_over_the_images_go_and_peoples_work_stays(tmp_path: Path) -> None:
+    over = label_task(tmp_path, "street-round-1-0123456789ab", closed=True)
+    label_task(tmp_path, "street-round-2-0123456789ab", closed=False)
+    label_task(tmp_path, "somebodys-folder", closed=True)
+    half = tmp_path / ".street-round-3-0123456789ab.77.partial"
+    (half / "images").mkdir(parents=True)
+    make_old(half)
+
+    half_found, found = find_labelled(tmp_path, rules=Rules())
+    assert (half_found.kind, half_found.path) == ("temporary", half)
+    assert (found.kind, found.path, found.byte_size) == ("labelled", over / "images", 100)
+    assert remove(found, tmp_path / "jobs")
+    assert sorted(path.name for path in over.iterdir()) == ["closed", "done", "request.json"]
+    assert [one.kind for one in find_labelled(tmp_path, rules=Rules())] == ["temporary"]
+
+
+def test_a_label_task_that_closed_lately_keeps_its_images(tmp_path: Path) -> None:
+    task = label_task(tmp_path, "street-round-1-0123456789ab", closed=True)
+    (task / "closed").touch()
+    assert list(find_labelled(tmp_path, rules=Rules())) == []
+
+
+def test_a_part_that_fails_stops_no_other(tmp_path: Path) -> None:
+    from mir_ops.upkeep.housekeeping import clean
+
+    ws = Workspace(
+        store_url=(tmp_path / "store").as_uri(),
+        catalog_url=f"sqlite:///{tmp_path / 'none' / 'catalog.db'}",
+        work_dir=tmp_path / "work",
+    )
+    task = label_task(ws.work_dir / "labels", "street-round-1-0123456789ab", closed=True)
+    kept = job(ws.work_dir)
+    (tmp_path / "none").write_text("where the catalog's folder would be")
+
+    done = clean(ws, rules=Rules())
+
+    assert [one.path for one in done.removed] == [task / "images"]
+    assert [reason.partition(":")[0] for reason in done.failed] == ["jobs"]  # who asks no catalog
+    assert kept.is_dir()
+
+
+@pytest.mark.docker
+def test_builds_that_lost_their_name_go_and_what_anybody_names_or_uses_stays(
+    engine: Any, tmp_path: Path
+) -> None:
+    from mir_ops.catalog import Catalog
+    from mir_ops.upkeep.old_images import LABEL, find_old_images, remove_image
+
+    catalog = Catalog.open(f"sqlite:///{tmp_path / 'catalog.db'}")
+    mark = secrets.token_hex(4)
+
+    def build(number: int, label: str, tag: str | None = None) -> str:
+        file = io.BytesIO(f"FROM scratch\nLABEL {label}={mark} number={number}\n".encode())
+        return str(engine.images.build(fileobj=file, tag=tag, rm=True)[0].id)
+
+    nameless, older = build(1, LABEL), build(2, LABEL, f"mir-ops/test-{mark}:0.0.0")
+    registered, contained = build(3, LABEL), build(4, LABEL)
+    named = build(5, LABEL, f"somebody/test-{mark}:1")
+    others = build(6, "theirs")
+    every = [nameless, older, registered, contained, named, others]
+    container = engine.api.create_container(contained, command="x")
+    catalog.executors.add(
+        name="mine", image="mine:1", folder=None, digest=registered, network=False,
+        run_as_root=False, protocol="1.1.0", templates={},
+    )  # fmt: skip
+    try:
+        now = time.time() + 31 * DAY
+        old = find_old_images(engine.api, catalog, days=30, now=now)
+        found = [one for one in old if one.image_id in every]
+        assert {one.image_id for one in found} == {nameless, older}
+        young = find_old_images(engine.api, catalog, days=30)
+        assert not {one.image_id for one in young} & {*every}
+        assert all(remove_image(engine.api, one) for one in found)
+        left = {*every} & {*engine.api.images(quiet=True, all=True)}
+        assert left == {registered, contained, named, others}
+    finally:
+        engine.api.remove_container(container)
+        for image_id in {*every} & {*engine.api.images(quiet=True, all=True)}:
+            engine.api.remove_image(image_id, force=True)
+        catalog.close()
