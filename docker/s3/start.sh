@@ -26,7 +26,19 @@ wait_for() { # WHAT COMMAND...
   echo "error: $what did not start" >&2
   exit 1
 }
-trap 'kill $(jobs -p) 2> /dev/null || true; wait' EXIT
+
+end() {
+  local status=$? free size
+  kill $(jobs -p) 2> /dev/null || true
+  # A gateway whose disk has ended waits for it for ever, and has nothing to lose.
+  for _ in $(seq 20); do [ -n "$(jobs -pr)" ] || break; sleep 0.25; done
+  kill -9 $(jobs -pr) 2> /dev/null || true
+  wait
+  read -r free size < <(df --output=avail,size --block-size=1 /data | tail -n 1)
+  [ "$status" -eq 0 ] \
+    || echo "error: the server ended ($status); $free of $size bytes of /data's disk are free" >&2
+}
+trap end EXIT
 trap 'exit 0' TERM INT
 
 if [ ! -e mon/made ]; then
@@ -66,6 +78,5 @@ rm -f /tmp/user
 touch /tmp/ready
 echo "The gateway answers on port 9000"
 
-wait -n
-echo "error: one of the servers ended" >&2
+wait -n || exit $?
 exit 1
