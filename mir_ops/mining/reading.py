@@ -22,6 +22,7 @@ from mir_ops.mining.candidates import (
 )
 
 _COLUMNS = ("class_id", "confidence", "class_probs")
+SCORED = ("asset_id", "annotation_id", *_COLUMNS)  # what is read of predictions
 
 
 def read_candidates(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from mir_ops.catalog import ProjectSpec
 from mir_ops.dataset import subset
+from mir_ops.rounds.candidates import without
 from mir_ops.rounds.executing import class_ids, image_of
 from mir_ops.rounds.ledger import Entry, new_entry
 from mir_ops.rounds.place import Place
@@ -64,8 +65,9 @@ class MiningStep:
         from mir_ops.executor.usage import read_usage
 
         with self.entry.failing():
-            found = Found.of(collect_inference(job, class_ids(self.entry)))
-            result = self._pick(self._commit(found), usage=read_usage(job))
+            found = collect_inference(job, class_ids(self.entry))
+            mining = self._commit(Found.of(found, self.pool.looked_at))
+            result = self._pick(mining, usage=read_usage(job))
         remove_job(job)
         return result
 
@@ -94,12 +96,21 @@ class MiningStep:
         ) as edit:
             edit.put_layer(self._scores, selection.scores, assets=candidates)
             if model is not None:
-                looked_at = _on(found.predictions, candidates)
-                edit.put_layer(f"predictions:{model.model_id}", looked_at, assets=candidates)
-            if model is not None and found.embeddings is not None:
-                vectors = _on(found.embeddings, candidates)
-                edit.put_layer(f"embeddings:{model.model_id}", vectors)
+                size = max(found.predictions.num_rows, len(candidates))
+                predictions = self._of_candidates(found, "predictions")
+                edit.write_layer(f"predictions:{model.model_id}", predictions, size=size)
+            if model is not None and found.has_vectors:
+                vectors = ((rows, None) for rows, _ in self._of_candidates(found, "embeddings"))
+                edit.write_layer(f"embeddings:{model.model_id}", vectors, size=len(candidates))
         return edit.commit
+
+    def _of_candidates(self, found: Found, what: str) -> Iterator[tuple[pa.Table, pa.Array]]:
+        """What was found on the candidates, part by part, and which those are."""
+        for table, assets in found.parts(what):
+            if len(compared := self.pool.compared):
+                strange = pc.is_in(table["asset_id"], value_set=compared)
+                table, assets = table.filter(pc.invert(strange)), without(assets, [compared])
+            yield table, assets
 
     def _draw(self) -> Selection:
         """Without a model nothing is known of an image: as many as wanted, by the seed."""

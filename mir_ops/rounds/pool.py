@@ -21,7 +21,7 @@ from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
     from mir_ops.executor import Job
-    from mir_ops.mining import Labelled
+    from mir_ops.mining import Labelled, Registered
     from mir_ops.store import Version
 
 
@@ -40,10 +40,17 @@ class Pool:
     @cached_property
     def looked_at(self) -> pa.Array:
         """Sorted ids: the candidates, and the labelled images where their vectors are needed."""
-        if self.model is None or not self._compares:
+        if not len(self.compared):
             return self.candidates
-        ids = pa.concat_arrays([self.candidates, without(self.labelled, [self.candidates])])
+        ids = pa.concat_arrays([self.candidates, self.compared])
         return ids.take(pc.sort_indices(ids))
+
+    @cached_property
+    def compared(self) -> pa.Array:
+        """The labelled images that are looked at and are no candidates."""
+        if self.model is None or "labelled vectors" not in self.strategy.needs:
+            return self.candidates.slice(0, 0)
+        return without(self.labelled, [self.candidates])
 
     @cached_property
     def labelled(self) -> pa.Array:
@@ -61,10 +68,11 @@ class Pool:
         return "executor" in (self.spec.mining.strategy, *self.spec.mining.parameters.values())
 
     @property
-    def _compares(self) -> bool:
+    def strategy(self) -> Registered:
+        """What the project names to pick by."""
         from mir_ops.mining import find_strategy
 
-        return "labelled vectors" in find_strategy(self.spec.mining.strategy).needs
+        return find_strategy(self.spec.mining.strategy)
 
     def prepare(self, entry: Entry, asset_ids: pa.Array) -> Job:
         """The job that looks at these images."""

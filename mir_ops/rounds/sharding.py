@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mir_ops.errors import ConflictError, InvalidInputError
+from mir_ops.mining.reading import SCORED
 from mir_ops.rounds.candidates import content, digest
 from mir_ops.rounds.executing import class_ids
 from mir_ops.rounds.ledger import Entry, new_entry, once
@@ -25,23 +27,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the executor found on all that it looked at."""
+    """What the executor found: whole what picking needs of it, all of it in parts.
+
+    `parts` gives rows of `predictions` or `embeddings`, and the images that were looked at, in the
+    order of the images; a pool of shards is too large to have it all at once.
+    """
 
     predictions: pa.Table
     embeddings: pa.Table | None
     ranking: pa.Table | None
+    parts: Callable[[str], Iterator[tuple[pa.Table, pa.Array]]]
+    has_vectors: bool
 
     @classmethod
     def nothing(cls) -> Found:
         """What is known where nobody looks."""
-        return cls(predictions=PREDICTIONS.empty_table(), embeddings=None, ranking=None)
+        return cls(
+            predictions=PREDICTIONS.empty_table(),
+            embeddings=None,
+            ranking=None,
+            parts=lambda _: iter(()),
+            has_vectors=False,
+        )
 
     @classmethod
-    def of(cls, inferred: InferenceResult) -> Found:
+    def of(cls, inferred: InferenceResult, looked_at: pa.Array) -> Found:
+        found = {"predictions": inferred.predictions, "embeddings": inferred.embeddings}
         return cls(
             predictions=inferred.predictions,
             embeddings=inferred.embeddings,
             ranking=inferred.mining,
+            parts=lambda what: iter([(found[what], looked_at)]),
+            has_vectors=inferred.embeddings is not None,
         )
 
 
@@ -71,7 +88,7 @@ class ShardStep:
         from mir_ops.executor.usage import read_usage
 
         with self.entry.failing():
-            found = Found.of(collect_inference(job, class_ids(self.entry)))
+            found = collect_inference(job, class_ids(self.entry))
             result = self.entry.finish(
                 {
                     "op_id": self.entry.op_id,
@@ -81,7 +98,7 @@ class ShardStep:
                     "boxes": found.predictions.num_rows,
                     "predictions": _keep(self.entry, found.predictions),
                     "embeddings": _keep(self.entry, found.embeddings),
-                    "ranking": _keep(self.entry, found.ranking),
+                    "ranking": _keep(self.entry, found.mining),
                     "usage": read_usage(job),
                 }
             )
@@ -125,18 +142,27 @@ def join_shards(entry: Entry, pool: Pool) -> Found:
     """What all shards of this round's mining found, in the order of the images."""
     results = [_checked(entry, pool, number) for number in range(_count(pool))]
 
-    def joined(what: str) -> pa.Table | None:
-        kept = [result[what] for result in results]
-        if None in kept:
-            return None
-        return pa.concat_tables(
-            pq.read_table(pa.BufferReader(entry.ws.store.get_blob(blob))) for blob in kept
-        )
+    def parts(
+        what: str, columns: list[str] | None = None
+    ) -> Iterator[tuple[pa.Table, pa.Array]]:
+        for number, result in enumerate(results):
+            blob = pa.BufferReader(entry.ws.store.get_blob(result[what]))
+            yield pq.read_table(blob, columns=columns), _part(pool, number)
 
-    predictions = joined("predictions")
+    def joined(what: str, columns: list[str] | None = None) -> pa.Table | None:
+        if None in [result[what] for result in results]:
+            return None
+        return pa.concat_tables(table for table, _ in parts(what, columns))
+
+    predictions = joined("predictions", list(SCORED))
     assert predictions is not None
+    compares = {"vectors", "labelled vectors"} & pool.strategy.needs
     return Found(
-        predictions=predictions, embeddings=joined("embeddings"), ranking=joined("ranking")
+        predictions=predictions,
+        embeddings=joined("embeddings") if compares else None,
+        ranking=joined("ranking"),
+        parts=parts,
+        has_vectors=all(result["embeddings"] for result in results),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,8 @@ from mir_ops.store.lookups import count_assets
 from mir_ops.store.manifests import Manifest, TableSegments, write_taxonomy
 from mir_ops.store.objects import ObjectStore
 from mir_ops.taxonomy import Taxonomy
+
+Part = tuple[pa.Table, pa.Array | None]  # rows of a layer, and the assets that they cover
 
 
 @dataclass(slots=True)
@@ -70,6 +73,34 @@ class ChangeSet:
         """Take a table as another version has it, in place of what is there."""
         self.dropped.add(name)
         self.adopted[name] = (table, counts)
+
+    def write_layer(
+        self, objects: ObjectStore, name: str, parts: Iterable[Part], size: int
+    ) -> None:
+        """A whole layer, stored now, part by part: rows, and the assets that they cover.
+
+        Parts ascend, and an asset is in one of them; `size` is about how many rows there are.
+        """
+        counts, last = Counts(), b""
+
+        def checked() -> Iterator[pa.Table]:
+            nonlocal counts, last
+            for table, assets in parts:
+                part = ChangeSet()
+                part.put_layer(name, table, assets)
+                if not part.parts:
+                    continue
+                change = overlays.newest(part.parts[name]).combine_chunks()
+                if change["asset_id"][0].as_py() <= last:
+                    raise InvalidInputError(f"Parts of `{name}` do not ascend", code="stray-rows")
+                counts, last = (
+                    counts.replaced(Counts(), count(change)),
+                    change["asset_id"][-1].as_py(),
+                )
+                yield change
+
+        base = segments.write_base_parts(objects, checked(), size)
+        self.adopt(name, TableSegments(base=base), counts)
 
     def forget(self, table: str, ids: pa.Array) -> None:
         """These assets are no longer in the table."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -33,7 +33,7 @@ from mir_ops.store.refs import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mir_ops.store.changesets import ChangeSet
+    from mir_ops.store.changesets import ChangeSet, Part
     from mir_ops.store.compactions import Compaction
     from mir_ops.store.store import Store
     from mir_ops.taxonomy import Taxonomy
@@ -119,6 +119,14 @@ class Edit:
         from mir_ops.store import rows
 
         self._gathered.put_layer(name, table, None if assets is None else rows.as_ids(assets))
+
+    def write_layer(self, name: str, parts: Iterable[Part], *, size: int) -> None:
+        """Replace a whole layer by parts: rows, and the assets that they cover, as `put_layer`.
+
+        Each part is stored before the next is asked for. Parts ascend by asset, and an asset is
+        in one of them; `size` is how many rows there are, about: it decides over their files.
+        """
+        self._gathered.write_layer(self._objects, name, parts, size)
 
     def clear_layer(
         self, name: str, assets: pa.Array | pa.ChunkedArray | Sequence[bytes] | None = None

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -46,8 +46,39 @@ def write_base(
     """
     if table.num_rows == 0:
         return ()
-    parts = -(-table.num_rows * _KEYS // (high - low) // PARTITION_ROWS)  # were all keys as dense
-    width = _KEYS >> max(0, parts - 1).bit_length()
+    return _write_cut(objects, table, _width(table.num_rows, high - low), low, high)
+
+
+def write_base_parts(
+    objects: ObjectStore, parts: Iterable[pa.Table], count: int
+) -> tuple[Segment, ...]:
+    """The segments of `count` rows that come part by part, one part after the other in memory.
+
+    Each part is sorted, and no key in it comes before those of the last one.
+    """
+    width, written = _width(count, _KEYS), list[Segment]()
+    rest: pa.Table | None = None
+    for part in parts:
+        table = part if rest is None else joined([rest, part])
+        keys_ = rows.prefixes(rows.one_array(table["asset_id"]))
+        cut = int(np.searchsorted(keys_, np.uint64(int(keys_[-1]) // width * width)))
+        if cut:
+            written += _write_cut(objects, table.slice(0, cut), width)
+        rest = table.slice(cut)
+    if rest is not None:
+        written += _write_cut(objects, rest, width)
+    return tuple(written)
+
+
+def _width(count: int, span: int) -> int:
+    """The range of keys of a segment, where `count` rows have `span` keys."""
+    parts = -(-count * _KEYS // span // PARTITION_ROWS)  # were all keys as dense
+    return _KEYS >> max(0, parts - 1).bit_length()
+
+
+def _write_cut(
+    objects: ObjectStore, table: pa.Table, width: int, low: int = 0, high: int = _KEYS
+) -> tuple[Segment, ...]:
     prefixes = rows.prefixes(rows.one_array(table["asset_id"]))
     bounds = np.array(range(-(-(low + 1) // width) * width, high, width), np.uint64)
     starts = [0, *np.searchsorted(prefixes, bounds).tolist(), table.num_rows]

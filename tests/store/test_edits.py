@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from sample_tables import (
     OPERATION,
@@ -341,3 +344,47 @@ def test_compaction_changes_layout_and_nothing_else(store: Store) -> None:
     assert after.stats == before.stats
     assert [len(table) for table in after.segments().values()] == [1, 1]
     assert store.compact("b") == compacted
+
+
+def test_a_layer_in_parts_is_the_layer_that_is_put_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mir_ops.store.segments.PARTITION_ROWS", 16)
+    ids = asset_ids(100)
+    empty = [index % 5 == 0 for index in range(len(ids))]
+    boxes = box_rows(ids.filter(pa.array([not each for each in empty])), each=2, class_id=3)
+    cuts = [(0, 1), (1, 40), (40, 41), (41, 99), (99, 100)]
+
+    with store.edit("once", op_id="once", operation=OPERATION, message="") as edit:
+        edit.put_assets(asset_rows(ids))
+        edit.put_layer("ground_truth", boxes, assets=ids)
+    with store.edit("parts", op_id="parts", operation=OPERATION, message="") as edit:
+        edit.put_assets(asset_rows(ids))
+        edit.write_layer("ground_truth", _parts(boxes, ids, cuts), size=180)
+
+    once, parts = store.read("once"), store.read("parts")
+    assert parts.manifest == once.manifest
+    assert parts.stats == once.stats
+    recount(parts)
+
+
+def test_parts_of_a_layer_ascend(store: Store) -> None:
+    ids = asset_ids(10)
+    commit_assets(store, "b", ids)
+    parts = _parts(box_rows(ids), ids, [(0, 6), (5, 10)])
+
+    with (
+        pytest.raises(InvalidInputError, match="Parts of `ground_truth` do not ascend"),
+        store.edit("b", op_id="parts", operation=OPERATION, message="") as edit,
+    ):
+        edit.write_layer("ground_truth", parts, size=10)
+
+    assert "ground_truth" not in store.read("b").layers()
+
+
+def _parts(
+    boxes: pa.Table, ids: pa.Array, cuts: list[tuple[int, int]]
+) -> Iterator[tuple[pa.Table, pa.Array]]:
+    for low, high in cuts:
+        part = ids.slice(low, high - low)
+        yield boxes.filter(pc.is_in(boxes["asset_id"], value_set=part)), part
