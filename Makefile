@@ -157,6 +157,10 @@ restore: ## Bring a backup back: make restore DIR=backups/name
 #> OVERWRITE=1 where there are runs; OBJECTS=s3://… where the store itself is lost
 	@COMPOSE='$(COMPOSE)' OBJECTS='$(OBJECTS)' OVERWRITE='$(OVERWRITE)' bash docker/upkeep.sh restore '$(DIR)'
 
+.PHONY: tidy
+tidy: ## Empty what only grows in Airflow's database, past KEEP_DAYS of .env
+	@COMPOSE='$(COMPOSE)' bash docker/upkeep.sh tidy
+
 .PHONY: upgrade
 upgrade: config ## After git pull: back up, build, stop, migrate, start, and look how it is
 	@COMPOSE='$(COMPOSE)' OBJECTS='$(OBJECTS)' bash docker/upkeep.sh upgrade '$(or $(DIR),backups/before-upgrade-$(STAMP))'

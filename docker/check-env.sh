@@ -24,6 +24,11 @@ case "$(value SERVER_RUNTIME)" in
   nvidia | runc | '') ;;
   *) refuse "\`SERVER_RUNTIME\` in .env is neither nvidia nor runc" ;;
 esac
+for name in KEEP_BACKUPS KEEP_DAYS; do
+  case "$(value "$name")" in
+    *[!0-9]* | 0*) refuse "\`$name\` in .env is no number of 1 or more" ;;
+  esac
+done
 case "$(value LABEL_TOOL)" in
   '' | label_studio) ;;
   *) refuse "\`LABEL_TOOL\` in .env is neither empty nor label_studio" ;;

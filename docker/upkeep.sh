@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `make backup`, `make restore` and `make upgrade` do: bash docker/upkeep.sh backup | restore | upgrade
+# What `make backup`, `restore`, `upgrade` and `tidy` do: bash docker/upkeep.sh backup | restore | upgrade | tidy
 # COMPOSE names docker-compose 1.29 ("docker-compose") or the plugin ("docker compose").
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -43,6 +43,27 @@ backup() {
   (cd "$dir.partial" && shopt -s nullglob && sha256sum -- *.dump *.json* > SHA256SUMS)
   mv "$dir.partial" "$dir"
   echo "A backup is in $dir. Keep .env elsewhere, too: its FERNET_KEY opens Airflow's secrets"
+  forget_backups "$dir"
+}
+
+# Of those that have the name of a time, and lie beside this one, the newest stay; and what older
+# ones that broke off left goes.
+forget_backups() {
+  local keep folder time='[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{6}Z' kept old
+  keep=$(setting KEEP_BACKUPS) folder=$(dirname "$1")
+  [[ $keep =~ ^[1-9][0-9]*$ && $(basename "$1") =~ ^$time$ ]] || return 0
+  kept=$(cd "$folder" && ls -d -- */SHA256SUMS | sed 's,/.*,,' | grep -Ex "$time" | sort | tail -n "$keep" | head -n 1)
+  for old in $(cd "$folder" && ls | grep -Ex "$time(\.partial)?"); do
+    if [[ $old < $kept ]]; then
+      rm -r -- "${folder:?}/$old"
+      echo "Removed $folder/$old: KEEP_BACKUPS is $keep"
+    fi
+  done
+}
+
+# What only grows in Airflow's database, and what no round needs.
+tidy() {
+  $compose exec -T airflow-scheduler sh /opt/mir-ops/docker/airflow/tidy.sh "$(setting KEEP_DAYS)"
 }
 
 check_backup() {
