@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mir_ops.catalog import Catalog
     from mir_ops.store import Store
 
-Runner = Literal["process", "docker"]
+Runner = Literal["process", "docker", "kubernetes"]
 ImagesFrom = Literal["store", "console"]
 
 

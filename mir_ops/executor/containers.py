@@ -93,7 +93,7 @@ def docker_settings(job: Job) -> DockerSettings:
     gpu_ids = limits.gpu_ids or tuple(str(number) for number in range(limits.gpus))
     return DockerSettings(
         name=container_name(job.op_id),
-        image=_check_image(job.image.image),
+        image=check_image(job.image.image),
         user=f"{user}:{group}",
         mounts=(
             BindMount(source=job.inputs.resolve(), target="/in", read_only=True),
@@ -136,7 +136,7 @@ def _own_cpus() -> int:
         return os.cpu_count() or 1
 
 
-def _check_image(image: str) -> str:
+def check_image(image: str) -> str:
     name = image.rpartition("/")[2]
     if "@sha256:" not in image and (":" not in name or name.endswith(":latest")):
         raise InvalidInputError(

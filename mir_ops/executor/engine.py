@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from threading import Event, Thread
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final
 
 from mir_ops.errors import InvalidInputError, StoreError
@@ -16,7 +16,7 @@ from mir_ops.executor.containers import docker_settings, with_gpus
 from mir_ops.executor.gpus import chosen_gpus
 from mir_ops.executor.jobs import Job
 from mir_ops.executor.outputs import clear_outputs, settle_log
-from mir_ops.executor.runs import OnLog, OnProgress, Outcome, Watch
+from mir_ops.executor.runs import OnLog, OnProgress, Outcome, Watch, watched
 from mir_ops.executor.usage import keep_usage
 
 if TYPE_CHECKING:
@@ -128,8 +128,10 @@ class ContainerRun:
         """
         from docker.errors import APIError
 
-        reason: list[str] = []
-        with self._watched(Watch(self._job, on_progress), reason):
+        deadline = self._started_at() + self._settings.time_seconds
+        with watched(
+            Watch(self._job, on_progress), is_late=lambda: time.time() > deadline, end=self._kill
+        ) as reason:
             state = self._followed_to_the_end(on_log)
         if state is None:
             return Outcome(exit_code=None, reason="its container was removed")
@@ -220,31 +222,6 @@ class ContainerRun:
         except APIError as error:
             if not _is_gone(error):
                 raise
-
-    @contextmanager
-    def _watched(self, watch: Watch, reason: list[str]) -> Iterator[None]:
-        """Report progress meanwhile, and end the container at its limits."""
-        over = Event()
-        started = self._started_at()
-
-        def look() -> None:
-            while not over.wait(_FOLLOW_SECONDS):
-                found = watch.look()
-                if time.time() - started > self._settings.time_seconds:
-                    found = "time-limit"
-                if found is not None:
-                    reason.append(found)
-                    self._kill(over)
-                    return
-
-        thread = Thread(target=look, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            watch.look()
 
     def _kill(self, over: Event) -> None:
         from docker.errors import APIError

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,15 @@ def check_work_dir(work_dir: Path, engine: APIClient) -> None:
             code="work-dir-elsewhere",
             hint=hint,
         )
+
+
+def check_work_volume(work_dir: Path) -> None:
+    """The same in a cluster: refuse a work folder that pods of executors cannot mount."""
+    from mir_ops.executor.cluster import open_cluster
+    from mir_ops.executor.pods import find_work_volume
+
+    with closing(open_cluster()) as cluster:
+        find_work_volume(cluster.own_pod(), work_dir)
 
 
 def own_container(engine: APIClient) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Containers that were left: who started them, and whether somebody still wants them."""
+"""Containers and pods that were left: who started them, and whether somebody still wants them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mir_ops.executor.owners import is_owned, owner_path
+from mir_ops.executor.pods import GRACE_SECONDS, SELECTOR
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from mir_ops.executor.cluster import Cluster
 
 YOUNG_SECONDS: Final = 60.0
 _THROWAWAY: Final = "mir.throwaway"
@@ -20,7 +23,7 @@ _THROWAWAY: Final = "mir.throwaway"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskContainer:
-    """A container and the task that it says it belongs to. `age` is in seconds."""
+    """A container, or a pod, and the task that it says it belongs to. `age` is in seconds."""
 
     container_id: str
     name: str
@@ -73,6 +76,32 @@ def abandoned(engine: APIClient) -> list[str]:
     )
 
 
+def task_pods(cluster: Cluster, deployment: str) -> Iterator[TaskContainer]:
+    """The pods that tasks of one deployment started, but not those that are on their way out."""
+    for found in cluster.list_pods(SELECTOR):
+        meta = found["metadata"]
+        said: Mapping[str, str] = meta.get("annotations", {})
+        ours = said.get("mir.deployment") == deployment and "mir.dag" in said
+        if ours and "deletionTimestamp" not in meta:
+            made = datetime.fromisoformat(meta["creationTimestamp"])
+            yield TaskContainer(
+                container_id=meta["uid"],
+                name=meta["name"],
+                age=time.time() - made.timestamp(),
+                running=found["status"].get("phase") == "Running",
+                **_task(said),
+            )
+
+
+def _task(labels: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "dag_id": labels["mir.dag"],
+        "run_id": labels["mir.run"],
+        "task_id": labels["mir.task"],
+        "map_index": int(labels.get("mir.map-index", "-1")),
+    }
+
+
 def _is_owned(container: Mapping[str, Any]) -> bool:
     op_id = container["Labels"].get("mir.operation", "")
     return not op_id or any(is_owned(owner_path(one, op_id)) for one in _jobs_dirs(container))
@@ -93,12 +122,9 @@ def task_containers(engine: APIClient, deployment: str) -> Iterator[TaskContaine
             yield TaskContainer(
                 container_id=found["Id"],
                 name=found["Names"][0].lstrip("/"),
-                dag_id=labels["mir.dag"],
-                run_id=labels["mir.run"],
-                task_id=labels["mir.task"],
-                map_index=int(labels.get("mir.map-index", "-1")),
                 age=time.time() - found["Created"],
                 running=found["State"] == "running",
+                **_task(labels),
             )
 
 
@@ -120,4 +146,16 @@ def reap(
         except NotFound:
             continue
         reaped.append(container)
+    return reaped
+
+
+def reap_pods(
+    cluster: Cluster, deployment: str, *, is_wanted: Callable[[TaskContainer], bool]
+) -> list[TaskContainer]:
+    """The same for the pods of a cluster, whose nodes end them a little later."""
+    reaped = []
+    for pod in task_pods(cluster, deployment):
+        if pod.age >= YOUNG_SECONDS and not is_wanted(pod):
+            cluster.delete_pod(pod.name, uid=pod.container_id, grace_seconds=GRACE_SECONDS)
+            reaped.append(pod)
     return reaped

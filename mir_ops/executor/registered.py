@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,20 @@ def find_registered(
         network=found.network,
         run_as_root=found.run_as_root,
         protocol=found.protocol,
+    )
+
+
+def with_registered(catalog: Catalog, image: ExecutorImage) -> ExecutorImage:
+    """The image with the templates that it was registered with, where no engine can read them."""
+    if image.folder is not None:
+        return image
+    for one in catalog.executors.list():
+        if one.image == image.image and (found := find_registered(catalog, one.name)):
+            return replace(image, templates=found.templates, object_type=found.object_type)
+    raise NotFoundError(
+        f"Nobody has registered image `{image.image}`, and a cluster does not say what is in it",
+        code="no-such-executor",
+        hint=f"Run `mir executor add {image.image}` where a Docker engine has it",
     )
 
 

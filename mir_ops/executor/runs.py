@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mir_ops.errors import InvalidInputError
@@ -17,10 +18,12 @@ from mir_ops.executor.reaping import remove_orphans
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from mir_ops.executor.cluster import Cluster
 
 OnProgress = Callable[[Progress], None]
 OnLog = Callable[[bytes], None]
 
+_FOLLOW_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 2.0
 _MOST_FILES: Final = 1_000_000
 
@@ -49,7 +52,12 @@ class Run(Protocol):
 
 
 def open_run(
-    job: Job, *, runner: str, engine: APIClient | None = None, keep_seconds: float = 0.0
+    job: Job,
+    *,
+    runner: str,
+    engine: APIClient | None = None,
+    cluster: Cluster | None = None,
+    keep_seconds: float = 0.0,
 ) -> Run:
     """The run of a job. `keep_seconds` is how long a child process waits for another task."""
     if runner == "process":
@@ -61,8 +69,13 @@ def open_run(
 
         assert engine is not None, "a container needs an engine"
         return ContainerRun(job, engine=engine)
+    if runner == "kubernetes":
+        from mir_ops.executor.cluster import open_cluster
+        from mir_ops.executor.pod_runs import PodRun
+
+        return PodRun(job, cluster=cluster or open_cluster())
     raise InvalidInputError(
-        f"Runner `{runner}` is not one of: process, docker", code="no-such-runner"
+        f"Runner `{runner}` is not one of: process, docker, kubernetes", code="no-such-runner"
     )
 
 
@@ -71,6 +84,7 @@ def run_job(
     *,
     runner: str = "process",
     engine: APIClient | None = None,
+    cluster: Cluster | None = None,
     on_progress: OnProgress | None = None,
     on_log: OnLog | None = None,
 ) -> None:
@@ -86,7 +100,7 @@ def run_job(
             engine = stack.enter_context(closing(open_engine()))
         if engine is not None:
             remove_orphans(engine)
-        run = open_run(job, runner=runner, engine=engine)
+        run = open_run(job, runner=runner, engine=engine, cluster=cluster)
         try:
             if not run.attach():
                 run.start()
@@ -115,6 +129,33 @@ class Watch:
             return None
         self._next_look = time.monotonic() + _LOOK_SECONDS
         return too_much(self.job)
+
+
+@contextmanager
+def watched(
+    watch: Watch, *, is_late: Callable[[], bool], end: Callable[[Event], None]
+) -> Iterator[list[str]]:
+    """Report progress meanwhile, and `end` the executor at its limits, until the given event.
+
+    The list has the reason then, which is why the executor ended.
+    """
+    over, reasons = Event(), list[str]()
+
+    def look() -> None:
+        while not over.wait(_FOLLOW_SECONDS):
+            if reason := "time-limit" if is_late() else watch.look():
+                reasons.append(reason)
+                end(over)
+                break
+
+    thread = Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield reasons
+    finally:
+        over.set()
+        thread.join()
+        watch.look()
 
 
 def too_much(job: Job) -> str | None:

@@ -78,9 +78,20 @@ def image_inputs(ws: Workspace, spec: ProjectSpec) -> dict[str, Any]:
     if ws.runner == "docker":
         if digest := find_digest(record["image"], ws.engine):
             record["digest"] = digest
-    elif folder is not None:
+    elif ws.runner == "process" and folder is not None:
         record["digest"] = code_digest(folder)
     return record
+
+
+def described_image(ws: Workspace, spec: ProjectSpec) -> ExecutorImage:
+    """The image with its templates: the engine reads them, a cluster needs them registered."""
+    from mir_ops.executor.images import described
+    from mir_ops.executor.registered import with_registered
+
+    image = image_of(spec)
+    if ws.runner == "kubernetes":
+        return with_registered(ws.catalog, image)
+    return described(image, ws.engine)
 
 
 def limits_of(spec: ProjectSpec) -> Limits:
@@ -129,7 +140,6 @@ def prepare_predictions(
     With `mine` the image ranks them too; what the version lacks is taken from the commits `also`.
     """
     from mir_ops.executor import prepare_inference
-    from mir_ops.executor.images import described
 
     spec = entry.round.spec
     entry.start()
@@ -138,7 +148,7 @@ def prepare_predictions(
             entry.ws.store,
             entry.ws.store.read(commit),
             op_id=entry.op_id,
-            image=described(image_of(spec), entry.ws.engine),
+            image=described_image(entry.ws, spec),
             asset_ids=asset_ids,
             model=model_files(model),
             config=config_of(spec, spec.executor.config.infer),

@@ -12,6 +12,7 @@ from mir_ops.errors import InvalidInputError, MirError
 from mir_ops.rounds.executing import (
     cache_of,
     config_of,
+    described_image,
     image_inputs,
     image_of,
     job_labels,
@@ -174,7 +175,6 @@ class TrainingStep:
 
     def _job(self) -> Job:
         from mir_ops.executor import prepare_training
-        from mir_ops.executor.images import described
         from mir_ops.executor.lineage import refuse_frozen_start
         from mir_ops.executor.models import choose_model
 
@@ -186,9 +186,7 @@ class TrainingStep:
             entry.ws.store,
             entry.ws.store.read(self.version),
             op_id=entry.op_id,
-            image=replace(
-                described(image_of(spec), entry.ws.engine), digest=self.image.get("digest")
-            ),
+            image=replace(described_image(entry.ws, spec), digest=self.image.get("digest")),
             class_names=spec.classes,
             config=config_of(spec, spec.executor.config.train),
             jobs_dir=entry.ws.jobs_dir,

@@ -79,7 +79,7 @@ class JobAsked:
             image = find_known(ws.catalog, self.executor, object_type)
         if ws.runner == "docker":  # it may have been built anew since it was registered
             return replace(image, digest=find_digest(image.image, ws.engine))
-        if image.folder is None:
+        if ws.runner == "process" and image.folder is None:
             raise InvalidInputError(
                 f"`executor`: `{self.executor}` is an image, and this deployment runs executors "
                 "as processes",

@@ -26,7 +26,8 @@ _MIR_FIELDS = {
     "work_dir": _field(
         "Work folder",
         "Absolute local folder for executor jobs and the asset cache. With "
-        "the docker runner it has the same path on the engine's host.",
+        "the docker runner it has the same path on the engine's host, with the runner kubernetes "
+        "it lies in a volume that other pods can mount.",
         _NEEDED,
     ),
     "sharing_dir": _field(
@@ -35,8 +36,8 @@ _MIR_FIELDS = {
     ),
     "runner": _field(
         "Runner",
-        "How executors run: as containers, or as child processes.",
-        {"type": ["string", "null"], "enum": ["docker", "process", None]},
+        "How executors run: as containers, as pods, or as child processes.",
+        {"type": ["string", "null"], "enum": ["docker", "kubernetes", "process", None]},
     ),
     "deployment": _field(
         "Deployment", "Name of this deployment: it is part of every operation id."

@@ -47,10 +47,10 @@ class ExecutorOperator(DockerOperator):
     """
     Prepare a job, run its executor, follow it, and collect what it wrote: one task on one worker.
 
-    The connection's runner says how: as a container, which only sees ``/in`` and ``/out``, or as
-    a child process. Both carry the operation's id and outlive the task that started them: after a
-    ``kill -9`` of the task, its supervisor or the scheduler the next try goes on with the same
-    one. A task that is cancelled, cleared, marked or out of time ends its executor.
+    The connection's runner says how: as a container or a pod, which only see ``/in`` and ``/out``,
+    or as a child process. All carry the operation's id and outlive the task that started them:
+    after a ``kill -9`` of the task, its supervisor or the scheduler the next try goes on with the
+    same one. A task that is cancelled, cleared, marked or out of time ends its executor.
 
     :param mir_conn_id: Connection to the workspace.
     :param keep_seconds: How long an executor waits for the next try when its task was killed.
@@ -139,7 +139,7 @@ class ExecutorOperator(DockerOperator):
 
     def _run_step(self, context: Context, workspace: Workspace, step: Step) -> dict[str, Any]:
         from mir_ops.executor import ExecutorFailedError, owning
-        from mir_ops.executor.mounts import check_work_dir
+        from mir_ops.executor.mounts import check_work_dir, check_work_volume
         from mir_ops.executor.room import room_in
 
         with owning(workspace.jobs_dir, step.entry.op_id, wait_seconds=OWNER_SECONDS):
@@ -148,6 +148,8 @@ class ExecutorOperator(DockerOperator):
                 return result
             if workspace.engine is not None:
                 check_work_dir(workspace.work_dir, workspace.engine)
+            if workspace.runner == "kubernetes":
+                check_work_volume(workspace.work_dir)
             with room_in(workspace.work_dir):
                 job = step.prepare()
             self._check_gpus(job)
@@ -203,9 +205,12 @@ class ExecutorOperator(DockerOperator):
     def _open_run(self, workspace: Workspace, job: Job) -> Run:
         from mir_ops.executor import open_run
 
-        if workspace.runner == "process":
-            return open_run(job, runner="process", keep_seconds=self.keep_seconds)
-        return open_run(job, runner="docker", engine=workspace.engine)
+        return open_run(
+            job,
+            runner=workspace.runner,
+            engine=workspace.engine,
+            keep_seconds=self.keep_seconds,
+        )
 
     def _run(self, step: Step, job: Job, run: Run) -> None:
         from mir_ops.executor import check_outcome

@@ -1,4 +1,4 @@
-"""Removes the containers of tasks that are over: nothing keeps a GPU that no task owns."""
+"""Removes the containers and pods of tasks that are over: nothing keeps a GPU that no task owns."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from mir_ops.executor.reaping import TaskContainer
+    from mir_ops.workspace import Workspace
 
 
 class ReapContainersOperator(BaseOperator):
     """
     Remove this deployment's executor containers whose task instance is no longer running.
 
-    Looks at the engine of the worker that it runs on. Containers of tasks that run, wait for their
-    next try, or have not begun again after a scheduler's death are left to them. Those of commands
-    that were killed on this host go too, where nobody can take them over.
+    Looks at the engine of the worker that it runs on, or at the pods of its namespace. Containers
+    of tasks that run, wait for their next try, or have not begun again after a scheduler's death
+    are left to them. Those of commands that were killed on this host go too, where nobody can take
+    them over.
 
     :param mir_conn_id: Connection to the workspace.
     """
@@ -40,6 +42,8 @@ class ReapContainersOperator(BaseOperator):
 
         workspace = MirHook(self.mir_conn_id).workspace()
         metrics.send_work_dir(workspace)
+        if workspace.runner == "kubernetes":
+            return self._reap_pods(context, workspace)
         if workspace.runner != "docker":
             self.log.info("Nothing to do: executors are child processes and end by themselves")
             return 0
@@ -48,14 +52,28 @@ class ReapContainersOperator(BaseOperator):
                 engine, workspace.deployment, is_wanted=lambda one: self._is_wanted(context, one)
             )
             orphans = remove_orphans(engine)
-        for one in reaped:
-            self.log.warning(
-                "Removed container %s of %s/%s/%s", one.name, one.dag_id, one.run_id, one.task_id
-            )
+        self._say("container", reaped)
         for name in orphans:
             self.log.warning("Removed container %s of a command that was killed", name)
         self.log.info("Removed %d containers", len(reaped) + len(orphans))
         return len(reaped) + len(orphans)
+
+    def _reap_pods(self, context: Context, workspace: Workspace) -> int:
+        from mir_ops.executor.cluster import open_cluster
+        from mir_ops.executor.reaping import reap_pods
+
+        with explained(self.log), closing(open_cluster()) as cluster:
+            reaped = reap_pods(
+                cluster, workspace.deployment, is_wanted=lambda one: self._is_wanted(context, one)
+            )
+        self._say("pod", reaped)
+        self.log.info("Removed %d pods", len(reaped))
+        return len(reaped)
+
+    def _say(self, kind: str, reaped: list[TaskContainer]) -> None:
+        for one in reaped:
+            task = f"{one.dag_id}/{one.run_id}/{one.task_id}"
+            self.log.warning("Removed %s %s of %s", kind, one.name, task)
 
     def _is_wanted(self, context: Context, container: TaskContainer) -> bool:
         """When Airflow does not answer, the container is wanted."""
