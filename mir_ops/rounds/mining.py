@@ -96,7 +96,7 @@ class MiningStep:
         ) as edit:
             edit.put_layer(self._scores, selection.scores, assets=candidates)
             if model is not None:
-                size = max(found.predictions.num_rows, len(candidates))
+                size = max(found.boxes, len(candidates))
                 predictions = self._of_candidates(found, "predictions")
                 edit.write_layer(f"predictions:{model.model_id}", predictions, size=size)
             if model is not None and found.has_vectors:
@@ -141,20 +141,21 @@ class MiningStep:
         pool, spec = self.pool, self.entry.round.spec
         ids = class_ids(self.entry)
         classes = {class_id: name for name, class_id in ids.items()}
-        vectors = found.embeddings
+        compares = {"vectors", "labelled vectors"} & pool.strategy.needs
+        vectors = found.whole("embeddings") if compares else None
         return select(
             spec.mining.strategy,
             assets=self.entry.ws.store.read(pool.commit).assets(
                 columns=_columns(spec), ids=pool.candidates
             ),
-            predictions=found.predictions,
+            predictions=found.whole("predictions"),
             classes=classes,
             budget=spec.mining.budget,
             seed=spec.seed,
             parameters=spec.mining.parameters,
             embeddings=vectors,
             labelled=pool.known(classes, None if vectors is None else _on(vectors, pool.labelled)),
-            ranking=found.ranking,
+            ranking=found.whole("ranking"),
             limits=_limits(pool, ids),
             control=Control(
                 share=spec.mining.control,

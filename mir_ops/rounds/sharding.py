@@ -18,7 +18,7 @@ from mir_ops.rounds.executing import class_ids
 from mir_ops.rounds.ledger import Entry, new_entry, once
 from mir_ops.rounds.place import Place
 from mir_ops.rounds.pool import Pool, pool_of, round_pool
-from mir_ops.store.schema import ASSET_ID, PREDICTIONS
+from mir_ops.store.schema import ASSET_ID
 from mir_ops.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -27,37 +27,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What the executor found: whole what picking needs of it, all of it in parts.
+    """What the executor found, read when it is asked for: of a large pool it is much.
 
-    `parts` gives rows of `predictions` or `embeddings`, and the images that were looked at, in the
-    order of the images; a pool of shards is too large to have it all at once.
+    `whole` gives what picking needs of `predictions`, `embeddings` or the `ranking`, if there is
+    any; `parts` gives all rows of one of them, and the images that were looked at, in their order.
     """
 
-    predictions: pa.Table
-    embeddings: pa.Table | None
-    ranking: pa.Table | None
+    whole: Callable[[str], pa.Table | None]
     parts: Callable[[str], Iterator[tuple[pa.Table, pa.Array]]]
+    boxes: int
     has_vectors: bool
 
     @classmethod
     def nothing(cls) -> Found:
         """What is known where nobody looks."""
-        return cls(
-            predictions=PREDICTIONS.empty_table(),
-            embeddings=None,
-            ranking=None,
-            parts=lambda _: iter(()),
-            has_vectors=False,
-        )
+        return cls(whole=lambda _: None, parts=lambda _: iter(()), boxes=0, has_vectors=False)
 
     @classmethod
     def of(cls, inferred: InferenceResult, looked_at: pa.Array) -> Found:
-        found = {"predictions": inferred.predictions, "embeddings": inferred.embeddings}
+        found = {
+            "predictions": inferred.predictions,
+            "embeddings": inferred.embeddings,
+            "ranking": inferred.mining,
+        }
         return cls(
-            predictions=inferred.predictions,
-            embeddings=inferred.embeddings,
-            ranking=inferred.mining,
+            whole=found.__getitem__,
             parts=lambda what: iter([(found[what], looked_at)]),
+            boxes=inferred.predictions.num_rows,
             has_vectors=inferred.embeddings is not None,
         )
 
@@ -142,26 +138,21 @@ def join_shards(entry: Entry, pool: Pool) -> Found:
     """What all shards of this round's mining found, in the order of the images."""
     results = [_checked(entry, pool, number) for number in range(_count(pool))]
 
-    def parts(
-        what: str, columns: list[str] | None = None
-    ) -> Iterator[tuple[pa.Table, pa.Array]]:
+    def parts(what: str, columns: list[str] | None = None) -> Iterator[tuple[pa.Table, pa.Array]]:
         for number, result in enumerate(results):
             blob = pa.BufferReader(entry.ws.store.get_blob(result[what]))
             yield pq.read_table(blob, columns=columns), _part(pool, number)
 
-    def joined(what: str, columns: list[str] | None = None) -> pa.Table | None:
+    def whole(what: str) -> pa.Table | None:
         if None in [result[what] for result in results]:
             return None
+        columns = list(SCORED) if what == "predictions" else None
         return pa.concat_tables(table for table, _ in parts(what, columns))
 
-    predictions = joined("predictions", list(SCORED))
-    assert predictions is not None
-    compares = {"vectors", "labelled vectors"} & pool.strategy.needs
     return Found(
-        predictions=predictions,
-        embeddings=joined("embeddings") if compares else None,
-        ranking=joined("ranking"),
+        whole=whole,
         parts=parts,
+        boxes=sum(result["boxes"] for result in results),
         has_vectors=all(result["embeddings"] for result in results),
     )
 
