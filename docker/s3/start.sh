@@ -1,10 +1,11 @@
 #!/bin/bash
 # Starts a gateway for S3 on port 9000, whose only user has AWS_ACCESS_KEY_ID and
 # AWS_SECRET_ACCESS_KEY. What it keeps is below /data; S3_BYTES is how much that may be (a sparse
-# file: it takes what is written). Ends when any of its three servers ends: whoever started the
-# container starts it anew.
+# file: it takes what is written), and may be raised later. Ends when any of its three servers
+# ends: whoever started the container starts it anew.
 set -eu -o pipefail
 key=${AWS_ACCESS_KEY_ID:?is not set} secret=${AWS_SECRET_ACCESS_KEY:?is not set}
+bytes=${S3_BYTES:-107374182400}
 cd /data
 rm -f /tmp/ready
 
@@ -57,8 +58,14 @@ if [ ! -e osd/made ]; then
   [ -s osd.uuid ] || cat /proc/sys/kernel/random/uuid > osd.uuid
   ceph osd new "$(cat osd.uuid)" 0 > /dev/null
   ceph-osd -i 0 --mkfs --osd-uuid "$(cat osd.uuid)" --bluestore_block_create=true \
-    --bluestore_block_size="${S3_BYTES:-107374182400}"
+    --bluestore_block_size="$bytes"
   touch osd/made
+fi
+[ -s bytes ] || stat --format=%s osd/block > bytes
+if [ "$bytes" -gt "$(cat bytes)" ]; then
+  truncate --size="$bytes" osd/block
+  ceph-bluestore-tool bluefs-bdev-expand --path osd > /tmp/last 2>&1 || { cat /tmp/last >&2; exit 1; }
+  echo "$bytes" > bytes.new && mv bytes.new bytes
 fi
 ceph-osd -f -i 0 &
 wait_for "the disk" sh -c 'ceph osd stat | grep -q "1 up"'
