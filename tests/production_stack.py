@@ -76,6 +76,7 @@ class Stack:
     engine: Any = field(repr=False)
     profiles: Sequence[str] = ()
     overlays: Sequence[Path] = ()
+    root: Path = ROOT  # the checkout
     name: str = field(default_factory=lambda: f"mir-test-{secrets.token_hex(3)}")
 
     @property
@@ -129,12 +130,12 @@ class Stack:
         assert command is not None
         clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         clean["COMPOSE_HTTP_TIMEOUT"] = "600"  # a busy engine's answers take long
-        files = [ROOT / "docker-compose.yaml", ROOT / "docker-compose.build.yaml"]
+        files = [self.root / "docker-compose.yaml", self.root / "docker-compose.build.yaml"]
         named = [f"--file={path}" for path in (*files, *self.overlays, self._oracle_overlay)]
         wanted = [word for profile in self.profiles for word in ("--profile", profile)]
-        fixed = ["--project-directory", str(ROOT), "--env-file", str(self._env), *named, *wanted]
+        place = ["--project-directory", str(self.root), "--env-file", str(self._env)]
         done = subprocess.run(
-            [command, "-p", self.name, *fixed, *words],
+            [command, "-p", self.name, *place, *named, *wanted, *words],
             env=clean, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert not check or done.returncode == 0, (
@@ -335,11 +336,16 @@ class Stack:
 
 @contextmanager
 def running(
-    folder: Path, *profiles: str, engine: Any, overlays: Sequence[Path] = (), **settings: str
+    folder: Path,
+    *profiles: str,
+    engine: Any,
+    overlays: Sequence[Path] = (),
+    root: Path = ROOT,
+    **settings: str,
 ) -> Iterator[Stack]:
     """A stack from nothing, healthy, gone with its volumes when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    stack = Stack(folder=folder, engine=engine, profiles=profiles, overlays=overlays)
+    stack = Stack(folder=folder, engine=engine, profiles=profiles, overlays=overlays, root=root)
     stack.write_env(settings)
     try:
         stack.up()
