@@ -179,6 +179,13 @@ def test_an_unknown_runtime_is_refused(tmp_path: Path) -> None:
     assert "`SERVER_RUNTIME` in .env is neither nvidia nor runc" in done.stderr
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_a_term_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
+    done = check_env(env_file(tmp_path, KEEP_BACKUPS=value))
+
+    assert "`KEEP_BACKUPS` in .env is no number of 1 or more" in done.stderr
+
+
 def test_the_check_reads_its_environment_too() -> None:
     done = subprocess.run(
         ["sh", CHECK], env={"PATH": os.environ["PATH"], "JWT_SECRET": "set_your_jwt_secret"},
