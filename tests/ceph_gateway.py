@@ -58,7 +58,7 @@ osd data = {folder}/osd
 mon data = {folder}/mon
 osd memory target = 939524096
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{gateway}
+rgw frontends = beast endpoint=127.0.0.1:{gateway} tcp_nodelay=1
 rgw thread pool size = 32
 rgw enable usage log = false
 rgw dynamic resharding = false

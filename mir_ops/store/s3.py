@@ -177,9 +177,12 @@ class S3Objects:
         return True
 
     def create(self, key: str, body: bytes | Path) -> bool:
-        if self._created(key, body):
+        if created := self._created(key, body):
             return True
         with self._errors(key):
+            if created is False:
+                self._check_same(key, body)
+                return False
             for left in reversed(range(_CONFLICTS)):
                 try:
                     self._put_new(key, body)
@@ -258,11 +261,11 @@ class S3Objects:
             return None
         return self._small.find(self._key(key))
 
-    def _created(self, key: str, body: bytes | Path) -> bool:
-        """Whether a small object was stored just now; where not, that says nothing."""
+    def _created(self, key: str, body: bytes | Path) -> bool | None:
+        """Whether a small object was stored just now, or one is there; None says nothing."""
         named = _BY_CONTENT.fullmatch(key)
         if self._small is None or named is None or isinstance(body, Path) or len(body) > LARGEST:
-            return False
+            return None
         return self._small.create(self._key(key), body, named["sha256"])
 
     def _put_new(self, key: str, body: bytes | Path) -> None:

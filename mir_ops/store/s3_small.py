@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LARGEST: Final = 2**20
 _NOTHING: Final = hashlib.sha256().hexdigest()
+_CREATED: Final = {200: True, 412: False}
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -50,12 +51,12 @@ class SmallRequests:
         credentials = client._request_signer._credentials  # type: ignore[attr-defined]
         return cls(client, credentials, bucket) if path_style and credentials else None
 
-    def create(self, key: str, body: bytes, sha256: str) -> bool:
-        """Whether bytes of this hash were stored, and there were none before."""
+    def create(self, key: str, body: bytes, sha256: str) -> bool | None:
+        """Whether bytes of this hash were stored; False: there is something. None: who knows."""
         checksum = b64encode(bytes.fromhex(sha256)).decode()
         headers = {"if-none-match": "*", "x-amz-checksum-sha256": checksum}
         answer = self._send("PUT", key, sha256, headers, body)
-        return answer is not None and answer.status_code == 200
+        return None if answer is None else _CREATED.get(answer.status_code)
 
     def find(self, key: str) -> bytes | None:
         """The bytes of an object, if the server sent all that it has."""
