@@ -77,12 +77,17 @@ services() { $compose config --services | grep -E '^(airflow-(apiserver|schedule
 # shellcheck disable=SC2046
 stop_all() { $compose stop $(services); }
 
-wait_postgres() {
-  for _ in $(seq 120); do
-    if in_postgres pg_isready -q -h 127.0.0.1 -U mir 2>/dev/null; then return; fi
-    sleep 1
+wait_healthy() {
+  local service
+  for service in "$@"; do
+    for _ in $(seq 300); do
+      if docker inspect --format '{{.State.Health.Status}}' "$($compose ps -q "$service")" | grep -qx healthy; then
+        continue 2
+      fi
+      sleep 1
+    done
+    fail "\`$service\` is not healthy: it has had five minutes" "make logs ARGS=$service"
   done
-  fail "PostgreSQL does not answer" "make logs ARGS=postgres"
 }
 
 has_runs() {
@@ -108,7 +113,7 @@ restore() {
   stamp=$(date -u +%Y%m%d%H%M%S)
   check_backup "$dir"
   $compose up -d postgres s3
-  wait_postgres
+  wait_healthy postgres s3
   if has_runs && [ -z "${OVERWRITE:-}" ]; then
     fail "Airflow's database has runs, which the backup would replace" "make restore DIR=$dir OVERWRITE=1"
   fi
