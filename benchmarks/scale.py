@@ -2,6 +2,7 @@
 
     python benchmarks/scale.py --json             100 000, 300 000 and 1 000 000 images: hours
     python benchmarks/scale.py --json --images 10000 --shard 2500         a look, in minutes
+    python benchmarks/scale.py --json --results scale.jsonl    goes on where one like it was ended
 
 For each size there is a project with a pool of so many small images, and a whole round of it runs
 on a real Airflow: CeleryExecutor, PostgreSQL, Redis, two workers with one task at a time each, the
@@ -26,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -63,6 +64,7 @@ STAGES: Final = {
     "merge_labels": "merge the labels",
     "close_round": "close",
 }
+TOOK: Final = "MiB that a task took"
 WORKERS: Final = 2
 DAY: Final = 24 * 3600.0
 PATIENCE: Final = 900.0
@@ -118,7 +120,7 @@ class Stage:
         yield Line(name=f"{name}: seconds", ours=self.wall)
         yield Line(name=f"{name}: CPU seconds", ours=self.cpu)
         yield Line(name=f"{name}: peak MiB of a task", ours=self.peak)
-        yield Line(name=f"{name}: MiB that a task took", ours=self.took)
+        yield Line(name=f"{name}: {TOOK}", ours=self.took)
         if self.written is not None and self.read is not None:
             yield Line(name=f"{name}: MB to the server", ours=self.written / 1e6)
             yield Line(name=f"{name}: MB from the server", ours=self.read / 1e6)
@@ -185,27 +187,55 @@ class Watch:
         return ", ".join(task for task, state in states.items() if state == "failed")
 
 
-def measure(watch: Watch, sizes: Sequence[int], shard_size: int) -> Iterator[Line]:
+def measure(
+    watch: Watch, sizes: Sequence[int], shard_size: int, results: Path | None
+) -> Iterator[Line]:
     """A round with two workers and one with one for each size, then what grew between them."""
     took: dict[int, dict[str, float]] = {}
     for number, images in enumerate(sizes):
-        name, of = f"pool-{images}", f"{images} images"
-        start = time.monotonic()
-        watch.world.make_project(name, images, shard_size, seed=number)
-        _say(f"{of}: written in {time.monotonic() - start:.0f} s")
-        two: dict[str, Stage] = {}
-        for task, stage in _with_workers(watch, WORKERS, name):
-            two[task] = stage
-            yield from stage.lines(f"{of}, {STAGES[task]}")
-        took[images] = {task: stage.took for task, stage in two.items()}
-        shutil.rmtree(watch.world.workspace.cache_dir)  # each looks at images that it has to fetch
-        for task, one in _with_workers(watch, 1, name, label=False):
-            if task == SHARDS:
-                yield from _against(f"{of}, {STAGES[task]}", two[task], one)
-        shutil.rmtree(watch.world.workspace.cache_dir)
-        shutil.rmtree(watch.world.root / name)
+        lines = _kept(results, images)
+        if not lines:
+            for line in _size(watch, images, shard_size, number):
+                lines.append(line)
+                yield line
+            _keep(results, lines)
+        else:
+            yield from lines
+        ends = {f"{images} images, {STAGES[task]}: {TOOK}": task for task in STAGES}
+        took[images] = {ends[line.name]: line.ours for line in lines if line.name in ends}
     if len(sizes) > 1:
         yield from _growth(took, min(sizes), max(sizes))
+
+
+def _size(watch: Watch, images: int, shard_size: int, number: int) -> Iterator[Line]:
+    name, of = f"pool-{images}", f"{images} images"
+    start = time.monotonic()
+    watch.world.make_project(name, images, shard_size, seed=number)
+    _say(f"{of}: written in {time.monotonic() - start:.0f} s")
+    two: dict[str, Stage] = {}
+    for task, stage in _with_workers(watch, WORKERS, name):
+        two[task] = stage
+        yield from stage.lines(f"{of}, {STAGES[task]}")
+    shutil.rmtree(watch.world.workspace.cache_dir)  # each looks at images that it has to fetch
+    for task, one in _with_workers(watch, 1, name, label=False):
+        if task == SHARDS:
+            yield from _against(f"{of}, {STAGES[task]}", two[task], one)
+    shutil.rmtree(watch.world.workspace.cache_dir)
+    shutil.rmtree(watch.world.root / name)
+
+
+def _kept(results: Path | None, images: int) -> list[Line]:
+    """What an earlier run measured of this size, if it measured all of it."""
+    if results is None or not results.exists():
+        return []
+    lines = [Line(**json.loads(text)) for text in results.read_text("utf-8").splitlines()]
+    return [line for line in lines if line.name.startswith(f"{images} images, ")]
+
+
+def _keep(results: Path | None, lines: Sequence[Line]) -> None:
+    if results is not None:
+        with results.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{json.dumps(asdict(line))}\n" for line in lines))
 
 
 def _with_workers(
@@ -230,7 +260,7 @@ def _growth(took: dict[int, dict[str, float]], few: int, many: int) -> Iterator[
         other = took[few][task]
         each = (ours - other) * 2**20 / (many - few)
         yield Line(
-            name=f"{STAGES[task]}: MiB that a task took at {many} against {few} images",
+            name=f"{STAGES[task]}: {TOOK} at {many} against {few} images",
             ours=ours,
             other=other,
             bar=MOST_GROWTH if task == SHARDS else None,
@@ -318,7 +348,7 @@ def _lines(options: argparse.Namespace) -> Iterator[Line]:
             tempfile.TemporaryDirectory(prefix="mir-scale-")
         )
         watch = stack.enter_context(airflow_of(Path(root), stack.enter_context(server())))
-        yield from measure(watch, options.images, options.shard)
+        yield from measure(watch, options.images, options.shard, options.results)
 
 
 def main() -> int:
@@ -327,6 +357,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, nargs="+", default=SIZES, help="sizes of the pools")
     parser.add_argument("--shard", type=int, default=SHARD, help="images that a task looks at")
     parser.add_argument("--server", choices=("ceph", "moto"), default="ceph")
+    parser.add_argument("--results", type=Path, help="what is in it already is not run again")
     parser.add_argument("--folder", type=Path, help="an empty one, kept, for what is written")
     options = parser.parse_args()
     return report(_lines(options), as_json=options.json)
