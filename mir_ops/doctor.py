@@ -17,6 +17,7 @@ from mir_ops.errors import MirError
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from mir_ops.executor.cluster import Cluster
     from mir_ops.store import Store
 
 Health = Literal["ok", "absent", "warning", "failed"]
@@ -68,6 +69,7 @@ def examine(
         for image in images:
             yield _image(image, driver, engine)
         yield _work_dir_on_the_host(work_dir, engine)
+    yield from _own_cluster(work_dir)
     yield _disk(work_dir)
     yield _shared_memory()
     for port in ports:
@@ -207,6 +209,46 @@ def _work_dir_on_the_host(work_dir: Path, engine: APIClient | None) -> Finding:
     except MirError as error:
         return Finding(part=part, health="failed", found=str(error), advice=error.hint or "")
     return Finding(part=part, health="ok", found=f"the engine mounts {work_dir} as it is here")
+
+
+def of_cluster(cluster: Cluster, work_dir: Path) -> Iterator[Finding]:
+    """What the runner `kubernetes` needs of the cluster that this pod is in."""
+    from mir_ops.executor.cluster import RIGHTS
+    from mir_ops.executor.pods import find_work_volume
+
+    part = "cluster"
+    try:
+        found = f"Kubernetes {cluster.version()}, namespace {cluster.namespace}"
+        yield Finding(part=part, health="ok", found=found)
+        part = "rights to pods"
+        lacks = [f"{verb} {what}" for verb, what in RIGHTS if not cluster.may(verb, what)]
+        yield Finding(
+            part=part,
+            health="warning" if lacks else "ok",
+            found=f"may not: {', '.join(lacks)}" if lacks else "all that the runner needs",
+            advice="For the runner `kubernetes`: docker/kubernetes/rbac.yaml" if lacks else "",
+        )
+        part = "work volume"
+        found = find_work_volume(cluster.own_pod(), work_dir).names(work_dir)
+        yield Finding(part=part, health="ok", found=found)
+    except MirError as error:
+        yield Finding(part=part, health="warning", found=str(error), advice=error.hint or "")
+
+
+def _own_cluster(work_dir: Path) -> Iterator[Finding]:
+    """Nothing outside of a pod."""
+    from mir_ops.executor.cluster import in_cluster, open_cluster
+
+    if not in_cluster():
+        return
+    try:
+        cluster = open_cluster(patience=_SECONDS)
+    except MirError as error:
+        advice = error.hint or ""
+        yield Finding(part="cluster", health="warning", found=str(error), advice=advice)
+        return
+    with closing(cluster):
+        yield from of_cluster(cluster, work_dir)
 
 
 def _shared_memory() -> Finding:

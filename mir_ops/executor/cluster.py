@@ -21,6 +21,12 @@ from mir_ops.executor.files import printable
 
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
+# What the runner asks for: verb and resource.
+RIGHTS: Final = (
+    *((verb, "pods") for verb in ("create", "get", "list", "delete")),
+    ("get", "pods/log"),
+)
+
 _RIGHTS_HINT: Final = (
     "Give the pod's service account the role of docker/kubernetes/rbac.yaml; see `mir doctor`"
 )
@@ -31,9 +37,18 @@ _LONGEST_LINE: Final = 1 << 16
 _PAGE: Final = 500
 
 
-def open_cluster(*, url: str | None = None, account: Path | None = None) -> Cluster:
-    """The API server that this pod was told of, as this pod's service account."""
-    account = account or ACCOUNT
+def in_cluster() -> bool:
+    """Whether this process runs in a pod."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+def open_cluster(
+    *, url: str | None = None, account: Path = ACCOUNT, patience: float | None = None
+) -> Cluster:
+    """The API server that this pod was told of, as this pod's service account.
+
+    `patience` is for how many seconds it may be away.
+    """
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}") for name in ("HOST", "PORT"))
     if url is None and host:
         url = f"https://{f'[{host}]' if ':' in host else host}:{port or 443}"
@@ -44,18 +59,19 @@ def open_cluster(*, url: str | None = None, account: Path | None = None) -> Clus
             hint="Give the task the pod of docker/kubernetes/executors.yaml, by `[mir] "
             "pod_template`",
         )
-    return Cluster(url, account=account)
+    return Cluster(url, account=account, patience=_LOST_SECONDS if patience is None else patience)
 
 
 class Cluster:
     """Pods of one namespace. What was asked for twice, because an answer was lost, is done once."""
 
-    def __init__(self, url: str, *, account: Path) -> None:
+    def __init__(self, url: str, *, account: Path, patience: float) -> None:
         certificate = account / "ca.crt"
         trusted = ssl.create_default_context(cafile=str(certificate)) if _is_tls(url) else True
         self._http = httpx.Client(
             base_url=url, verify=trusted, timeout=_ANSWER_SECONDS, trust_env=False
         )
+        self._patience = patience
         self._token = account / "token"
         self.namespace = (account / "namespace").read_text(encoding="utf-8").strip()
         self.own_name = socket.gethostname()
@@ -134,7 +150,7 @@ class Cluster:
                     return
                 if not answer.is_success:
                     answer.read()
-                    self._read(answer)
+                    raise StoreError(f"There is no log: {_message(answer)}", code="cluster-lost")
                 for chunk in answer.iter_bytes():
                     *lines, rest = (rest + chunk).split(b"\n")
                     yield from lines
@@ -155,7 +171,7 @@ class Cluster:
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         """One answer, also of a server that is away for a while: all may be asked twice."""
-        deadline = time.monotonic() + _LOST_SECONDS
+        deadline = time.monotonic() + self._patience
         while True:
             try:
                 answer = self._http.request(method, path, headers=self._headers(), **more)

@@ -94,9 +94,10 @@ class _Turn:
     def jobs(self) -> None:
         operations, _ = self._open_rounds()
         try:
-            operations |= set(_of_containers())
+            in_pods = self.ws.runner == "kubernetes"
+            operations |= set(_of_pods() if in_pods else _of_containers())
         except MirError as error:
-            if self.ws.runner == "docker":  # nobody can say what runs
+            if self.ws.runner != "process":  # nobody can say what runs
                 self.done.notes.append(f"No job is removed: {error}")
                 return
         wanted = Wanted(operations=operations)
@@ -137,3 +138,13 @@ def _of_containers() -> Iterator[str]:
     with closing(open_engine()) as engine:
         for found in engine.containers(all=True, filters={"label": "mir.operation"}):
             yield str(found["Labels"]["mir.operation"])[:32]
+
+
+def _of_pods() -> Iterator[str]:
+    """The same in a cluster."""
+    from mir_ops.executor.cluster import open_cluster
+    from mir_ops.executor.pods import SELECTOR
+
+    with closing(open_cluster()) as cluster:
+        for found in cluster.list_pods(SELECTOR):
+            yield str(found["metadata"]["annotations"]["mir.operation"])[:32]

@@ -27,6 +27,7 @@ _AWAY: Final = frozenset(
     {
         *("store-unavailable", "endpoint-unreachable", "commit-outcome-unknown"),
         *("catalog-unavailable", "engine-lost", "no-engine", "label-tool-away"),
+        *("cluster-lost", "pod-lost", "pod-not-started", "pod-stays"),
         *("disk-full", "no-space"),  # somebody makes room
     }
 )

@@ -14,6 +14,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from mir_ops.executor import ExecutorImage, Job, Limits
+from mir_ops.executor.pods import executor_pod, find_work_volume
+
 FOLDER = Path(__file__).parents[2] / "docker" / "kubernetes"
 VERSIONS = ("1.30", "1.33", "1.37")
 
@@ -47,46 +50,75 @@ print("\\n" + json.dumps([task.executor_config.get("pod_template_file") for task
 """
 
 
-def documents() -> dict[str, Any]:
-    names = ("executors.yaml", "network-policy.yaml")
-    return {name: yaml.safe_load((FOLDER / name).read_text()) for name in names}
+NAMES = ("claim.yaml", "executors.yaml", "network-policy.yaml", "rbac.yaml")
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """By kind and name."""
+    texts = ((FOLDER / name).read_text() for name in NAMES)
+    found = [each for text in texts for each in yaml.safe_load_all(text)]
+    return {f"{each['kind']}/{each['metadata']['name']}": each for each in found}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", documents())
-def test_a_file_is_what_kubernetes_reads(name: str, version: str) -> None:
+def test_a_document_is_what_kubernetes_reads(name: str, version: str) -> None:
     kubernetes_validate.validate(documents()[name], version, strict=True)
 
 
 def test_a_misspelt_field_is_refused() -> None:
-    pod = documents()["executors.yaml"]
+    pod = documents()["Pod/executors"]
     pod["spec"]["containers"][0]["volumeMount"] = []
 
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(pod, VERSIONS[0], strict=True)
 
 
-def test_what_airflow_makes_of_the_pod_keeps_its_walls(in_airflow: Callable[..., str]) -> None:
+def test_what_airflow_makes_of_the_pod_can_start_executors(
+    in_airflow: Callable[..., str],
+) -> None:
     code = CONSTRUCTED.replace("TEMPLATE", str(FOLDER / "executors.yaml"))
     pod = json.loads(in_airflow(code).splitlines()[-1])
 
     for version in VERSIONS:
         kubernetes_validate.validate(pod, version, strict=True)
     spec, (container,) = pod["spec"], pod["spec"]["containers"]
-    assert spec["automountServiceAccountToken"] is False
     assert (spec["securityContext"]["runAsNonRoot"], spec["restartPolicy"]) == (True, "Never")
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert {mount["name"] for mount in container["volumeMounts"]} == {
-        volume["name"] for volume in spec["volumes"]
-    }
-    (policy,) = (each for name, each in documents().items() if name.startswith("network"))
-    selected = policy["spec"]["podSelector"]["matchLabels"].items()
-    assert selected <= pod["metadata"]["labels"].items()
+    assert (
+        spec["serviceAccountName"]
+        == documents()["ServiceAccount/mir-ops-tasks"]["metadata"]["name"]
+    )
+    volume = find_work_volume(pod, Path("/work/jobs"))
+    claim = documents()["PersistentVolumeClaim/mir-ops-work"]["metadata"]["name"]
+    assert volume.source == {"persistentVolumeClaim": {"claimName": claim}}
+
+
+def test_policies_leave_executors_no_network() -> None:
+    job = Job(
+        op_id="0" * 64,
+        kind="train",
+        image=ExecutorImage(name="x", image="x:1"),
+        folder=Path("/work/jobs/0"),
+        class_names=(),
+        limits=Limits(),
+        labels={},
+    )
+    own = documents()["Pod/executors"]
+    volume = find_work_volume(own, Path("/work"))
+    labels = executor_pod(job, own, volume)["metadata"]["labels"]
+    none, outside = (
+        documents()[f"NetworkPolicy/{name}"]["spec"]
+        for name in ("mir-ops-executors", "mir-ops-executors-outside")
+    )
+
+    assert none["podSelector"]["matchLabels"].items() <= labels.items()
+    assert (none["policyTypes"], none["egress"], none["ingress"]) == (["Ingress", "Egress"], [], [])
+    assert not outside["podSelector"]["matchLabels"].items() <= labels.items()
 
 
 def test_tasks_of_executors_have_the_pod_of_their_queue(in_airflow: Callable[..., str]) -> None:

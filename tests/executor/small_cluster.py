@@ -196,6 +196,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
+        if self.path == "/version":
+            return self._answer("version", lambda: {"gitVersion": "v1.33.0"})
         if (name := self._name()) is None:
             selector = parse_qs(urlsplit(self.path).query)["labelSelector"][0]
             wanted = dict(one.split("=") for one in selector.split(","))
@@ -241,8 +243,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def _name(self) -> str | None:
         path = urlsplit(self.path).path
-        if path == "/version":
-            return None
         prefix = f"/api/v1/namespaces/{NAMESPACE}/pods"
         return path.removeprefix(f"{prefix}/") if path != prefix else None
 
@@ -278,6 +278,8 @@ class Handler(BaseHTTPRequestHandler):
     def _log(self, name: str) -> None:
         if (log := self.server.logs.get(name)) is None or name not in self.server.pods:
             return self._fail(404, "not found")
+        if "log" in self.server.refused:
+            return self._fail(*self.server.refused["log"])
         since = parse_qs(urlsplit(self.path).query).get("sinceTime", ["1970-01-01T00:00:00Z"])[0]
         start = datetime.fromisoformat(since).timestamp()
         self.send_response(200)

@@ -14,6 +14,7 @@ import pytest
 from executor_jobs import op_id
 from small_cluster import CLAIM, NAMESPACE, TOKEN, SmallCluster, small_cluster, stamp
 
+from mir_ops.doctor import of_cluster
 from mir_ops.errors import InvalidInputError, StoreError
 from mir_ops.executor import (
     ExecutorFailedError,
@@ -22,7 +23,6 @@ from mir_ops.executor import (
     Limits,
     Outcome,
     bundled_image,
-    cluster,
     collect_training,
     pod_runs,
     run_job,
@@ -111,7 +111,7 @@ def following(run: PodRun) -> tuple[threading.Thread, list[Any]]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -266,6 +266,15 @@ def test_a_failure_has_the_exit_code_and_the_last_lines(small, api, scripted) ->
     assert pod_name(job.op_id) not in small.pods
 
 
+def test_a_result_counts_more_than_a_log_that_cannot_be_read(small, api, prepare) -> None:
+    small.refused["log"] = (500, "dial tcp 10.0.0.7:10250: connect: connection refused")
+    job = prepare()
+
+    run_job(job, runner="kubernetes", cluster=api)
+
+    assert collect_training(job).best_stage == "best"
+
+
 def test_the_next_try_goes_on_with_the_same_pod(small, api, scripted) -> None:
     job = scripted(TRAINS)
     started(small, api, job)  # by a task that was killed then
@@ -316,21 +325,24 @@ def test_a_lost_answer_starts_no_second_pod(small, api, prepare) -> None:
 
 
 def test_a_server_that_stays_away_leaves_the_executor_running(
-    small, api, scripted, monkeypatch
+    small, api, account, scripted
 ) -> None:
-    monkeypatch.setattr(cluster, "_LOST_SECONDS", 0.5)
     job = scripted(SLEEPS)
-    run = started(small, api, job)
-    small.refused["get"] = (503, "etcd is away")
+    name = started(small, api, job).name
+    with closing(open_cluster(url=small.url, account=account, patience=0.5)) as hasty:
+        run = PodRun(job, cluster=hasty)
+        assert run.attach()
+        small.refused["get"] = (503, "etcd is away")
 
-    with pytest.raises(StoreError, match="does not answer: etcd is away") as caught:
-        follow(run)
+        with pytest.raises(StoreError, match="does not answer: etcd is away") as caught:
+            follow(run)
 
     assert caught.value.code == "cluster-lost"
     del small.refused["get"]
-    assert PodRun(job, cluster=api).attach()
-    assert small.processes[run.name].poll() is None
-    run.remove()
+    again = PodRun(job, cluster=api)
+    assert again.attach()
+    assert small.processes[name].poll() is None
+    again.remove()
 
 
 def test_time_limit_ends_the_pod(small, api, scripted) -> None:
@@ -431,7 +443,7 @@ def test_a_pod_whose_node_is_gone_is_lost(small, api, scripted) -> None:
 
     with small.lock:
         gone = disruption("DeletionByTaintManager", "deleting due to NoExecute taint")
-        small.pods[run.name]["status"] |= gone
+        small.pods[run.name]["status"] |= {**gone, "reason": ""}
         small.pods[run.name]["metadata"]["deletionTimestamp"] = stamp()
     small.processes[run.name].kill()
     thread.join()
@@ -560,6 +572,33 @@ def test_pods_of_tasks_that_are_over_are_reaped(small, api, prepare) -> None:
     left = {pod_name(jobs[name].op_id) for name in ("wanted", "young", "elsewhere")}
     assert left <= small.pods.keys()
     assert pod_name(jobs["over"].op_id) not in small.pods
+
+
+def test_doctor_says_what_the_runner_lacks(small, api, tmp_path: Path) -> None:
+    def findings() -> dict[str, tuple[str, str]]:
+        return {one.part: (one.health, one.found) for one in of_cluster(api, tmp_path)}
+
+    assert findings() == {
+        "cluster": ("ok", "Kubernetes v1.33.0, namespace airflow"),
+        "rights to pods": ("ok", "all that the runner needs"),
+        "work volume": ("ok", f"claim mir-work: {tmp_path.name}"),
+    }
+    small.refused["delete"] = (403, "no")
+    small.add_own_pod(tmp_path, {"emptyDir": {}})
+
+    found = findings()
+
+    assert found["rights to pods"] == ("warning", "may not: delete pods")
+    assert found["work volume"][0] == "warning"
+    assert "is inside this pod only" in found["work volume"][1]
+
+
+def test_doctor_waits_a_moment_for_a_server_that_is_away(account: Path, tmp_path: Path) -> None:
+    with closing(open_cluster(url="http://127.0.0.1:9", account=account, patience=0)) as nobody:
+        (finding,) = of_cluster(nobody, tmp_path)
+
+    assert (finding.part, finding.health) == ("cluster", "warning")
+    assert "does not answer" in finding.found
 
 
 def test_outside_of_a_cluster_it_says_so(tmp_path: Path, monkeypatch) -> None:
