@@ -22,8 +22,9 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         "doctor",
         help="Check this machine for what executors and rounds need",
         description="Look at the driver, the container engine and toolkit, images and their CUDA, "
-        "disk, shared memory, ports, the label tool, the store, and whether browsers at the label "
-        "tool may load images from a store on S3: one line each, with what to do. "
+        "disk, shared memory, ports, the label tool, the store, whether browsers at the label "
+        "tool may load images from a store on S3, and in a pod at its rights and its volume: one "
+        "line each, with what to do. "
         "Nothing is changed. The exit code is 1 when something failed.",
     )
     doctor.add_argument(

@@ -43,12 +43,13 @@ def in_cluster() -> bool:
 
 
 def open_cluster(
-    *, url: str | None = None, account: Path = ACCOUNT, patience: float | None = None
+    *, url: str | None = None, account: Path | None = None, patience: float | None = None
 ) -> Cluster:
     """The API server that this pod was told of, as this pod's service account.
 
     `patience` is for how many seconds it may be away.
     """
+    account = account or ACCOUNT
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}") for name in ("HOST", "PORT"))
     if url is None and host:
         url = f"https://{f'[{host}]' if ':' in host else host}:{port or 443}"

@@ -98,6 +98,10 @@ def run_job(
             from mir_ops.executor.engine import open_engine
 
             engine = stack.enter_context(closing(open_engine()))
+        if runner == "kubernetes" and cluster is None:
+            from mir_ops.executor.cluster import open_cluster
+
+            cluster = stack.enter_context(closing(open_cluster()))
         if engine is not None:
             remove_orphans(engine)
         run = open_run(job, runner=runner, engine=engine, cluster=cluster)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +25,14 @@ from mir_ops.executor import (
     Limits,
     Outcome,
     bundled_image,
+    cluster,
     collect_training,
     pod_runs,
     run_job,
     runs,
 )
 from mir_ops.executor.cluster import Cluster, open_cluster
+from mir_ops.executor.mounts import check_work_volume
 from mir_ops.executor.pod_runs import PodRun
 from mir_ops.executor.pods import executor_pod, find_work_volume, pod_name
 from mir_ops.executor.reaping import reap_pods
@@ -115,6 +119,27 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def certify(small: SmallCluster, account: Path) -> None:
+    """From here on it speaks TLS, with a certificate that the account trusts."""
+    words = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+    ]
+    certificate, key = account / "ca.crt", account / "key.pem"
+    more = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key]
+    subprocess.run(["openssl", *words, *more], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    small.socket = context.wrap_socket(small.socket, server_side=True)
 
 
 def started(small: SmallCluster, api: Cluster, job: Job) -> PodRun:
@@ -599,6 +624,22 @@ def test_doctor_waits_a_moment_for_a_server_that_is_away(account: Path, tmp_path
 
     assert (finding.part, finding.health) == ("cluster", "warning")
     assert "does not answer" in finding.found
+
+
+def test_a_pod_finds_its_cluster_by_what_every_pod_is_told(
+    small, account: Path, prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certify(small, account)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(small.server_address[1]))
+    monkeypatch.setattr(cluster, "ACCOUNT", account)
+    job = prepare()
+
+    check_work_volume(tmp_path)
+    run_job(job, runner="kubernetes")
+
+    assert collect_training(job).best_stage == "best"
+    assert len(small.created) == 1
 
 
 def test_outside_of_a_cluster_it_says_so(tmp_path: Path, monkeypatch) -> None:
