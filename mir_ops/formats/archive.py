@@ -59,27 +59,35 @@ def open_tree(source: Path, limits: ArchiveLimits | None = None) -> Iterator[Fil
 
 def _folder_tree(root: Path, limits: ArchiveLimits) -> FileTree:
     top = str(root.resolve())
-    paths: dict[str, str] = {}
+    renamed: dict[str, str] = {}  # paths of the few files whose names nobody could read
     sizes: dict[str, int] = {}
     times: dict[str, int] = {}
     left_out: list[tuple[str, str]] = []
     for entry in _walk(top, left_out):
-        name = readable_name(entry.path[len(top) + 1 :])
+        inside = entry.path[len(top) + 1 :]
+        name = readable_name(inside)
         status = _status(entry, top)
-        code = _refusal(status, limits, seen=name in paths)
+        code = _refusal(status, limits, seen=name in sizes)
         if code or status is None:
             left_out.append((code or "entry-damaged", name))
         elif len(sizes) >= limits.entries:
             raise too_large(root, f"more than {limits.entries} files")
         else:
-            paths[name], sizes[name] = entry.path, status.st_size
-            times[name] = status.st_mtime_ns
+            sizes[name], times[name] = status.st_size, status.st_mtime_ns
+            if name != inside:
+                renamed[name] = entry.path
+
+    def path(name: str) -> str:
+        if name not in sizes:
+            raise KeyError(name)
+        return renamed.get(name) or f"{top}/{name}"
+
     return FileTree(
         sizes,
         tuple(left_out),
         times,
-        _read=lambda name: read_file(paths[name], sizes[name]),
-        _file=lambda name: paths[name],
+        _read=lambda name: read_file(path(name), sizes[name]),
+        _file=path,
     )
 
 
