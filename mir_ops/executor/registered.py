@@ -93,9 +93,8 @@ def with_registered(catalog: Catalog, image: ExecutorImage) -> ExecutorImage:
     """The image with the templates that it was registered with, where no engine can read them."""
     if image.folder is not None:
         return image
-    for one in catalog.executors.list():
-        if one.image == image.image and (found := find_registered(catalog, one.name)):
-            return replace(image, templates=found.templates, object_type=found.object_type)
+    if found := find_registered(catalog, image.image):
+        return replace(image, templates=found.templates, object_type=found.object_type)
     raise NotFoundError(
         f"Nobody has registered image `{image.image}`, and a cluster does not say what is in it",
         code="no-such-executor",

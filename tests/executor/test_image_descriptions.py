@@ -14,7 +14,7 @@ import yaml
 from mir_ops.catalog import Catalog
 from mir_ops.cli.jobs import find_executor
 from mir_ops.errors import InvalidInputError, NotFoundError
-from mir_ops.executor import ExecutorImage
+from mir_ops.executor import ExecutorImage, bundled_image
 from mir_ops.executor.images import (
     describe_folder,
     describe_image,
@@ -22,6 +22,7 @@ from mir_ops.executor.images import (
     executor_image,
     open_executor,
 )
+from mir_ops.executor.registered import with_registered
 from mir_ops.executor.task_files import write_template
 
 
@@ -137,6 +138,22 @@ def test_missing_image_says_how_to_get_it() -> None:
         open_executor("nobody:1", engine=Engine({}))
     assert str(caught.value) == "The Docker engine has no image `nobody:1`"
     assert "docker pull nobody:1" in str(caught.value.hint)
+
+
+def test_where_no_engine_is_templates_come_from_the_registration(tmp_path: Path) -> None:
+    catalog = Catalog.open(f"sqlite:///{tmp_path}/catalog.db")
+    image = ExecutorImage(name="yolo", image="yolo:1")
+
+    with pytest.raises(NotFoundError, match="Nobody has registered image `yolo:1`") as caught:
+        with_registered(catalog, image)
+
+    assert "mir executor add yolo:1" in str(caught.value.hint)
+    catalog.executors.add(
+        name="old", image="yolo:1", folder=None, digest="sha256:1", network=False,
+        run_as_root=False, protocol="1.1.0", templates={3: {"train": {"a": 1}}},
+    )  # fmt: skip
+    assert with_registered(catalog, image).template("train") == {"a": 1}
+    assert with_registered(catalog, bundled_image("sample")) == bundled_image("sample")
 
 
 def test_registered_executor_is_found_by_name_and_by_image(tmp_path: Path) -> None:
