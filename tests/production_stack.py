@@ -104,6 +104,9 @@ class Stack:
         }
         with self._env.open("a") as file:
             file.writelines(f"{name}={value}\n" for name, value in ours.items())
+        if os.getuid() == 0:
+            for path in (self.work, *self.work.iterdir()):
+                os.chown(path, int(self.settings["AIRFLOW_UID"]), 0)
         self._oracle_overlay.write_text(yaml.safe_dump(self._with_oracle(), sort_keys=False))
 
     @cached_property
