@@ -12,7 +12,7 @@ from mir_ops.executor.files import printable
 Stage = Literal["waiting", "running", "ended", "lost", "deleted"]
 
 _DEADLINE: Final = "DeadlineExceeded"
-_OWN_FAULT: Final = ("exceeds", "exceeded")  # of an eviction: its own limit, not its node's need
+_NODES_NEED: Final = "The node "  # so evictions begin that are not for a limit of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ def _failed(
     word, told = status.get("reason", ""), status.get("message", "")
     if word == _DEADLINE:
         return _ended(ended or {}, word=word)
-    if word == "Evicted" and any(one in told for one in _OWN_FAULT):
+    if word == "Evicted" and not told.startswith(_NODES_NEED):
         return _ended(ended or {}, word=word, told=told)
     if disrupted is not None:
         return _lost(word or disrupted.get("reason", ""), told or disrupted.get("message", ""))

@@ -426,7 +426,14 @@ def disruption(reason: str, message: str) -> dict[str, Any]:
 
 
 TAKEN_AWAY = [
-    ({"reason": "Evicted", "message": "The node was low on resource: memory."}, "low on resource"),
+    (
+        {
+            "reason": "Evicted",
+            "message": "The node was low on resource: memory. Container executor was using 9Gi, "
+            "which exceeds its request of 8Gi.",
+        },
+        "low on resource",
+    ),
     ({"reason": "Terminated", "message": "imminent node shutdown"}, "imminent node shutdown"),
     ({"reason": "UnexpectedAdmissionError", "message": "Allocate failed"}, "Allocate failed"),
     (disruption("PreemptionByScheduler", "for a pod of more priority"), "more priority"),
