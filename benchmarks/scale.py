@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -360,6 +361,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help="what is in it already is not run again")
     parser.add_argument("--folder", type=Path, help="an empty one, kept, for what is written")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # its servers end, too
     return report(_lines(options), as_json=options.json)
 
 
