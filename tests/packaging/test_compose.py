@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -137,11 +138,16 @@ def test_nothing_sends_usage_data(tmp_path: Path) -> None:
     assert airflow["GX_ANALYTICS_ENABLED"] == "False"
 
 
-def test_images_are_pinned() -> None:
-    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+def test_images_of_others_are_pinned_by_digest() -> None:
+    texts = [path.read_text() for path in ROOT.glob("docker-compose*.yaml")]
+    texts.append((ROOT / "docker/airflow/Dockerfile").read_text())
 
-    images = [s["image"] for s in services.values()]
-    assert not [image for image in images if ":latest" in image or ":" not in image[2:]]
+    named = re.findall(r"(?:image: \$\{\w+:-|BASE_IMAGE=)([^}\n]+)", "\n".join(texts))
+
+    assert len(named) > 10
+    others = [image for image in named if not re.fullmatch(r"mir-ops/[a-z0-9-]+:0\.1\.0", image)]
+    assert len(others) == 7
+    assert not [one for one in others if not re.fullmatch(r".+:.+@sha256:[0-9a-f]{64}", one)]
 
 
 def test_a_filled_in_file_is_accepted(tmp_path: Path) -> None:
