@@ -90,7 +90,10 @@ class SmallCluster(ThreadingHTTPServer):
     def create(self, pod: dict[str, Any]) -> dict[str, Any]:
         for version in VERSIONS:
             kubernetes_validate.validate(pod, version, strict=True)
-        name, image = pod["metadata"]["name"], pod["spec"]["containers"][0]["image"]
+        (container,) = pod["spec"]["containers"]
+        name, image = pod["metadata"]["name"], container["image"]
+        sure, most = container["resources"]["requests"], container["resources"]["limits"]
+        assert int(sure["ephemeral-storage"]) <= int(most["ephemeral-storage"])
         pod["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": stamp()}
         pod["status"] = {"phase": "Pending", **self.waiting.get(image, {})}
         self.created.append(json.loads(json.dumps(pod)))

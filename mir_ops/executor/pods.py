@@ -25,6 +25,7 @@ GRACE_SECONDS: Final = 3
 _INHERITED: Final = ("nodeSelector", "tolerations", "imagePullSecrets", "priorityClassName")
 _SHAREABLE: Final = ("persistentVolumeClaim", "hostPath")
 _SPARE_SECONDS: Final = 3600  # for pulling the image, and for a host that was away
+_SURE_DISK: Final = 1 << 30
 _NAME: Final = re.compile(r"[^a-z0-9-]+")
 
 
@@ -171,11 +172,11 @@ def _user(job: Job) -> dict[str, Any]:
 def _resources(job: Job) -> dict[str, Any]:
     """What it is sure to get, and what ends it: memory alike, of the disk of its node little."""
     limits = job.limits
-    memory = str(limits.memory_bytes)
+    memory, disk = str(limits.memory_bytes), str(min(limits.disk_bytes, _SURE_DISK))
     gpus = {"nvidia.com/gpu": str(limits.gpus)} if limits.gpus else {}
     cpus = {} if limits.cpus is None else {"cpu": f"{round(limits.cpus * 1000)}m"}
     return {
-        "requests": {"cpu": "1", **cpus, "memory": memory, "ephemeral-storage": "1Gi", **gpus},
+        "requests": {"cpu": "1", **cpus, "memory": memory, "ephemeral-storage": disk, **gpus},
         "limits": {**cpus, "memory": memory, "ephemeral-storage": str(limits.disk_bytes), **gpus},
     }
 

@@ -197,7 +197,7 @@ def test_pod_says_everything_about_the_executor(small, api, prepare, tmp_path: P
             "requests": {
                 "cpu": "1500m",
                 "memory": str(1 << 30),
-                "ephemeral-storage": "1Gi",
+                "ephemeral-storage": str(1 << 30),
                 "nvidia.com/gpu": "1",
             },
             "limits": {
