@@ -16,22 +16,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from production_stack import (
-    DAG,
-    ONCE,
-    ROUND_SECONDS,
-    STAYING,
-    Stack,
-    running,
-    skip_without,
-    until,
-)
+from production_stack import DAG, ONCE, STAYING, Stack, running, skip_without, until
+from stack_rounds import begin, closed_once, finish, training
 
 from mir_ops.demo.annotator import ScriptedAnnotator
 from mir_ops.demo.label_studio import LocalLabelStudio
-from mir_ops.errors import MirError
 from mir_ops.labeling.studio_client import StudioClient
-from mir_ops.rounds.airflow_api import DagRun
 
 pytestmark = [pytest.mark.docker, pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -57,53 +47,6 @@ def annotator(stack: Stack) -> ScriptedAnnotator:
         url=stack.label_url, login={"token": stack.settings["LABEL_TOOL_TOKEN"]}
     )
     return ScriptedAnnotator(cast("LocalLabelStudio", server), oracle_url=stack.oracle.as_uri())
-
-
-def begin(stack: Stack, project: str, *, idle: int = 20, **changes: Any) -> DagRun:
-    """A round whose executors take some time; its training runs when this returns."""
-    slow = {"train": {"idle_seconds": idle}}
-    executor = {"name": "sample", "config": slow, "limits": {"time_seconds": 600}}
-    stack.bring(project, executor=executor, **changes)
-    until(lambda: DAG in stack.client.dag_ids(), f"Airflow knows {DAG}")
-    run = stack.client.trigger(DAG, conf={"project": project})
-    until(lambda: training(stack, run) != [], "the training runs")
-    return run
-
-
-def training(stack: Stack, run: DagRun) -> list[Any]:
-    return [
-        container
-        for container in stack.executors()
-        if container.status == "running" and container.labels["mir.run"] == run.run_id
-    ]
-
-
-def finish(stack: Stack, run: DagRun) -> DagRun:
-    """Follow a run to its end, over answers that do not come."""
-    ended: list[DagRun] = []
-
-    def is_over() -> bool:
-        try:
-            ended[:] = [stack.client.run(DAG, run.run_id)]
-        except MirError:
-            return False
-        return ended[0].finished
-
-    until(is_over, f"{run.run_id} ends", 2 * ROUND_SECONDS)
-    return ended[0]
-
-
-def closed_once(stack: Stack, project: str) -> None:
-    """One closed round, one model, and on each branch no step's commit twice."""
-    (round_,) = stack.catalog().rounds.list(project)
-    assert (round_.state, round_.number) == ("closed", 1)
-    assert len(stack.catalog().models.list(project)) == 1
-    store = stack.store()
-    names = [branch.name for branch in store.branches() if branch.name.startswith(f"{project}/")]
-    commits = {commit.id: commit.op_id for name in names for commit in store.branch(name).log()}
-    assert len(set(commits.values())) == len(commits)
-    assert store.branch(f"{project}/training").tip().stats.splits == {"train": 105, "val": 60}
-    assert stack.executors() == []
 
 
 @pytest.mark.parametrize("service", STAYING)
