@@ -17,6 +17,7 @@ from mir_ops.errors import MirError
 
 if TYPE_CHECKING:
     from docker import APIClient
+    from mir_ops.catalog import Catalog
     from mir_ops.executor.cluster import Cluster
     from mir_ops.store import Store
 
@@ -55,6 +56,7 @@ def examine(
     ports: Sequence[int],
     label_tool: str | None,
     open_store: Callable[[], Store] | None,
+    open_catalog: Callable[[], Catalog] | None,
 ) -> Iterator[Finding]:
     """Look at each part in turn. Nothing is changed, started or sent anywhere else."""
     driver = find_driver()
@@ -76,6 +78,8 @@ def examine(
         yield _port(port)
     yield _label_tool(label_tool)
     yield from _stored(open_store, label_tool)
+    if open_catalog is not None:
+        yield _catalog(open_catalog)
 
 
 def find_driver() -> Driver | None:
@@ -305,6 +309,21 @@ def _stored(open_store: Callable[[], Store] | None, label_tool: str | None) -> I
     yield Finding(part="store", health="ok", found=f"{store.id}, {branches} branches")
     if label_tool is not None:
         yield from _images_in_browsers(store, label_tool)
+
+
+def _catalog(open_catalog: Callable[[], Catalog]) -> Finding:
+    """Whether it answers, has room, and all of its projects can be read."""
+    try:
+        catalog = open_catalog()
+        catalog.check_room()
+        projects, executors = len(catalog.projects.list()), len(catalog.executors.list())
+        for invalid in catalog.projects.invalid().values():
+            raise invalid
+    except MirError as error:
+        found, advice = str(error), error.hint or ""
+        return Finding(part="catalog", health="failed", found=found, advice=advice)
+    found = f"{projects} projects, {executors} executors added"
+    return Finding(part="catalog", health="ok", found=found)
 
 
 def _images_in_browsers(store: Store, label_tool: str) -> Iterator[Finding]:

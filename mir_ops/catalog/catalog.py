@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from mir_ops.catalog.connections import VERSION_TABLE, migrate, open_engine
+from mir_ops.catalog.connections import VERSION_TABLE, check_room, migrate, open_engine
 from mir_ops.catalog.images import Executors
 from mir_ops.catalog.overviews import Overviews
 from mir_ops.catalog.packages import Packages
@@ -33,6 +33,10 @@ class Catalog:
     def close(self) -> None:
         """Give its connections back."""
         self.engine.dispose()
+
+    def check_room(self) -> None:
+        """Write something and take it back: a StoreError where the database has no room for it."""
+        check_room(self.engine)
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:

@@ -19,6 +19,11 @@ from mir_ops.errors import ConflictError, InvalidInputError, StoreError
 
 HEAD: Final = "0008"
 _DISK_FULL: Final = "53100"  # of PostgreSQL
+# A file that is taken back with its transaction: 256 rows of which four fill a page.
+_SOME_ROOM: Final = (
+    "CREATE TEMPORARY TABLE mir_room ON COMMIT DROP AS "
+    "SELECT repeat('x', 1900) FROM generate_series(1, 256)"
+)
 _SQLITE_PAGES: Final = 64 << 10
 VERSION_TABLE: Final = "mir_catalog_version"  # Airflow's own is `alembic_version`
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -100,6 +105,18 @@ def _is_full(engine: Engine, error: BaseException | None) -> bool:
         folder = Path(engine.url.database or "").parent
         return shutil.disk_usage(folder).free < _SQLITE_PAGES
     return named == "SQLITE_FULL" or getattr(error, "pgcode", None) == _DISK_FULL
+
+
+def check_room(engine: Engine) -> None:
+    """A StoreError where PostgreSQL's disk is full: reading alone would not show it.
+
+    A file of SQLite is on a disk of this machine, which says itself how full it is.
+    """
+    if engine.url.get_backend_name() != "postgresql":
+        return
+    with _explained(engine), engine.connect() as connection:
+        connection.execute(text(_SOME_ROOM))
+        connection.rollback()
 
 
 def migrate(engine: Engine) -> None:

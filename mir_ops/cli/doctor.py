@@ -12,6 +12,8 @@ from mir_ops.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mir_ops.catalog import Catalog
+    from mir_ops.cli.repository import Repository
     from mir_ops.store import Store
 
 WEB_PORT, LABEL_PORT = 12001, 12007
@@ -22,9 +24,9 @@ def register(subparsers: argparse._SubParsersAction[Any]) -> None:
         "doctor",
         help="Check this machine for what executors and rounds need",
         description="Look at the driver, the container engine and toolkit, images and their CUDA, "
-        "disk, shared memory, ports, the label tool, the store, whether browsers at the label "
-        "tool may load images from a store on S3, and in a pod at its rights and its volume: one "
-        "line each, with what to do. "
+        "disk, shared memory, ports, the label tool, the store, whether browsers at the label tool "
+        "may load images from a store on S3, the catalog, and in a pod at its rights and its "
+        "volume: one line each, with what to do. "
         "Nothing is changed. The exit code is 1 when something failed.",
     )
     doctor.add_argument(
@@ -56,6 +58,7 @@ def run_doctor(arguments: argparse.Namespace, output: Output) -> int:
             ports=arguments.port or _ports(),
             label_tool=arguments.label_tool,
             open_store=_store(arguments),
+            open_catalog=_catalog(arguments),
         )
     )
     rows = [(one.part, one.health, one.found, one.advice) for one in findings]
@@ -70,13 +73,24 @@ def _ports() -> tuple[int, ...]:
 
 def _store(arguments: argparse.Namespace) -> Callable[[], Store] | None:
     """How to open the store that is meant; None when there is none to speak of."""
-    from mir_ops.cli.repository import find_repository
     from mir_ops.store import Store
 
     if (url := arguments.store) is not None:
         return lambda: Store.open(url)
+    repository = _repository(arguments)
+    return None if repository is None else lambda: repository.store
+
+
+def _catalog(arguments: argparse.Namespace) -> Callable[[], Catalog] | None:
+    """How to open the repository's catalog."""
+    repository = _repository(arguments)
+    return None if repository is None else lambda: repository.workspace.catalog
+
+
+def _repository(arguments: argparse.Namespace) -> Repository | None:
+    from mir_ops.cli.repository import find_repository
+
     try:
-        repository = find_repository(arguments.root)
+        return find_repository(arguments.root)
     except NotFoundError:
         return None
-    return lambda: repository.store

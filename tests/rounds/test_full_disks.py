@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import postgres_server
 import pytest
 from round_data import TASKS, House, Run
 
+from mir_ops.cli.main import main
 from mir_ops.errors import StoreError
 from mir_ops.store import Store
 from mir_ops.store.audits import audit
@@ -145,6 +147,37 @@ def test_a_round_goes_on_when_postgresql_has_room_again(disks: Path, tmp_path: P
             assert error.code in ("disk-full", "catalog-unavailable"), task
             assert error.hint, task
         check_closed(in_postgres, run)
+
+
+@pytest.mark.postgres
+def test_doctor_finds_that_postgresql_has_no_room(
+    disks: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if postgres_server.is_missing():
+        pytest.skip("PostgreSQL is not installed")
+    place = disks / "base"
+    with postgres_server.running_in(place) as server:
+        url = postgres_server.create_database(server, "mir")
+        monkeypatch.setenv("MIR_STORE", (tmp_path / "store").as_uri())
+        monkeypatch.setenv("MIR_CATALOG", url)
+        Store.open((tmp_path / "store").as_uri(), create=True)
+        before = catalog_found(capsys)
+
+        filler = fill(place)
+        full = catalog_found(capsys)
+        filler.unlink()
+
+    assert before == ["ok", "0 projects, 0 executors added"]
+    assert full[0] == "failed"
+    assert full[1].startswith("The disk of the catalog")
+    shutil.rmtree(place / "data")
+
+
+def catalog_found(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What `mir doctor` says of the catalog."""
+    main(["--json", "doctor", "--port", "0"])
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    return next([one["health"], one["found"]] for one in lines if one["part"] == "catalog")
 
 
 def check_closed(house: House, run: Run) -> None:

@@ -5,6 +5,7 @@ people see, and that the round closes once there is room again, as docs/operatio
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -130,7 +131,7 @@ def test_a_round_waits_for_room_for_postgresql(stack: Stack, disks: Path) -> Non
     run = begin(stack, "cramped")
 
     filler = fill(disks / "postgres")
-    until(lambda: "No space left on device" in log_of(stack, "postgres"), "PostgreSQL says it")
+    until(lambda: re.search("The (disk of the )?catalog", doctor(stack)), "doctor says it")
     filler.unlink()
     stack.compose("up", "-d", "postgres")
     stack.wait_healthy("postgres")
@@ -138,3 +139,4 @@ def test_a_round_waits_for_room_for_postgresql(stack: Stack, disks: Path) -> Non
     ended = finish(stack, run)
     assert ended.state == "success", stack.failures(ended)
     closed_once(stack, "cramped")
+    assert "No space left on device" in log_of(stack, "postgres")

@@ -36,16 +36,16 @@ def _findings(open_workspace: Callable[[], Workspace], label_tool: str | None) -
     try:
         workspace = open_workspace()
     except MirError as error:
-        yield _failed("workspace", error)
+        found, advice = str(error), error.hint or ""
+        yield Finding(part="workspace", health="failed", found=found, advice=advice)
         return
-    images, catalog = _catalog(workspace)
-    yield catalog
     machine = examine(
         work_dir=workspace.work_dir,
-        images=images,
+        images=_images(workspace),
         ports=(),
         label_tool=label_tool,
         open_store=lambda: workspace.store,
+        open_catalog=lambda: workspace.catalog,
     )
     for finding in machine:
         if label_tool or finding.part != "label tool":  # a deployment may do without one
@@ -53,19 +53,12 @@ def _findings(open_workspace: Callable[[], Workspace], label_tool: str | None) -
     yield from _tried_out(workspace)
 
 
-def _catalog(workspace: Workspace) -> tuple[list[str], Finding]:
-    """The images that projects may use, and whether the catalog answers."""
+def _images(workspace: Workspace) -> list[str]:
+    """The images that projects may use; none where nobody can say it."""
     try:
-        projects = len(workspace.catalog.projects.list())
-        invalid = workspace.catalog.projects.invalid()
-        executors = workspace.catalog.executors.list()
-    except MirError as error:
-        return [], _failed("catalog", error)
-    images = [each.image for each in executors if each.folder is None]
-    if invalid:
-        return images, _failed("catalog", next(iter(invalid.values())))
-    found = f"{projects} projects, {len(executors)} executors added"
-    return images, Finding(part="catalog", health="ok", found=found)
+        return [each.image for each in workspace.catalog.executors.list() if each.folder is None]
+    except MirError:
+        return []
 
 
 def _tried_out(workspace: Workspace) -> Iterator[Finding]:
@@ -90,7 +83,3 @@ def _tried_out(workspace: Workspace) -> Iterator[Finding]:
         yield Finding(part=part, health="failed", found=found, advice=advice)
     else:
         yield Finding(part=part, health="ok", found=f"{len(outcomes)} properties were tried out")
-
-
-def _failed(part: str, error: MirError) -> Finding:
-    return Finding(part=part, health="failed", found=str(error), advice=error.hint or "")
