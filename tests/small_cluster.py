@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
 
 import kubernetes_validate
@@ -63,6 +63,7 @@ class SmallCluster(ThreadingHTTPServer):
         self.broken: Counter[str] = Counter()
         self.log_cuts: list[int] = []
         self.stubborn = False
+        self.closed = False
         self.token = TOKEN
 
     @property
@@ -110,6 +111,7 @@ class SmallCluster(ThreadingHTTPServer):
             [sys.executable, "-s", str(folder / "start.py")],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
             cwd=folder,
             env={
                 "PATH": os.defpath,
@@ -131,10 +133,16 @@ class SmallCluster(ThreadingHTTPServer):
     def _live(self, pod: dict[str, Any], process: subprocess.Popen[bytes], started: str) -> None:
         assert process.stdout is not None
         log = self.logs[pod["metadata"]["name"]]
-        with process.stdout as lines:
-            for line in lines:
-                log.append((time.time(), line))
+
+        def read(lines: IO[bytes]) -> None:
+            with lines:
+                log.extend((time.time(), line) for line in lines)
+
+        reader = threading.Thread(target=read, args=(process.stdout,), daemon=True)
+        reader.start()
         code = process.wait()
+        kill(process)  # what it started ends with its container
+        reader.join()
         ended = {
             "exitCode": 128 - code if code < 0 else code,
             "reason": "Completed" if code == 0 else "Error",
@@ -158,7 +166,7 @@ class SmallCluster(ThreadingHTTPServer):
         if process is not None and process.poll() is None:
             if first:
                 process.terminate()
-                threading.Timer(grace, process.kill).start()
+                threading.Timer(grace, kill, [process]).start()
         elif not self.stubborn:
             self._forget(pod)
 
@@ -166,7 +174,7 @@ class SmallCluster(ThreadingHTTPServer):
         """As a node ends a pod that it cannot keep: its processes, and then it says why."""
         with self.lock:
             self.pods[name]["status"] = {"phase": "Failed", "reason": "", **status}
-        self.processes[name].kill()
+        kill(self.processes[name])
         self.processes[name].wait()
 
     def vanish(self, name: str) -> None:
@@ -174,7 +182,7 @@ class SmallCluster(ThreadingHTTPServer):
         with self.lock:
             pod = self.pods.pop(name)
             pod["status"]["reason"] = "deleted"
-        self.processes[name].kill()
+        kill(self.processes[name])
         self.processes[name].wait()
 
     def _forget(self, pod: dict[str, Any]) -> None:
@@ -185,10 +193,16 @@ class SmallCluster(ThreadingHTTPServer):
     def close(self) -> None:
         self.shutdown()
         self.server_close()
+        self.closed = True
         for process in self.processes.values():
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGKILL)
+            kill(process)
             process.wait()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """It, and all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -306,7 +320,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _lines(self, name: str, log: list[tuple[float, bytes]]) -> Iterator[tuple[float, bytes]]:
         position, process = 0, self.server.processes.get(name)
-        while process is not None:
+        while process is not None and not self.server.closed:
             over = self.server.pods.get(name, {}).get("status", {}).get("phase") != "Running"
             while position < len(log):
                 yield log[position]

@@ -146,7 +146,7 @@ class PodRun:
                 self._started_at = _seconds(state.started) if state.started else self._started_at
                 whole = self._log.pass_on(self._cluster, self.name, on_log)
                 tries -= state.stage != "running"
-                if state.stage != "running" and (whole or not tries):
+                if state.stage != "running" and (whole or not tries or state.stage != "ended"):
                     return state
             time.sleep(_LOOK_SECONDS)
 
