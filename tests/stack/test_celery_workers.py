@@ -6,6 +6,7 @@ the ports that docker-compose.cluster.yaml opens. It alone serves the queue of e
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from production_stack import (
     DAG,
     DEMO,
@@ -66,16 +68,35 @@ class Second:
         }
         text = "".join(f"{name}={value}\n" for name, value in ours.items())
         (self.folder / "env").write_text(text)
+        # Of one deployment with the first, though not of its project: compose 2 takes the name of
+        # the project for COMPOSE_PROJECT_NAME, whatever the file says.
+        worker = (ROOT / "docker-compose.worker.yaml").read_text()
+        named = worker.replace("${COMPOSE_PROJECT_NAME:-mir-ops}", self.stack.name)
+        assert named != worker
+        (self.folder / "worker.yaml").write_text(named)
 
     def compose(self, *words: str) -> None:
         command = compose_command()
         assert command is not None
         clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        fixed = ["--env-file", str(self.folder / "env"), "-f", "docker-compose.worker.yaml"]
+        fixed = ["--project-directory", str(ROOT), "--env-file", str(self.folder / "env")]
+        files = ["-f", str(self.folder / "worker.yaml")]
         subprocess.run(
-            [command, "-p", f"{self.stack.name}-second", *fixed, *words],
-            cwd=ROOT, env=clean, check=True, capture_output=True, text=True,
+            [command, "-p", f"{self.stack.name}-second", *fixed, *files, *words],
+            env=clean, check=True, capture_output=True, text=True,
         )  # fmt: skip
+
+    def run_executors_as_processes(self) -> None:
+        """Start the worker anew with the runner `process`."""
+        told = dict(line.split("=", 1) for line in self.container.attrs["Config"]["Env"])
+        connection = json.loads(told["AIRFLOW_CONN_MIR_DEFAULT"])
+        connection["extra"]["runner"] = "process"
+        changed = {"AIRFLOW_CONN_MIR_DEFAULT": json.dumps(connection)}
+        services = {"airflow-worker": {"environment": changed}}
+        overlay = self.folder / "processes.yaml"
+        overlay.write_text(yaml.safe_dump({"services": services}))
+        self.compose("-f", str(overlay), "up", "-d")
+        self.wait_healthy()
 
     @property
     def container(self) -> Any:
@@ -150,25 +171,74 @@ def test_a_round_runs_on_two_machines_that_share_no_folder(second: Second) -> No
     assert stack.executors() == []
 
 
+def begin(stack: Stack, project: str, *, idle: int) -> DagRun:
+    """A round whose training runs on the second machine when this returns."""
+    config = {"train": {"idle_seconds": idle}}
+    limits = {"time_seconds": 300}
+    stack.bring(project, executor={"name": "sample", "config": config, "limits": limits})
+    run = stack.client.trigger(DAG, conf={"project": project})
+    until(lambda: training(stack) != [], "trains")
+    return run
+
+
+def training(stack: Stack) -> list[Any]:
+    return [each for each in stack.executors() if each.labels["mir.task"] == "train"]
+
+
+def closed(stack: Stack, project: str, run: DagRun) -> int:
+    """Follow a round to its end, which is a good one: how often its training was tried."""
+    ended = stack.client.wait_for_run(DAG, run.run_id, timeout=1200)
+    assert ended.state == "success", stack.failures(ended)
+    (round_,) = stack.catalog().rounds.list(project)
+    assert round_.state == "closed"
+    tip = stack.store().branch(f"{project}/training").tip()
+    assert tip.stats.splits == {"train": 100 + 5, "val": 60}
+    tries = {task.task_id: task.try_number for task in stack.client.tasks(DAG, run.run_id)}
+    return tries["train"]
+
+
+def test_a_worker_that_is_stopped_ends_its_training_first(second: Second) -> None:
+    stack = second.stack
+    run = begin(stack, "patient", idle=40)
+    (trains,) = training(stack)
+
+    second.container.stop(timeout=300)
+
+    assert second.container.attrs["State"]["ExitCode"] == 0
+    assert trains.id not in [each.id for each in stack.executors()]
+    assert stack.client.task_states(DAG, run.run_id)["train"] == "success"
+    second.container.start()
+    second.wait_healthy()
+    assert closed(stack, "patient", run) == 1
+
+
 def test_a_round_survives_the_sudden_death_of_the_worker_that_trains(second: Second) -> None:
     stack = second.stack
-    config = {"train": {"idle_seconds": 30}}
-    stack.bring(
-        "mortal", executor={"name": "sample", "config": config, "limits": {"time_seconds": 300}}
-    )
-    run = stack.client.trigger(DAG, conf={"project": "mortal"})
-    until(lambda: any(each.labels["mir.task"] == "train" for each in stack.executors()), "trains")
-    (training,) = (each for each in stack.executors() if each.labels["mir.task"] == "train")
+    run = begin(stack, "mortal", idle=30)
+    (trains,) = training(stack)
 
     second.container.kill()
     second.container.start()
 
-    ended = stack.client.wait_for_run(DAG, run.run_id, timeout=1200)
-    assert ended.state == "success", stack.failures(ended)
-    tries = {task.task_id: task.try_number for task in stack.client.tasks(DAG, run.run_id)}
-    assert tries["train"] == 2
-    (round_,) = stack.catalog().rounds.list("mortal")
-    assert round_.state == "closed"
-    tip = stack.store().branch("mortal/training").tip()
-    assert tip.stats.splits == {"train": 100 + 5, "val": 60}
-    assert training.id not in [each.id for each in stack.executors()]
+    assert closed(stack, "mortal", run) == 2
+    assert trains.id not in [each.id for each in stack.executors()]
+
+
+def test_so_does_a_worker_whose_executors_are_processes_of_its_own(second: Second) -> None:
+    stack = second.stack
+    second.run_executors_as_processes()
+    config = {"train": {"idle_seconds": 40}}
+    stack.bring("native", executor={"name": "sample", "config": config})
+    run = stack.client.trigger(DAG, conf={"project": "native"})
+    jobs = second.folder / "work" / "jobs"
+    until(lambda: any(jobs.rglob("process.json")), "trains")
+    assert stack.client.task_states(DAG, run.run_id)["train"] == "running"
+
+    second.container.stop(timeout=300)
+
+    assert second.container.attrs["State"]["ExitCode"] == 0
+    assert stack.client.task_states(DAG, run.run_id)["train"] == "success"
+    second.container.start()
+    second.wait_healthy()
+    assert closed(stack, "native", run) == 1
+    assert stack.executors() == []
