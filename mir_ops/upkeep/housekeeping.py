@@ -147,4 +147,5 @@ def _of_pods() -> Iterator[str]:
 
     with closing(open_cluster()) as cluster:
         for found in cluster.list_pods(SELECTOR):
-            yield str(found["metadata"]["annotations"]["mir.operation"])[:32]
+            if operation := (found["metadata"].get("annotations") or {}).get("mir.operation"):
+                yield str(operation)[:32]
