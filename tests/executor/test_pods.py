@@ -557,6 +557,8 @@ def test_a_token_that_was_replaced_is_read_again(small, api, account, prepare) -
 
     run_job(prepare(), runner="kubernetes", cluster=api)
 
+    assert len(small.created) == 1
+
 
 def test_removing_waits_until_nothing_writes_any_more(small, api, scripted) -> None:
     code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('x'); time.sleep(600)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import postgres_server
 import pytest
+from full_disks import fill
 from round_data import TASKS, House, Run
 
 from mir_ops.cli.main import main
@@ -71,19 +71,6 @@ def disks() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def house(disks: Path) -> House:
     return SmallHouse(disks)
-
-
-def fill(folder: Path) -> Path:
-    """Leave no room in a folder's file system."""
-    path = folder / "filler"
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while True:
-                    os.write(file.fileno(), bytes(size))
-            except OSError:
-                continue
-    return path
 
 
 def once_each(store: Store) -> bool:

@@ -4,7 +4,6 @@ people see, and that the round closes once there is room again, as docs/operatio
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from full_disks import fill
 from production_stack import DAG, Stack, running, skip_without, until
 from stack_rounds import begin, closed_once, finish
 
@@ -60,19 +60,6 @@ def stack(
     overlay.write_text(yaml.safe_dump({"volumes": volumes}))
     with running(folder / "stack", engine=engine, overlays=[overlay]) as started:
         yield started
-
-
-def fill(folder: Path) -> Path:
-    """Leave no room on a disk, as another tenant of it would; again, where some was given back."""
-    path = folder / "filler"
-    with path.open("ab", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while True:
-                    os.write(file.fileno(), bytes(size))
-            except OSError:
-                continue
-    return path
 
 
 def doctor(stack: Stack) -> str:
