@@ -15,6 +15,7 @@ from mir_ops.dataset.report import Tally
 from mir_ops.dataset.shapes import Shapes, place_hashes, read_shapes
 from mir_ops.formats.images import TURNED
 from mir_ops.store import schema
+from mir_ops.store.rows import as_ids
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,11 +31,13 @@ _CORNERS: Final = ("x", "y", "w", "h")
 class ImageFrames:
     """Displayed size of each image of an import, and how its boxes have to be turned to fit it."""
 
-    asset_ids: Sequence[bytes]
-    widths: Sequence[int]
-    heights: Sequence[int]
-    turns: Sequence[int]  # EXIF orientation 5..8 where boxes are of the unturned image, else 1
-    sources: Sequence[str]  # the annotation file of each, for the report
+    asset_ids: Sequence[bytes] | pa.Array
+    widths: Sequence[int] | npt.NDArray[Any]
+    heights: Sequence[int] | npt.NDArray[Any]
+    turns: (
+        Sequence[int] | npt.NDArray[Any]
+    )  # EXIF orientation 5..8 where boxes are of the unturned image, else 1
+    sources: Sequence[str] | npt.NDArray[Any]  # the annotation file of each, for the report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,7 +239,7 @@ def _table(
     rotated = np.where(_is_rotated(angle)[rows], "rotated_box", "box")
     confidence = pc.fill_null(objects["confidence"].take(taken), 1.0)
     known: dict[str, Any] = {
-        "asset_id": pa.array(frames.asset_ids, schema.ASSET_ID).take(pa.array(image)),
+        "asset_id": as_ids(frames.asset_ids).take(pa.array(image)),
         "annotation_id": pa.array(_annotation_ids(image, place[rows])),
         "class_id": pa.array(class_ids[rows], pa.int32()),
         "kind": pa.array(np.where(shapes.kinds[rows] == "", rotated, shapes.kinds[rows]).tolist()),

@@ -55,19 +55,21 @@ class ImageWorkers:
 
     def results(self) -> Iterator[list[Read]]:
         """What was found, in the order of the batches."""
-        found: dict[int, list[Read]] = {}
-        undone: list[tuple[int, Batch]] = []
+        found: dict[int, bytes] = {}
+        undone: dict[int, Batch] = {}
         for worker in self._workers:
             if worker.ended_well():
                 found |= worker.found
             else:
-                undone += worker.taken
-        for number, batch in sorted(undone):
-            with self._blobs.writer(link=self._link) as writer:
-                found[number] = [read_image(self._tree, name, self._link) for name in batch]
-                writer.put(bodies_of(found[number]))
-        for number in sorted(found):
-            yield found[number]
+                undone |= worker.taken
+        for number in sorted(found | undone):
+            yield _read(found[number]) if number in found else self._done_here(undone[number])
+
+    def _done_here(self, batch: Batch) -> list[Read]:
+        with self._blobs.writer(link=self._link) as writer:
+            found = [read_image(self._tree, name, self._link) for name in batch]
+            writer.put(bodies_of(found))
+        return found
 
     def __enter__(self) -> Self:
         return self
@@ -89,8 +91,8 @@ class _Worker:
 
     def __init__(self, order: dict[str, Any], tree: FileTree, left: Left) -> None:
         self.done = 0
-        self.found: dict[int, list[Read]] = {}
-        self.taken: list[tuple[int, Batch]] = []
+        self.found: dict[int, bytes] = {}  # as they came, which is smaller
+        self.taken: dict[int, Batch] = {}
         self._tree, self._left = tree, left
         self._process = subprocess.Popen(
             [sys.executable, "-c", _COMMAND],
@@ -120,17 +122,18 @@ class _Worker:
                 _say(pipe, order)
                 for number, batch in iter(self._next, None):
                     _say(pipe, [(name, self._file(name), self._tree.sizes[name]) for name in batch])
-                    self.found[number] = [_unpacked(each) for each in _heard(output)]
+                    self.found[number] = must_receive(output)
                     self.done += len(batch)
         except (OSError, EOFError):  # it ended early, and its exit code says so
             return
 
     def _next(self) -> tuple[int, Batch] | None:
         try:
-            self.taken.append(self._left.pop())
+            number, batch = self._left.pop()
         except IndexError:
             return None
-        return self.taken[-1]
+        self.taken[number] = batch
+        return number, batch
 
     def _file(self, name: str) -> str:
         path = self._tree.file(name)
@@ -166,6 +169,10 @@ def _packed(found: Read) -> tuple[Any, ...]:
     if not isinstance(found, ReadImage):
         return found
     return found.name, found.sha256, tuple(found.facts)
+
+
+def _read(found: bytes) -> list[Read]:
+    return [_unpacked(each) for each in marshal.loads(found)]
 
 
 def _unpacked(found: tuple[Any, ...]) -> Read:

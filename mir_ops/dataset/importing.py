@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mir_ops.dataset.imported import GatheredImages, ImportedImages
 from mir_ops.dataset.pace import Progress
 from mir_ops.dataset.report import Report, Tally, listing
 from mir_ops.dataset.sources import (
@@ -22,13 +23,7 @@ from mir_ops.dataset.sources import (
     open_files,
 )
 from mir_ops.dataset.storing import store_images
-from mir_ops.dataset.tables import (
-    ImportedImages,
-    Layer,
-    asset_table,
-    is_class_name,
-    layer_table,
-)
+from mir_ops.dataset.tables import Layer, asset_table, is_class_name, layer_table
 from mir_ops.errors import InvalidInputError
 from mir_ops.store import Operation, Store, Version, schema
 from mir_ops.taxonomy import Taxonomy, normalise
@@ -165,7 +160,7 @@ def _gather(
         )
     finally:
         reading.stop()
-    if not images.facts:
+    if not len(images):
         raise _nothing_taken(reading.name, tally)
     layers = _layers(source, images, taxonomy, tally)
     assets = asset_table(images, before, wanted.split, source, tally)
@@ -200,7 +195,7 @@ def _read_all(
     on_progress: Progress,
 ) -> tuple[ImportedImages, ImportSource, Declared]:
     """Store the images while the annotations are parsed; unknown classes show as soon as known."""
-    images = ImportedImages()
+    images = GatheredImages()
 
     def settled() -> tuple[ImportSource, Declared]:
         source = reading.finish()
@@ -217,11 +212,11 @@ def _read_all(
     )
     with closing(batches):
         for batch in batches:
-            images.add(batch, tally)
+            images.add(batch)
             if found is None and reading.is_done:
                 found = settled()
     source, declared = found or settled()
-    return images, source, declared
+    return images.by_content(tally), source, declared
 
 
 def _put_rows(
@@ -230,9 +225,8 @@ def _put_rows(
     if not _is_known(before, "assets", assets, assets["asset_id"]):
         edit.put_assets(assets)
     for layer, (table, covered) in layers.items():
-        ids = pa.array(covered, schema.ASSET_ID)
-        if not _is_known(before, layer, table, ids):
-            edit.put_layer(layer, table, assets=ids)
+        if not _is_known(before, layer, table, covered):
+            edit.put_layer(layer, table, assets=covered)
 
 
 def _is_known(before: Version | None, name: str, table: pa.Table, covered: pa.Array) -> bool:

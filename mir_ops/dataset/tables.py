@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,41 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.dataset.annotations import ImageFrames, annotation_table
-from mir_ops.dataset.reading import ReadImage
+from mir_ops.dataset.imported import ImportedImages, Ints
 from mir_ops.dataset.report import Tally
 from mir_ops.dataset.sources import ImportSource
-from mir_ops.formats.images import TURNED, ImageFacts
-from mir_ops.formats.parsed import OBJECTS, Matched, Parsed
-from mir_ops.store import schema
+from mir_ops.formats.images import TURNED
+from mir_ops.formats.parsed import OBJECTS, Matched, Parsed, TextPairs
+from mir_ops.store import rows, schema
 from mir_ops.taxonomy import Taxonomy, normalise
 
 if TYPE_CHECKING:
     from mir_ops.store import Version
 
-Layer = tuple[pa.Table, list[bytes]]  # the rows, and the assets that they cover
+Layer = tuple[pa.Table, pa.Array]  # the rows, and the assets that they cover
 _LONGEST_CLASS_NAME = 200
-
-
-@dataclass(slots=True)
-class ImportedImages:
-    """Images by content: equal bytes are one asset, whatever their names."""
-
-    ids: list[bytes] = field(default_factory=list)
-    facts: list[ImageFacts] = field(default_factory=list)
-    names: list[list[str]] = field(default_factory=list)
-    _numbers: dict[bytes, int] = field(default_factory=dict)
-
-    def add(self, batch: Sequence[ReadImage], tally: Tally) -> None:
-        for image in batch:
-            asset_id = bytes.fromhex(image.sha256)
-            number = self._numbers.setdefault(asset_id, len(self.ids))
-            if number < len(self.ids):
-                tally.add("image-twice", f"{image.name} = {self.names[number][0]}")
-                self.names[number].append(image.name)
-            else:
-                self.ids.append(asset_id)
-                self.facts.append(image.facts)
-                self.names.append([image.name])
 
 
 def layer_table(
@@ -60,25 +37,21 @@ def layer_table(
 ) -> Layer:
     """The table of a layer, and the assets that it covers."""
     parsed = matched.parsed
+    said = _rows_of(matched, images)
+    _count_differing(matched, images, tally)
+    covered = np.flatnonzero(said >= 0)
     numbers = np.full(parsed.images.num_rows, -1, np.int64)
-    rows = np.full(len(images.ids), -1, np.int64)
-    for number, names in enumerate(images.names):
-        annotated = [name for name in names if name in matched.rows]
-        if annotated:
-            rows[number] = matched.rows[annotated[0]]
-            if len(annotated) > 1:
-                _count_differing(matched, annotated, tally)
-    covered = np.flatnonzero(rows >= 0)
-    numbers[rows[covered]] = covered
+    numbers[said[covered]] = covered
     objects, class_ids = _known_objects(parsed, numbers, taxonomy, tally, predictions=predictions)
-    sources = np.full(len(rows), "", object)
-    sources[covered] = parsed.images["source"].take(pa.array(rows[covered])).to_pylist()
+    sources = np.full(len(images), "", object)
+    sources[covered] = parsed.images["source"].take(pa.array(said[covered])).to_pylist()
+    ids = images.ids
     frames = ImageFrames(
-        asset_ids=images.ids,
-        widths=[facts.width for facts in images.facts],
-        heights=[facts.height for facts in images.facts],
-        turns=_turns(parsed, images, rows, tally),
-        sources=sources.tolist(),
+        asset_ids=ids,
+        widths=images.column("width"),
+        heights=images.column("height"),
+        turns=_turns(parsed, images, said, tally),
+        sources=sources,
     )
     table = annotation_table(
         objects,
@@ -89,7 +62,15 @@ def layer_table(
         boxes_only=parsed.boxes_only,
         predictions=predictions,
     )
-    return table, [images.ids[number] for number in covered.tolist()]
+    return table, ids.take(covered)
+
+
+def _rows_of(matched: Matched, images: ImportedImages) -> Ints:
+    """What is said of each image: the row of its first name of which something is said, or -1."""
+    named = images.named(matched.rows)
+    said = np.full(len(images), -1, np.int64)
+    said[named.images] = np.fromiter(matched.rows.values(), np.int64)[named.first]
+    return said
 
 
 def is_class_name(name: str) -> bool:
@@ -130,39 +111,46 @@ def _class_id(name: str, taxonomy: Taxonomy) -> int:
     return -1 if found is None else found
 
 
-def _count_differing(matched: Matched, names: Sequence[str], tally: Tally) -> None:
+def _count_differing(matched: Matched, images: ImportedImages, tally: Tally) -> None:
+    """Count files that say of an image something else than the one that is taken."""
     parsed = matched.parsed
-    places = ["class_name", "x", "y", "w", "h", "angle", "polygon", "rle"]
+    compared = ["class_name", "x", "y", "w", "h", "angle", "polygon", "rle"]
 
-    def objects(name: str) -> set[str]:
-        its = parsed.objects.filter(pc.equal(parsed.objects["image"], matched.rows[name]))
-        return {repr(row) for row in its.select(places).to_pylist()}
+    def objects(row: int) -> set[str]:
+        its = parsed.objects.filter(pc.equal(parsed.objects["image"], row))
+        return {repr(each) for each in its.select(compared).to_pylist()}
 
-    first = objects(names[0])
-    for name in names[1:]:
-        if matched.rows[name] != matched.rows[names[0]] and objects(name) != first:
-            source = parsed.images["source"][matched.rows[name]].as_py()
-            tally.add("annotation-differs", f"{source}: {name} = {names[0]}")
+    names = list(matched.rows)
+    for _, places in images.named(matched.rows).several():
+        first, *others = (names[place] for place in places.tolist())
+        row = matched.rows[first]
+        for name in others:
+            if matched.rows[name] != row and objects(matched.rows[name]) != objects(row):
+                source = parsed.images["source"][matched.rows[name]].as_py()
+                tally.add("annotation-differs", f"{source}: {name} = {first}")
 
 
 def _turns(
-    parsed: Parsed, images: ImportedImages, rows: npt.NDArray[np.int64], tally: Tally
-) -> list[int]:
+    parsed: Parsed, images: ImportedImages, said: Ints, tally: Tally
+) -> npt.NDArray[np.int8]:
     """How the boxes of each image must be turned: they may be of it before its EXIF rotation."""
-    turns = [1] * len(images.ids)
-    covered = np.flatnonzero(rows >= 0)
-    stated = parsed.images.select(["width", "height", "source"]).take(pa.array(rows[covered]))
+    turns = np.ones(len(images), np.int8)
+    covered = np.flatnonzero(said >= 0)
+    stated = parsed.images.select(["width", "height", "source"]).take(pa.array(said[covered]))
     across, down = (pc.fill_null(stated[side], 0).to_numpy() for side in ("width", "height"))
-    facts = [images.facts[number] for number in covered.tolist()]
-    agree = (across == [f.width for f in facts]) & (down == [f.height for f in facts])
-    for row in np.flatnonzero(~agree & (across > 0) & (down > 0)).tolist():
-        image, source = facts[row], stated["source"][row].as_py()
-        if image.orientation in TURNED and (across[row], down[row]) == (image.height, image.width):
+    width, height, orientation = (
+        images.column(name)[covered] for name in ("width", "height", "orientation")
+    )
+    differs = ((across != width) | (down != height)) & (across > 0) & (down > 0)
+    turned = differs & np.isin(orientation, TURNED) & (across == height) & (down == width)
+    turns[covered[turned]] = orientation[turned]
+    for row in np.flatnonzero(differs).tolist():
+        source = stated["source"][row].as_py()
+        if turned[row]:
             tally.add("boxes-turned", source)
-            turns[int(covered[row])] = image.orientation
         else:
-            said, real = f"{across[row]} x {down[row]}", f"{image.width} x {image.height}"
-            tally.add("size-differs", f"{source}: {said}, the image has {real}")
+            here, real = f"{across[row]} x {down[row]}", f"{width[row]} x {height[row]}"
+            tally.add("size-differs", f"{source}: {here}, the image has {real}")
     return turns
 
 
@@ -173,98 +161,103 @@ def asset_table(
     source: ImportSource,
     tally: Tally,
 ) -> pa.Table:
-    """Rows of the images; what the branch knows of them already is kept."""
-    facts, size = images.facts, len(images.ids)
-    columns: dict[str, Any] = {
-        "asset_id": images.ids,
-        "media_type": [f.media_type for f in facts],
-        "width": [f.width for f in facts],
-        "height": [f.height for f in facts],
-        "channels": [f.channels for f in facts],
-        "byte_size": [f.byte_size for f in facts],
-        "orientation": [f.orientation for f in facts],
+    """Rows of the images by their id; what the branch knows of them already is kept."""
+    size = len(images)
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {
+        **dict(zip(images.facts.column_names, images.facts.columns, strict=True)),
         "source_names": images.names,
         "split": _splits(images, split, source, tally),
         "attributes": _attributes(images, source),
         "added_at": pa.repeat(pa.scalar(datetime.now(UTC), schema.TIME), size),
-        "ymir_sha1": [f.ymir_sha1 for f in facts],
     }
     if before is not None and before.stats.assets:
-        _keep_known(columns, images.ids, before)
-    arrays = [
-        pa.array(columns[field.name], field.type)
-        if field.name in columns
-        else pa.nulls(size, field.type)
-        for field in schema.ASSETS
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema.ASSETS)
+        _keep_known(columns, before)
+    table = pa.Table.from_arrays(list(columns.values()), names=list(columns))
+    return rows.typed(rows.sort(table), schema.ASSETS)
 
 
-def _keep_known(columns: dict[str, Any], ids: list[bytes], before: Version) -> None:
+def _keep_known(columns: dict[str, pa.Array | pa.ChunkedArray], before: Version) -> None:
     """Names, split, attributes and all else that the branch has of these images stay."""
-    known = before.assets(ids=pa.array(ids, schema.ASSET_ID))
+    ids = columns["asset_id"].combine_chunks()
+    known = before.assets(ids=ids)
     if not known.num_rows:
         return
-    place = {asset_id: row for row, asset_id in enumerate(known["asset_id"].to_pylist())}
-    rows = [place.get(asset_id) for asset_id in ids]
-    old = known.take(pa.array(rows, pa.int64()))
+    old = known.take(pc.index_in(ids, value_set=known["asset_id"].combine_chunks()))
     for name in schema.ASSETS.names:
         if name not in columns:
-            columns[name] = old[name].combine_chunks()
-    columns["added_at"] = pc.coalesce(old["added_at"].combine_chunks(), columns["added_at"])
-    new_names, new_splits = columns["source_names"], columns["split"]
-    columns["source_names"] = [
-        list(dict.fromkeys((*(earlier or ()), *names)))
-        for names, earlier in zip(new_names, old["source_names"].to_pylist(), strict=True)
-    ]
-    columns["split"] = [
-        split or earlier
-        for split, earlier in zip(new_splits, old["split"].to_pylist(), strict=True)
-    ]
-    columns["attributes"] = [
-        list((dict(earlier or ()) | dict(attributes or ())).items()) or None
-        for attributes, earlier in zip(
-            columns["attributes"], old["attributes"].to_pylist(), strict=True
-        )
-    ]
+            columns[name] = old[name]
+    columns["added_at"] = pc.coalesce(old["added_at"], columns["added_at"])
+    columns["split"] = pc.coalesce(columns["split"], old["split"])
+    places = np.flatnonzero(old["asset_id"].is_valid())
+    columns["source_names"] = _joined(columns, old, "source_names", places, _all_names)
+    columns["attributes"] = _joined(columns, old, "attributes", places, _all_attributes)
+
+
+def _joined(
+    columns: Mapping[str, pa.Array],
+    old: pa.Table,
+    name: str,
+    places: Ints,
+    join: Callable[[Any, Any], Any],
+) -> pa.Array:
+    """A column where, at these places, old and new values are joined."""
+    new = columns[name]
+    pairs = zip(old[name].take(places).to_pylist(), new.take(places).to_pylist(), strict=True)
+    values = pa.array([join(earlier, later) for earlier, later in pairs], new.type)
+    order = np.arange(len(new))
+    order[places] = len(new) + np.arange(len(places))
+    return pa.concat_arrays([new, values]).take(pa.array(order))
+
+
+def _all_names(earlier: list[str] | None, later: list[str]) -> list[str]:
+    return list(dict.fromkeys((*(earlier or ()), *later)))
+
+
+def _all_attributes(earlier: TextPairs | None, later: TextPairs | None) -> TextPairs | None:
+    return list((dict(earlier or ()) | dict(later or ())).items()) or None
 
 
 def _splits(
     images: ImportedImages, split: str | None, source: ImportSource, tally: Tally
-) -> list[str | None]:
+) -> pa.Array:
     """Of lists of images, else the one that was asked for, else what the annotations state."""
-    stated = [split] * len(images.ids) if split else _stated(images, source, "split")
+    if split:
+        stated = pa.repeat(pa.scalar(split), len(images))
+    else:
+        stated = _stated(images, source, "split", lambda _, new: new)
     if not source.splits:
         return stated
-    for number, names in enumerate(images.names):
-        listed = [source.splits[name] for name in names if name in source.splits]
-        if len(set(listed)) > 1:
-            tally.add("set-repeated", f"{names[0]}: {', '.join(sorted(set(listed)))}")
-        stated[number] = listed[0] if listed else stated[number]
-    return stated
+    named, listed = images.named(source.splits), list(source.splits.values())
+    splits = stated.to_pylist()
+    for number, place in zip(named.images.tolist(), named.first.tolist(), strict=True):
+        splits[number] = listed[place]
+    for number, places in named.several():
+        several = sorted({listed[place] for place in places.tolist()})
+        if len(several) > 1:
+            name = images.names[number].as_py()[0]
+            tally.add("set-repeated", f"{name}: {', '.join(several)}")
+    return pa.array(splits, pa.string())
 
 
-def _attributes(images: ImportedImages, source: ImportSource) -> list[Any]:
-    return _stated(
-        images, source, "attributes", lambda old, new: list({**dict(old), **dict(new)}.items())
-    )
+def _attributes(images: ImportedImages, source: ImportSource) -> pa.Array:
+    return _stated(images, source, "attributes", _all_attributes)
 
 
 def _stated(
-    images: ImportedImages,
-    source: ImportSource,
-    name: str,
-    join: Callable[[Any, Any], Any] = lambda _, new: new,
-) -> list[Any]:
+    images: ImportedImages, source: ImportSource, name: str, join: Callable[[Any, Any], Any]
+) -> pa.Array:
     """A column of what the annotations say of images, ground truth over predictions."""
-    found: list[Any] = [None] * len(images.ids)
-    for matched in filter(None, (source.predictions, source.ground_truth)):
-        column = matched.parsed.images[name]
-        if column.null_count == len(column):
-            continue
-        said = column.to_pylist()
-        for number, names in enumerate(images.names):
-            row = next((matched.rows[each] for each in names if each in matched.rows), None)
-            if row is not None and said[row]:
-                found[number] = join(found[number] or (), said[row])
-    return found
+    kind = schema.ASSETS.field(name).type
+    sets = [each for each in (source.predictions, source.ground_truth) if each is not None]
+    said = [(each, each.parsed.images[name]) for each in sets]
+    said = [(each, column) for each, column in said if column.null_count < len(column)]
+    if not said:
+        return pa.nulls(len(images), kind)
+    found: list[Any] = [None] * len(images)
+    for matched, column in said:
+        spoken = _rows_of(matched, images)
+        values = column.to_pylist()
+        for number in np.flatnonzero(spoken >= 0).tolist():
+            if value := values[spoken[number]]:
+                found[number] = join(found[number], value)
+    return pa.array(found, kind)
