@@ -27,6 +27,7 @@ from production_stack import (
     skip_without,
     until,
 )
+from stack_rounds import begin, closed_once, finish, training
 
 from mir_ops.demo.services import free_port
 from mir_ops.rounds.airflow_api import DagRun
@@ -171,28 +172,11 @@ def test_a_round_runs_on_two_machines_that_share_no_folder(second: Second) -> No
     assert stack.executors() == []
 
 
-def begin(stack: Stack, project: str, *, idle: int) -> DagRun:
-    """A round whose training runs on the second machine when this returns."""
-    config = {"train": {"idle_seconds": idle}}
-    limits = {"time_seconds": 300}
-    stack.bring(project, executor={"name": "sample", "config": config, "limits": limits})
-    run = stack.client.trigger(DAG, conf={"project": project})
-    until(lambda: training(stack) != [], "trains")
-    return run
-
-
-def training(stack: Stack) -> list[Any]:
-    return [each for each in stack.executors() if each.labels["mir.task"] == "train"]
-
-
-def closed(stack: Stack, project: str, run: DagRun) -> int:
+def tries_until_closed(stack: Stack, project: str, run: DagRun) -> int:
     """Follow a round to its end, which is a good one: how often its training was tried."""
-    ended = stack.client.wait_for_run(DAG, run.run_id, timeout=1200)
+    ended = finish(stack, run)
     assert ended.state == "success", stack.failures(ended)
-    (round_,) = stack.catalog().rounds.list(project)
-    assert round_.state == "closed"
-    tip = stack.store().branch(f"{project}/training").tip()
-    assert tip.stats.splits == {"train": 100 + 5, "val": 60}
+    closed_once(stack, project)
     tries = {task.task_id: task.try_number for task in stack.client.tasks(DAG, run.run_id)}
     return tries["train"]
 
@@ -200,7 +184,7 @@ def closed(stack: Stack, project: str, run: DagRun) -> int:
 def test_a_worker_that_is_stopped_ends_its_training_first(second: Second) -> None:
     stack = second.stack
     run = begin(stack, "patient", idle=40)
-    (trains,) = training(stack)
+    (trains,) = training(stack, run)
 
     second.container.stop(timeout=300)
 
@@ -209,18 +193,18 @@ def test_a_worker_that_is_stopped_ends_its_training_first(second: Second) -> Non
     assert stack.client.task_states(DAG, run.run_id)["train"] == "success"
     second.container.start()
     second.wait_healthy()
-    assert closed(stack, "patient", run) == 1
+    assert tries_until_closed(stack, "patient", run) == 1
 
 
 def test_a_round_survives_the_sudden_death_of_the_worker_that_trains(second: Second) -> None:
     stack = second.stack
     run = begin(stack, "mortal", idle=30)
-    (trains,) = training(stack)
+    (trains,) = training(stack, run)
 
     second.container.kill()
     second.container.start()
 
-    assert closed(stack, "mortal", run) == 2
+    assert tries_until_closed(stack, "mortal", run) == 2
     assert trains.id not in [each.id for each in stack.executors()]
 
 
@@ -240,5 +224,5 @@ def test_so_does_a_worker_whose_executors_are_processes_of_its_own(second: Secon
     assert stack.client.task_states(DAG, run.run_id)["train"] == "success"
     second.container.start()
     second.wait_healthy()
-    assert closed(stack, "native", run) == 1
+    assert tries_until_closed(stack, "native", run) == 1
     assert stack.executors() == []
