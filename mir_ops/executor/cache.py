@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import heapq
 import os
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mir_ops.store.file_systems import write_file
 
@@ -32,7 +32,8 @@ _READ_BYTES: Final = 2**20
 _PARTIAL: Final = ".partial-"
 _PARTIAL_SECONDS: Final = 24 * 3600.0  # then its writer is gone
 _EVICTED_TO: Final = 0.9
-_UNCOUNTED: Final = 16  # a process counts again after fetching this part of the limit
+_AT_ONCE: Final = 50_000  # of the oldest files that are known at a time: 20 MB
+_BYTES: Final = ".bytes"  # how many the cache has, about, as all processes count them
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,10 @@ class Wanted:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Cached:
-    path: Path
-    size: int
+class _Cached(NamedTuple):
     used: float
+    path: str
+    size: int
 
 
 class AssetCache:
@@ -66,8 +66,6 @@ class AssetCache:
     def __init__(self, directory: Path, *, limit: int = LIMIT) -> None:
         self.directory = directory
         self._limit = limit
-        self._uncounted: int | None = None  # bytes fetched since the last count; None: never did
-        self._lock = threading.Lock()
 
     def link_all(self, store: Store, wanted: Sequence[Wanted]) -> None:
         """Put assets at their targets, where nothing is yet, as files never to be written to.
@@ -91,18 +89,29 @@ class AssetCache:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         with _alone(self.directory) as alone:
-            files = list(self._files())
-            size = sum(file.size for file in files)
-            if not alone or size <= self._limit:
-                return size
-            for file in sorted(files, key=lambda file: file.used):
-                if size <= self._limit * _EVICTED_TO:
+            noted = self._noted(0)
+            if not alone:
+                return noted
+            size = sum(file.size for file in self._files())
+            if size > self._limit:
+                size = self._shrunk(size, int(self._limit * _EVICTED_TO))
+            self._noted(size - noted)
+            return size
+
+    def _shrunk(self, size: int, wanted: int) -> int:
+        """The bytes that are left of so many once the oldest files are gone."""
+        while size > wanted:
+            before = size
+            for file in heapq.nsmallest(_AT_ONCE, self._files()):
+                if size <= wanted:
                     break
                 with suppress(FileNotFoundError):
-                    if file.path.stat(follow_symlinks=False).st_ctime == file.used:  # as before
-                        file.path.unlink()
+                    if os.lstat(file.path).st_ctime == file.used:  # as before
+                        os.unlink(file.path)
                         size -= file.size
-            return size
+            if size == before:
+                break
+        return size
 
     def _link(self, part: Sequence[Wanted]) -> list[Wanted]:
         """Link what is there and what its name says; returns the others."""
@@ -134,31 +143,39 @@ class AssetCache:
                 with suppress(FileNotFoundError):
                     os.unlink(partial)
                 raise
-        self._note(sum(one.size for one in part))
+        if self._noted(sum(one.size for one in part)) > self._limit:
+            self.evict()
 
     def _path(self, wanted: Wanted) -> str:
         return f"{self.directory}/{wanted.asset_id[:2]}/{wanted.asset_id}"
 
-    def _note(self, size: int) -> None:
-        with self._lock:
-            self._uncounted = None if self._uncounted is None else self._uncounted + size
-            due = self._uncounted is None or self._uncounted > self._limit // _UNCOUNTED
-            if due:
-                self._uncounted = 0
-        if due:
-            self.evict()
+    def _noted(self, change: int) -> int:
+        """The bytes of the cache after this change, about: files fetched twice count twice.
+
+        More than the limit where nobody has counted them yet.
+        """
+        descriptor = os.open(self.directory / _BYTES, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            text = os.read(descriptor, 32)
+            noted = (int(text) if text.isdigit() else self._limit + 1) + change
+            if change or not text.isdigit():
+                os.pwrite(descriptor, b"%032d" % max(0, noted), 0)
+            return noted
+        finally:
+            os.close(descriptor)
 
     def _files(self) -> Iterator[_Cached]:
         now = time.time()
         for directory, _, names in os.walk(self.directory):
             for name in names:
-                path = Path(directory, name)
+                path = f"{directory}/{name}"
                 with suppress(FileNotFoundError):
-                    status = path.stat(follow_symlinks=False)
+                    status = os.lstat(path)
                     if not name.startswith("."):
-                        yield _Cached(path, status.st_size, status.st_ctime)
+                        yield _Cached(status.st_ctime, path, status.st_size)
                     elif name.startswith(_PARTIAL) and now - status.st_mtime > _PARTIAL_SECONDS:
-                        path.unlink(missing_ok=True)
+                        os.unlink(path)
 
 
 def _parts(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:

@@ -14,6 +14,7 @@ from tempfile import mkdtemp
 import pytest
 
 from mir_ops.errors import NotFoundError
+from mir_ops.executor import cache as module
 from mir_ops.executor.cache import AssetCache, Wanted
 from mir_ops.store import Store
 
@@ -41,10 +42,14 @@ def kept(cache: AssetCache, asset_id: str) -> Path:
 
 
 def size_of(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in directory.rglob("[!.]*") if path.is_file())
 
 
-def test_least_recently_used_go_first(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 50_000])
+def test_least_recently_used_go_first(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", at_once)
     cache = AssetCache(tmp_path / "cache", limit=5 * SIZE)
     ids = [put(store, number) for number in range(7)]
     for asset_id in [*ids[:5], ids[0], ids[5]]:  # the first one was the oldest
@@ -54,6 +59,33 @@ def test_least_recently_used_go_first(store: Store, tmp_path: Path) -> None:
     cache.evict()
 
     assert [one for one in ids if kept(cache, one).exists()] == [ids[0], ids[3], ids[4], ids[5]]
+
+
+def test_what_one_process_counted_the_next_counts_on(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [put(store, number) for number in range(9)]
+    link(store, AssetCache(tmp_path / "cache", limit=5 * SIZE), *ids[:2])
+    with monkeypatch.context() as patched:
+        patched.setattr(AssetCache, "_files", lambda _: pytest.fail("it counted again"))
+        for asset_id in ids[2:5]:
+            link(store, AssetCache(tmp_path / "cache", limit=5 * SIZE), asset_id)
+
+    link(store, AssetCache(tmp_path / "cache", limit=5 * SIZE), ids[5])
+    assert size_of(tmp_path / "cache") <= 5 * SIZE
+
+
+@pytest.mark.parametrize("noted", [b"", b"many", b"9" * 31 + b"x"])
+def test_a_cache_that_nobody_counted_is_counted(store: Store, tmp_path: Path, noted: bytes) -> None:
+    cache = AssetCache(tmp_path / "cache", limit=3 * SIZE)
+    ids = [put(store, number) for number in range(5)]
+    link(store, AssetCache(tmp_path / "cache"), *ids[:4])
+    (tmp_path / "cache" / ".bytes").write_bytes(noted)
+
+    link(store, cache, ids[4])
+
+    assert size_of(tmp_path / "cache") <= 3 * SIZE
+    assert cache.evict() == size_of(tmp_path / "cache")
 
 
 def test_job_keeps_what_the_cache_has_no_room_for(store: Store, tmp_path: Path) -> None:

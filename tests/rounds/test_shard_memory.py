@@ -20,6 +20,7 @@ from mir_ops.workspace import Workspace
 
 FEW, MANY = 100_000, 600_000  # both of more rows than one segment of a version has
 SHARD = 300
+CACHED = 10  # of so many images of the pool one is in the host's cache
 ROOM = 8.0  # MiB; the ids of the larger pool alone take more than twice as much
 
 
@@ -35,6 +36,7 @@ def _peak_of_a_shard(root: Path, count: int) -> float:
     run = Run(House(root, {"mining": mining}, pool=2 * SHARD), "run")
     run.all(BEFORE)
     _grow_pool(run, count)
+    _grow_cache(run.ws.cache_dir, count // CACHED)
     steps.plan_shards(run.ws, run.place("plan_shards"), run.round_id)
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
@@ -58,6 +60,13 @@ def _grow_pool(run: Run, count: int) -> None:
         edit.put_assets(rows.set_column(0, rows.schema.field(0), asset_ids))
     book.start(run.round_id, "import_data", "grown")
     book.finish(run.round_id, "import_data", "grown", {**imported, "pool": edit.commit.id})
+
+
+def _grow_cache(folder: Path, count: int) -> None:
+    for number in range(256):
+        (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        (folder / f"{number % 256:02x}" / f"{number % 256:02x}{number:062x}").touch()
 
 
 def look_at_first_shard(ws: Workspace, place: Place, round_id: int) -> float:
