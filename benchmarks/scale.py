@@ -14,7 +14,8 @@ Each stage is told as it ends: wall seconds, CPU seconds of its tasks and of the
 started, the largest task's peak memory, and bytes to and from the server. Peak memory is what the
 task's process has resident at most, with what it shares with the worker that it was forked from;
 what it took is that without what it began with. This is judged where it must not grow: of the tasks
-that look at a shard, at the largest pool against the smallest.
+that look at a shard, the last quarter of a round against its first, when the host's cache of images
+is empty, and the largest pool against the smallest.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -87,12 +89,17 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What the tasks of one stage used, together; `peak` and `took` are the most of one, in MiB."""
+    """What the tasks of one stage used, together; `peak` and `took` are the most of one, in MiB.
+
+    `early` and `late` are what one of the first and of the last quarter took, on average.
+    """
 
     wall: float
     cpu: float
     peak: float
     took: float
+    early: float
+    late: float
     written: float | None
     read: float | None
 
@@ -107,11 +114,16 @@ class Stage:
                 return None
             return float(last["server"][what] - first["server"][what])
 
+        ended = sorted(marks, key=lambda mark: mark["end"]["time"])
+        took = [mark["peak"] - mark["start"]["memory"] for mark in ended]
+        quarter = -(-len(took) // 4)
         return cls(
             wall=last["time"] - first["time"],
             cpu=executors + sum(mark["end"]["cpu"] - mark["start"]["cpu"] for mark in marks),
             peak=max(mark["peak"] for mark in marks),
-            took=max(mark["peak"] - mark["start"]["memory"] for mark in marks),
+            took=max(took),
+            early=mean(took[:quarter]),
+            late=mean(took[-quarter:]),
             written=moved("put_b"),
             read=moved("get_b"),
         )
@@ -217,6 +229,13 @@ def _size(watch: Watch, images: int, shard_size: int, number: int) -> Iterator[L
     for task, stage in _with_workers(watch, WORKERS, name):
         two[task] = stage
         yield from stage.lines(f"{of}, {STAGES[task]}")
+        if task == SHARDS:
+            yield Line(
+                name=f"{of}, {STAGES[task]}: {TOOK}, late against early",
+                ours=stage.late,
+                other=stage.early,
+                bar=MOST_GROWTH,
+            )
     shutil.rmtree(watch.world.workspace.cache_dir)  # each looks at images that it has to fetch
     for task, one in _with_workers(watch, 1, name, label=False):
         if task == SHARDS:
