@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mir_ops.dataset.annotations import ImageFrames, annotation_table
-from mir_ops.dataset.imported import ImportedImages, Ints
+from mir_ops.dataset.imported import ImportedImages, Ints, Named
 from mir_ops.dataset.report import Tally
 from mir_ops.dataset.sources import ImportSource
 from mir_ops.formats.images import TURNED
@@ -37,8 +37,9 @@ def layer_table(
 ) -> Layer:
     """The table of a layer, and the assets that it covers."""
     parsed = matched.parsed
-    said = _rows_of(matched, images)
-    _count_differing(matched, images, tally)
+    named = images.named(matched.rows)
+    said = _rows_of(matched, images, named)
+    _count_differing(matched, named, tally)
     covered = np.flatnonzero(said >= 0)
     numbers = np.full(parsed.images.num_rows, -1, np.int64)
     numbers[said[covered]] = covered
@@ -65,9 +66,8 @@ def layer_table(
     return table, ids.take(covered)
 
 
-def _rows_of(matched: Matched, images: ImportedImages) -> Ints:
+def _rows_of(matched: Matched, images: ImportedImages, named: Named) -> Ints:
     """What is said of each image: the row of its first name of which something is said, or -1."""
-    named = images.named(matched.rows)
     said = np.full(len(images), -1, np.int64)
     said[named.images] = np.fromiter(matched.rows.values(), np.int64)[named.first]
     return said
@@ -111,7 +111,7 @@ def _class_id(name: str, taxonomy: Taxonomy) -> int:
     return -1 if found is None else found
 
 
-def _count_differing(matched: Matched, images: ImportedImages, tally: Tally) -> None:
+def _count_differing(matched: Matched, named: Named, tally: Tally) -> None:
     """Count files that say of an image something else than the one that is taken."""
     parsed = matched.parsed
     compared = ["class_name", "x", "y", "w", "h", "angle", "polygon", "rle"]
@@ -121,7 +121,7 @@ def _count_differing(matched: Matched, images: ImportedImages, tally: Tally) -> 
         return {repr(each) for each in its.select(compared).to_pylist()}
 
     names = list(matched.rows)
-    for _, places in images.named(matched.rows).several():
+    for _, places in named.several():
         first, *others = (names[place] for place in places.tolist())
         row = matched.rows[first]
         for name in others:
@@ -255,7 +255,7 @@ def _stated(
         return pa.nulls(len(images), kind)
     found: list[Any] = [None] * len(images)
     for matched, column in said:
-        spoken = _rows_of(matched, images)
+        spoken = _rows_of(matched, images, images.named(matched.rows))
         values = column.to_pylist()
         for number in np.flatnonzero(spoken >= 0).tolist():
             if value := values[spoken[number]]:
